@@ -1,0 +1,1 @@
+"""Carry a training run over to another network, without training it."""

@@ -1,0 +1,37 @@
+"""Every error symport raises on purpose, in one tree under `SymportError`.
+
+Each message says what is wrong, where (tensor, axis, sizes or file), what was expected and,
+where there is one, the next step.
+"""
+
+
+class SymportError(Exception):
+    """The root: `except symport.errors.SymportError` catches every error raised on purpose."""
+
+
+class SpecError(SymportError, ValueError):
+    """A pattern or permutation is malformed, or does not fit the tensors it is used on."""
+
+
+class DiscoveryError(SymportError):
+    """The symmetry of a model could not be found or proven."""
+
+
+class ParamsError(SymportError, ValueError):
+    """Two sets of tensors differ in names, shapes or dtypes, or hold NaN or infinity."""
+
+
+class TrajectoryError(SymportError, ValueError):
+    """A trajectory is empty, too short, or its steps do not belong together."""
+
+
+class DataError(SymportError, ValueError):
+    """A data set is empty, of the wrong shape, or has labels out of range."""
+
+
+class FileError(SymportError, OSError):
+    """A file cannot be read, is not what it should be, or cannot be written."""
+
+
+class SettingsError(SymportError, ValueError):
+    """An option is out of its range or contradicts another."""

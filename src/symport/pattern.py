@@ -1,0 +1,282 @@
+"""Read and print the symmetry of one tensor as text, one word per axis.
+
+    "h1 ."                         rows are the units of group h1, columns stay
+    "c2 c1 . ."                    a convolution
+    ". (c2 16)"                    after a flatten: 16 positions for each unit of c2
+    "(c1 + c2) . . ."              a concatenation
+    "(heads heads/u 2) ."          units nested in heads: inside each head a permutation of its own
+    "(h h/qk + h h/qk + h h/v) d"  fused attention: a product binds tighter than a sum
+
+A word is `.` (the axis stays, whatever its length), a number (a factor of that length that
+stays), or the name of a group. A name with slashes is a path: `a/b` is nested in `a`. A product
+is in row-major order, as in einops.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from symport.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A factor that stays; `size` is None for `.`, whose length only the tensor knows."""
+
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A factor that runs over the units of a group."""
+
+    group: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """Nested factors, the last one running fastest."""
+
+    factors: tuple["Axis", ...]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Parts laid one after the other."""
+
+    parts: tuple["Axis", ...]
+
+
+Axis: TypeAlias = Fixed | Unit | Product | Sum
+Pattern: TypeAlias = tuple[Axis, ...]
+
+_TOKEN = re.compile(r"\s*([().+]|\d+(?![\w/-])|[A-Za-z_][\w.-]*(?:/[\w.-]+)*)")
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Parse one pattern.
+
+    Args:
+        text: One word per axis; empty for a scalar.
+
+    Returns:
+        One tree per axis.
+
+    Raises:
+        SpecError: The text breaks the grammar; the message shows where.
+
+    Example:
+        >>> parse_pattern("h1 .")
+        (Unit(group='h1'), Fixed(size=None))
+    """
+    tokens = _tokens(text)
+    axes: list[Axis] = []
+    while tokens:
+        axes.append(_parse_axis(tokens, text, top=True))
+    return tuple(axes)
+
+
+def show_pattern(pattern: Pattern) -> str:
+    """Print a pattern; `parse_pattern` reads it back.
+
+    Example:
+        >>> show_pattern(parse_pattern("( c1 + c2 )  ."))
+        '(c1 + c2) .'
+    """
+    return " ".join(_show(axis) for axis in pattern)
+
+
+def parents(group: str) -> tuple[str, ...]:
+    """The groups that `group` is nested in, outermost first.
+
+    Example:
+        >>> parents("kv/q/u")
+        ('kv', 'kv/q')
+    """
+    parts = group.split("/")
+    return tuple("/".join(parts[:k]) for k in range(1, len(parts)))
+
+
+def root(group: str) -> str:
+    """The outermost group of a path: `root("kv/q")` is `"kv"`."""
+    return group.split("/", 1)[0]
+
+
+def groups_in(axis: Axis) -> Iterator[str]:
+    """Every group named in an axis, with repetitions, from left to right."""
+    match axis:
+        case Unit(group):
+            yield group
+        case Product(children) | Sum(children):
+            for child in children:
+                yield from groups_in(child)
+        case Fixed():
+            pass
+
+
+def axis_length(axis: Axis, sizes: Mapping[str, int]) -> int | None:
+    """The length of an axis for the given group sizes, or None if they do not determine it."""
+    match axis:
+        case Fixed(size):
+            return size
+        case Unit(group):
+            return sizes.get(group)
+        case Product(children) | Sum(children):
+            lengths = [axis_length(child, sizes) for child in children]
+            known = [length for length in lengths if length is not None]
+            if len(known) < len(lengths):
+                return None
+            return math.prod(known) if isinstance(axis, Product) else sum(known)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A part of a tensor (or axis) that is a plain product of factors.
+
+    Attributes:
+        labels: The group of each factor, None where it stays.
+        positions: Where each element lies in the flattened tensor (or axis); its shape is the
+            sizes of the factors.
+    """
+
+    labels: tuple[str | None, ...]
+    positions: Tensor
+
+
+def axis_blocks(axis: Axis, length: int, sizes: Mapping[str, int]) -> list[Block]:
+    """Split an axis at its sums into plain products that together cover `range(length)`."""
+    match axis:
+        case Fixed():
+            return [Block((None,), torch.arange(length))]
+        case Unit(group):
+            return [Block((group,), torch.arange(length))]
+        case Sum(parts):
+            return _sum_blocks(parts, sizes)
+        case Product(factors):
+            lengths = [_known(factor, sizes) for factor in factors]
+            blocks = [
+                axis_blocks(factor, n, sizes) for factor, n in zip(factors, lengths, strict=True)
+            ]
+            return [_join(choice, lengths) for choice in product(*blocks)]
+
+
+def tensor_blocks(
+    pattern: Pattern, shape: Sequence[int], sizes: Mapping[str, int]
+) -> list[Block]:
+    """Split a tensor of this shape into plain products over all of its axes."""
+    blocks = [axis_blocks(axis, n, sizes) for axis, n in zip(pattern, shape, strict=True)]
+    return [_join(choice, shape) for choice in product(*blocks)]
+
+
+def _sum_blocks(parts: Sequence[Axis], sizes: Mapping[str, int]) -> list[Block]:
+    result: list[Block] = []
+    offset = 0
+    for part in parts:
+        n = _known(part, sizes)
+        result += [
+            Block(block.labels, block.positions + offset) for block in axis_blocks(part, n, sizes)
+        ]
+        offset += n
+    return result
+
+
+def _join(blocks: Sequence[Block], lengths: Sequence[int]) -> Block:
+    """The row-major product of one block per factor, whose full lengths are `lengths`."""
+    labels: tuple[str | None, ...] = ()
+    positions = torch.zeros((), dtype=torch.int64)
+    for block, length in zip(blocks, lengths, strict=True):
+        spread = positions.reshape(positions.shape + (1,) * block.positions.ndim)
+        positions = spread * length + block.positions
+        labels += block.labels
+    return Block(labels, positions)
+
+
+def _known(axis: Axis, sizes: Mapping[str, int]) -> int:
+    length = axis_length(axis, sizes)
+    if length is None:
+        raise SpecError(f"{_show(axis)}: a group in it has no known size")
+    return length
+
+
+def _show(axis: Axis) -> str:
+    match axis:
+        case Fixed(size):
+            return "." if size is None else str(size)
+        case Unit(group):
+            return group
+        case Product():
+            return f"({_show_product(axis)})"
+        case Sum(parts):
+            shown = (_show_product(p) if isinstance(p, Product) else _show(p) for p in parts)
+            return f"({' + '.join(shown)})"
+
+
+def _show_product(axis: Product) -> str:
+    return " ".join(_show(factor) for factor in axis.factors)
+
+
+@lru_cache(maxsize=4096)
+def _split(text: str) -> tuple[str, ...]:
+    tokens: list[str] = []
+    place = 0
+    end = len(text.rstrip())
+    while place < end:
+        found = _TOKEN.match(text, place)
+        if found is None:
+            raise SpecError(
+                f"pattern {text!r}: cannot read {text[place:].strip()!r}; a word is '.', a number, "
+                "a group name such as h1 or heads/u, or a bracketed product or sum"
+            )
+        tokens.append(found[1])
+        place = found.end()
+    return tuple(tokens)
+
+
+def _tokens(text: str) -> list[str]:
+    """Tokens in reverse, so that `pop` takes the next one."""
+    return list(reversed(_split(text)))
+
+
+def _parse_axis(tokens: list[str], text: str, *, top: bool) -> Axis:
+    token = tokens.pop()
+    if token == "(":
+        return _parse_sum(tokens, text)
+    if token == ".":
+        if not top:
+            raise SpecError(f"pattern {text!r}: inside brackets give a length instead of '.'")
+        return Fixed()
+    if token.isdigit():
+        return Fixed(_positive(token, text))
+    if token in ")+":
+        raise SpecError(f"pattern {text!r}: unexpected {token!r}")
+    return Unit(token)
+
+
+def _positive(token: str, text: str) -> int:
+    if int(token) < 1:
+        raise SpecError(f"pattern {text!r}: a length must be at least 1, not {token}")
+    return int(token)
+
+
+def _parse_sum(tokens: list[str], text: str) -> Axis:
+    parts: list[list[Axis]] = [[]]
+    while tokens and tokens[-1] != ")":
+        if tokens[-1] == "+":
+            tokens.pop()
+            parts.append([])
+        else:
+            parts[-1].append(_parse_axis(tokens, text, top=False))
+    if not tokens:
+        raise SpecError(f"pattern {text!r}: a bracket is not closed")
+    tokens.pop()
+    if not all(parts):
+        raise SpecError(f"pattern {text!r}: empty brackets or an empty part of a sum")
+    terms = [part[0] if len(part) == 1 else Product(tuple(part)) for part in parts]
+    return terms[0] if len(terms) == 1 else Sum(tuple(terms))
