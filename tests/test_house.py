@@ -1,0 +1,218 @@
+"""The shape of the code itself: who may import whom, how long things are, what is public."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LIBRARY = REPOSITORY / "src" / "symport"
+RECIPES = REPOSITORY / "src" / "symport_recipes"
+SOURCES = sorted([*LIBRARY.rglob("*.py"), *RECIPES.rglob("*.py")])
+
+# A module imports only from rows above its own. In a row with several names, none imports another.
+LAYERS: list[set[str]] = [
+    {"errors"},
+    {"params", "files"},
+    {"pattern"},
+    {"spec"},
+    {"permute"},
+    {"assignment"},
+    {"nested"},
+    {"parts"},
+    {
+        "symmetry",
+        "matching",
+        "gradients",
+        "batchnorm",
+        "trajectory",
+        "evaluate",
+        "landscape",
+    },
+    {"objectives"},
+    {"methods"},
+    {"transfer"},
+    {"report"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+
+MOST_FILE_LINES = 400
+MOST_BODY_LINES = 80
+MEDIAN_BODY_LINES = 10
+MOST_PUBLIC_NAMES = 12
+HEAVY = {
+    "PIL",
+    "jinja2",
+    "matplotlib",
+    "numba",
+    "pydantic",
+    "rich",
+    "scipy.optimize",
+    "sklearn",
+    "transformers",
+    "typer",
+}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY / "src").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The full names of our own modules that a file imports, inside functions as well."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name if name in MODULES else node.module for name in names]
+            yield from (name for name in modules if name in MODULES)
+
+
+def room(module: str) -> str:
+    """The name in the table of layers: the first part below `symport`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def functions(path: Path) -> Iterator[Function]:
+    yield from (node for node in ast.walk(parsed(path)) if isinstance(node, Function))
+
+
+def body_lines(function: Function) -> int:
+    """Lines of a function after its signature and docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def place(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}"
+
+
+def test_every_module_of_the_library_has_a_layer():
+    rooms = {room(name) for name in MODULES if name.startswith("symport.")}
+    assert rooms <= LAYER_OF.keys(), "add the new module to LAYERS"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "symport"])
+def test_imports_only_point_to_lower_layers(module: str):
+    for other in imported(MODULES[module]):
+        assert other.split(".")[0] == "symport", f"{module} imports the recipes"
+        if room(module) != room(other):
+            assert LAYER_OF[room(other)] < LAYER_OF[room(module)], f"{module} imports {other}"
+
+
+def test_no_module_imports_itself_through_others():
+    edges = {name: set(imported(path)) - {name} for name, path in MODULES.items()}
+    while leaves := [name for name, others in edges.items() if not others & edges.keys()]:
+        for name in leaves:
+            del edges[name]
+    assert not edges, f"an import cycle runs through {sorted(edges)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_a_file_is_short(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_FILE_LINES
+
+
+def test_no_function_is_long():
+    found = [
+        place(path, function)
+        for path in SOURCES
+        for function in functions(path)
+        if body_lines(function) > MOST_BODY_LINES
+    ]
+    assert not found
+
+
+def test_most_functions_are_a_handful_of_lines():
+    lengths = [body_lines(function) for path in SOURCES for function in functions(path)]
+    assert median(lengths) <= MEDIAN_BODY_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_everything_public_says_what_it_is_for(path: Path):
+    tree = parsed(path)
+    assert ast.get_docstring(tree), "the file does not say what it is for"
+    owners = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    public = [
+        node
+        for owner in owners
+        if not getattr(owner, "name", "").startswith("_")
+        for node in owner.body
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert not [place(path, node) for node in public if not ast.get_docstring(node)]
+
+
+def test_few_names_at_the_top():
+    import symport
+
+    names = [name for name in getattr(symport, "__all__", []) if not name.startswith("__")]
+    assert len(names) <= MOST_PUBLIC_NAMES
+    assert all(hasattr(symport, name) for name in names)
+
+
+def test_importing_symport_loads_nothing_heavy_beyond_torch():
+    program = (
+        "import sys, torch; before = set(sys.modules); import symport; "
+        "print(*(set(sys.modules) - before))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not HEAVY & set(answer.stdout.split())
+
+
+def tracked_files() -> list[Path]:
+    git = shutil.which("git")
+    if git is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("not a git checkout: which files are tracked is unknown")
+    answer = subprocess.run(
+        [git, "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return [REPOSITORY / name for name in answer.stdout.split("\0") if name]
+
+
+def test_no_tracked_file_names_a_place_on_one_machine():
+    # In halves, so that this file may be tracked too.
+    forbidden = [("/" + name).encode() for name in ("work/", "root/", "tmp/bash_jobs", "home/")]
+    found = [
+        (path.relative_to(REPOSITORY), text.decode())
+        for path in tracked_files()
+        if path.is_file()
+        for text in forbidden
+        if text in path.read_bytes()
+    ]
+    assert not found
+
+
+def test_body_lines_counts_neither_signature_nor_docstring():
+    source = 'def f(\n    x,\n):\n    """Doc.\n\n    More.\n    """\n    y = x\n\n    return y\n'
+    (function,) = ast.parse(source).body
+    assert body_lines(function) == 3
+    (stub,) = ast.parse('def f():\n    """Only words."""\n').body
+    assert body_lines(stub) == 0
+
+
+def test_no_name_stands_in_two_layers():
+    assert all(not first & second for first, second in combinations(LAYERS, 2))
