@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from symport.errors import SpecError
+from symport.params import Params, listed
 from symport.pattern import (
     Axis,
     Fixed,
@@ -30,7 +31,6 @@ from symport.pattern import (
     show_pattern,
 )
 
-Params: TypeAlias = Mapping[str, Tensor]
 Kind: TypeAlias = Literal["permutation", "fixed"]
 KINDS: tuple[Kind, ...] = ("permutation", "fixed")
 FORMAT = "symport-spec-1"
@@ -144,9 +144,9 @@ class PermutationSpec:
             complete: Whether tensors of the spec that are absent from `params` are an error.
         """
         if extra := [name for name in params if name not in self.patterns]:
-            raise SpecError(f"the spec has no pattern for {_listed(extra)}")
+            raise SpecError(f"the spec has no pattern for {listed(extra)}")
         if complete and (missing := [name for name in self.patterns if name not in params]):
-            raise SpecError(f"the spec covers {_listed(missing)}, which the parameters lack")
+            raise SpecError(f"the spec covers {listed(missing)}, which the parameters lack")
         for name, tensor in params.items():
             _check_shape(name, self.patterns[name], tuple(tensor.shape), self.sizes)
 
@@ -158,7 +158,9 @@ class PermutationSpec:
                 "groups": {n: {"size": g.size, "kind": g.kind} for n, g in self.groups.items()},
                 "patterns": {name: show_pattern(p) for name, p in self.patterns.items()},
                 "buffers": sorted(self.buffers),
-                "reasons": {n: {str(k): r for k, r in rs.items()} for n, rs in self.reasons.items()},
+                "reasons": {
+                    n: {str(k): r for k, r in rs.items()} for n, rs in self.reasons.items()
+                },
             },
             indent=1,
         )
@@ -240,7 +242,7 @@ class Permutation:
         """Raise SpecError unless this permutes exactly the groups of `spec`."""
         if set(self.indices) != set(spec.groups):
             odd = sorted(set(self.indices) ^ set(spec.groups))
-            raise SpecError(f"permutation and spec differ in the groups {_listed(odd)}")
+            raise SpecError(f"permutation and spec differ in the groups {listed(odd)}")
         for name, index in self.indices.items():
             shape = spec.shape_of(name)
             if tuple(index.shape) != shape or not torch.equal(index.sort(-1).values, _rows(shape)):
@@ -266,17 +268,11 @@ def _rows(shape: Iterable[int]) -> Tensor:
     return torch.arange(size).expand(sizes).contiguous()
 
 
-def _listed(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _require(patterns: Mapping[str, Pattern], params: Params) -> None:
     if missing := [name for name in patterns if name not in params]:
-        raise SpecError(f"patterns are given for {_listed(missing)}, which do not exist")
+        raise SpecError(f"patterns are given for {listed(missing)}, which do not exist")
     if missing := [name for name in params if name not in patterns]:
-        raise SpecError(f"no pattern is given for {_listed(missing)}")
+        raise SpecError(f"no pattern is given for {listed(missing)}")
 
 
 def _check_groups(name: str, pattern: Pattern, groups: Mapping[str, Group]) -> None:

@@ -1,0 +1,209 @@
+"""Arithmetic on dicts of tensors: the parameters and buffers of a network, or displacements.
+
+Only floating-point (and complex) tensors take part. Integer and boolean tensors, such as
+BatchNorm's `num_batches_tracked`, are counts and masks: results hold the first operand's, and
+inner products leave them out. Sums are computed in at least float32, so half-precision networks
+round once, on the way back to their own dtype.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from symport.errors import ParamsError
+
+Params: TypeAlias = Mapping[str, Tensor]
+
+CHUNK = 2**22  # elements held in float64 at a time: 32 MiB, however large the tensor
+
+
+def takes_part(tensor: Tensor) -> bool:
+    """Whether arithmetic touches this tensor: floating-point or complex, not a count or mask."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def add(a: Params, b: Params, scale: float = 1.0) -> dict[str, Tensor]:
+    """Compute a + scale · b.
+
+    Args:
+        a: Tensors by name. Never modified.
+        b: Tensors of the same shapes; names of `a` that it lacks are cloned from `a`.
+        scale: Factor of `b`, any real number.
+
+    Returns:
+        New tensors in the order, dtypes and devices of `a`.
+
+    Raises:
+        ParamsError: `b` has a name or a shape that `a` has not.
+
+    Example:
+        >>> add({"w": torch.tensor([1.0]), "n": torch.tensor(3)}, {"w": torch.tensor([4.0])}, 0.5)
+        {'w': tensor([3.]), 'n': tensor(3)}
+    """
+    if extra := [name for name in b if name not in a]:
+        raise ParamsError(f"cannot add {listed(extra)}: the first operand has no such tensor")
+    check_alike({name: a[name] for name in b}, b, "the first operand", "the second", dtypes=False)
+    return _combine(a, b, lambda x, y: x + scale * y)
+
+
+def subtract(a: Params, b: Params) -> dict[str, Tensor]:
+    """Compute a − b.
+
+    Args:
+        a: Tensors by name. Never modified.
+        b: Tensors of the same names and shapes.
+
+    Returns:
+        New tensors in the order, dtypes and devices of `a`; integer tensors are those of `a`.
+
+    Raises:
+        ParamsError: Names or shapes differ.
+
+    Example:
+        >>> subtract({"w": torch.tensor([3.0])}, {"w": torch.tensor([1.0])})
+        {'w': tensor([2.])}
+    """
+    check_alike(a, b, "the first operand", "the second", dtypes=False)
+    return _combine(a, b, lambda x, y: x - y)
+
+
+def interpolate(a: Params, b: Params, fraction: float) -> dict[str, Tensor]:
+    """Compute (1 − fraction) · a + fraction · b.
+
+    Args:
+        a: Tensors by name. Never modified.
+        b: Tensors of the same names and shapes.
+        fraction: 0 gives `a` and 1 gives `b`, bit by bit where the dtypes agree; other real
+            numbers extrapolate.
+
+    Returns:
+        New tensors in the order, dtypes and devices of `a`; integer tensors are those of `a`.
+
+    Raises:
+        ParamsError: Names or shapes differ.
+
+    Example:
+        >>> interpolate({"w": torch.tensor([1.0])}, {"w": torch.tensor([5.0])}, 0.25)
+        {'w': tensor([2.])}
+    """
+    check_alike(a, b, "the first operand", "the second", dtypes=False)
+    if fraction in (0, 1):  # 0 · x + y would turn −0 into 0, and NaN · 0 is NaN
+        return _combine(a, b, lambda x, y: y if fraction else x)
+    return _combine(a, b, lambda x, y: (1 - fraction) * x + fraction * y)
+
+
+def inner(a: Params, b: Params) -> float:
+    """The inner product Σ aᵢ bᵢ over all floating-point tensors, accumulated in float64.
+
+    Complex tensors count as pairs of real numbers.
+
+    Raises:
+        ParamsError: Names or shapes differ.
+
+    Example:
+        >>> inner({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 4.0])})
+        11.0
+    """
+    check_alike(a, b, "the first operand", "the second", dtypes=False)
+    return sum((_dot(x, b[name]) for name, x in a.items() if takes_part(x)), 0.0)
+
+
+def norm(a: Params) -> float:
+    """The Euclidean norm over all floating-point tensors, accumulated in float64.
+
+    Example:
+        >>> norm({"w": torch.tensor([3.0]), "b": torch.tensor([4.0])})
+        5.0
+    """
+    return inner(a, a) ** 0.5
+
+
+def check_alike(a: Params, b: Params, what_a: str, what_b: str, *, dtypes: bool = True) -> None:
+    """Raise ParamsError unless `a` and `b` have the same names, shapes and dtypes.
+
+    Args:
+        a: Tensors by name, in any order.
+        b: Tensors by name, in any order.
+        what_a: What `a` is called in the message, for instance "the source".
+        what_b: What `b` is called.
+        dtypes: False if float16 may stand against float32, say; an integer tensor against a
+            floating-point or a complex one is an error all the same.
+    """
+    if missing := [name for name in a if name not in b]:
+        raise ParamsError(f"{what_b} lacks {listed(missing)}, which {what_a} has")
+    if extra := [name for name in b if name not in a]:
+        raise ParamsError(f"{what_a} lacks {listed(extra)}, which {what_b} has")
+    for name, tensor in a.items():
+        if tensor.shape != b[name].shape:
+            sizes = f"{tuple(tensor.shape)} in {what_a}, {tuple(b[name].shape)} in {what_b}"
+            raise ParamsError(f"{name}: its shape is {sizes}")
+        if _differ(tensor.dtype, b[name].dtype, strict=dtypes):
+            raise ParamsError(
+                f"{name}: its dtype is {tensor.dtype} in {what_a}, {b[name].dtype} in {what_b}; "
+                "convert one of them first"
+            )
+
+
+def check_finite(params: Params, what: str) -> None:
+    """Raise ParamsError if a tensor holds NaN or infinity, naming the first such tensor.
+
+    Args:
+        params: Tensors by name.
+        what: What they are called in the message, for instance "step 3".
+    """
+    for name, tensor in params.items():
+        if takes_part(tensor) and not (finite := torch.isfinite(_wide(tensor))).all():
+            bad = tensor.numel() - int(finite.sum())
+            raise ParamsError(f"{name}: {bad} of {tensor.numel()} values of {what} are NaN or inf")
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _differ(a: torch.dtype, b: torch.dtype, *, strict: bool) -> bool:
+    kinds_differ = (a.is_floating_point, a.is_complex) != (b.is_floating_point, b.is_complex)
+    return a != b if strict else kinds_differ
+
+
+def _combine(
+    a: Params, b: Params, operation: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Apply an operation where both operands have a tensor that takes part; clone the rest."""
+    return {
+        name: _apply(x.detach(), b[name].detach(), operation)
+        if name in b and takes_part(x)
+        else x.detach().clone()
+        for name, x in a.items()
+    }
+
+
+def _apply(x: Tensor, y: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    result = operation(_wide(x), _wide(y.to(x.device))).to(x.dtype)
+    return result.clone() if result is x or result is y else result
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """At least float32; float16, bfloat16 and the 8-bit formats are too coarse to sum in."""
+    narrow = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
+    return tensor.float() if narrow else tensor
+
+
+def _dot(x: Tensor, y: Tensor) -> float:
+    pieces = zip(_flat(x).split(CHUNK), _flat(y.to(x.device)).split(CHUNK), strict=True)
+    return sum(float(torch.dot(p.double(), q.double())) for p, q in pieces)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return real.detach().reshape(-1)
