@@ -138,12 +138,11 @@ def axis_length(axis: Axis, sizes: Mapping[str, int]) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A part of a tensor (or axis) that is a plain product of factors.
+    """A part of an axis that is a plain product of factors.
 
     Attributes:
         labels: The group of each factor, None where it stays.
-        positions: Where each element lies in the flattened tensor (or axis); its shape is the
-            sizes of the factors.
+        positions: Where each unit lies in the axis; its shape is the sizes of the factors.
     """
 
     labels: tuple[str | None, ...]
@@ -165,14 +164,6 @@ def axis_blocks(axis: Axis, length: int, sizes: Mapping[str, int]) -> list[Block
                 axis_blocks(factor, n, sizes) for factor, n in zip(factors, lengths, strict=True)
             ]
             return [_join(choice, lengths) for choice in product(*blocks)]
-
-
-def tensor_blocks(
-    pattern: Pattern, shape: Sequence[int], sizes: Mapping[str, int]
-) -> list[Block]:
-    """Split a tensor of this shape into plain products over all of its axes."""
-    blocks = [axis_blocks(axis, n, sizes) for axis, n in zip(pattern, shape, strict=True)]
-    return [_join(choice, shape) for choice in product(*blocks)]
 
 
 def _sum_blocks(parts: Sequence[Axis], sizes: Mapping[str, int]) -> list[Block]:

@@ -1,0 +1,136 @@
+"""Gradient matching along a trajectory: GMT and FGMT (Algorithms 1 and 2 of the paper)."""
+
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from torch import Tensor
+
+from symport.errors import SettingsError
+from symport.files import load_tensors, save_tensors
+from symport.gradients import LossGradient
+from symport.matching import MatchResult, solve
+from symport.methods import Method, Problem, State
+from symport.objectives import gradients
+from symport.similarity import Similarity
+from symport.spec import Permutation, PermutationSpec
+
+Start: TypeAlias = Literal["previous", "identity"]
+
+
+class GradientMatching(Method):
+    """What GMT and FGMT share.
+
+    Args:
+        gradient: The gradients, of source and target on the same batches.
+        start: Where each matching starts: the previous permutation, or the paper's identity.
+        normalize: Divide each pair by its norms, so that every step has the same say.
+    """
+
+    def __init__(
+        self, gradient: LossGradient, *, start: Start = "previous", normalize: bool = False
+    ) -> None:
+        if start not in ("previous", "identity"):
+            raise SettingsError(f"start must be 'previous' or 'identity', not {start!r}")
+        self.gradient = gradient
+        self.start = start
+        self.normalize = normalize
+
+    @property
+    def evaluations(self) -> int:
+        """Gradient evaluations so far, of source and target together."""
+        return self.gradient.evaluations
+
+    @property
+    def gradient_seconds(self) -> float:
+        """Time spent on them."""
+        return self.gradient.elapsed_seconds
+
+    def settings(self) -> dict[str, Any]:
+        """Start, normalisation and batches."""
+        return {
+            "start": self.start,
+            "normalize": self.normalize,
+            "batches": self.gradient.digest(),
+        }
+
+    def _solve(self, similarity: Similarity, spec: PermutationSpec) -> MatchResult:
+        if self.start == "identity":
+            similarity.move_to(Permutation.identity(spec))
+        return solve(similarity)
+
+
+class FGMT(GradientMatching):
+    """Fast gradient matching along the trajectory (Algorithm 2): 2T gradients.
+
+    At step s the pair of gradients at θ₁ˢ⁻¹ and θ₂ˢ⁻¹ joins the earlier ones, which are kept.
+
+    """
+
+    name = "fgmt"
+
+    def init(self, problem: Problem) -> State:
+        """No pairs yet, and the identity."""
+        return State(Permutation.identity(problem.spec), None, Similarity(problem.spec))
+
+    def step(self, problem: Problem, state: State, step: int) -> State:
+        """Add the newest pair and match again."""
+        similarity: Similarity = state.memory
+        target = self.gradient(problem.place(state.permutation, step - 1), step - 1)
+        source = self.gradient.along(problem.source)[step - 1]
+        for pair in gradients(target, source, normalize=self.normalize):
+            similarity.add(pair)
+        result = self._solve(similarity, problem.spec)
+        return State(result.permutation, result.objective, similarity)
+
+    def save(self, state: State, folder: Path, step: int) -> None:
+        """Write the newest pair, and the similarities."""
+        similarity: Similarity = state.memory
+        save_tensors(folder / f"pair-{step:05d}.safetensors", similarity.newest_pair())
+        save_tensors(folder / f"similarity-{step:05d}.safetensors", similarity.similarities())
+        # The one before may still be needed: this step is not in the journal yet.
+        (folder / f"similarity-{step - 2:05d}.safetensors").unlink(missing_ok=True)
+
+    def restore(self, problem: Problem, state: State, folder: Path, step: int) -> State:
+        """Read all pairs and the similarities, without recomputing any."""
+        pairs = [load_tensors(folder / f"pair-{s:05d}.safetensors") for s in range(1, step + 1)]
+        similarities = load_tensors(folder / f"similarity-{step:05d}.safetensors")
+        similarity = Similarity.restored(
+            problem.spec, state.permutation, state.objective or 0.0, pairs, similarities
+        )
+        return State(state.permutation, state.objective, similarity)
+
+
+class GMT(GradientMatching):
+    """Gradient matching along the trajectory (Algorithm 1): at most T(T+1) gradients.
+
+    At step s the gradients of all steps up to s are computed along the path under the previous
+    permutation. On fixed batches the source's gradients, and the target's at θ₂⁰, are the same
+    every time and computed once, as are the target's while the permutation stays.
+
+    """
+
+    name = "gmt"
+
+    def init(self, problem: Problem) -> State:
+        """The identity, and no gradients yet."""
+        return State(Permutation.identity(problem.spec), None, {})
+
+    def step(self, problem: Problem, state: State, step: int) -> State:
+        """Compute the gradients along the path so far and match them all."""
+        known: dict[int, dict[str, Tensor]] = state.memory
+        similarity = Similarity(problem.spec, state.permutation)
+        source = self.gradient.along(problem.source)
+        for t in range(step):
+            if t not in known:
+                known[t] = self.gradient(problem.place(state.permutation, t), t)
+            for pair in gradients(known[t], source[t], normalize=self.normalize):
+                similarity.add(pair)
+        result = self._solve(similarity, problem.spec)
+        if not result.permutation.equal(state.permutation):
+            known = {0: known[0]}  # the path has moved, all but its beginning
+        return State(result.permutation, result.objective, known)
+
+    def restore(self, problem: Problem, state: State, folder: Path, step: int) -> State:
+        """Gradients are computed again when needed: they follow from the permutation."""
+        del problem, folder, step
+        return State(state.permutation, state.objective, {})

@@ -1,0 +1,192 @@
+"""Gradients of a loss at given parameters: counted, and cached along a trajectory."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from symport.errors import DataError, ParamsError, SettingsError
+from symport.modes import batch_statistics, call, to_device
+from symport.params import Params
+
+Batch: TypeAlias = tuple[Any, Any]
+Loss: TypeAlias = Callable[[Any, Any], Tensor]
+
+
+class Points(Protocol):
+    """A trajectory as far as gradients care: parameters by step."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, step: int, /) -> Params: ...
+
+
+class LossGradient:
+    """The gradient of a loss on a fixed sequence of batches.
+
+    Step t uses batch `t mod len(batches)`, for the source and for the target alike (Algorithm 1,
+    line 4: *on the same batch*). BatchNorm uses the statistics of the batch; dropout is off.
+
+    Args:
+        model: Gives the computation; its own parameters, buffers and modes are left as they are.
+        loss: `loss(model(inputs), labels)`, a scalar that is a mean over the batch.
+        batches: Pairs (inputs, labels). `inputs` may be a tensor, a tuple of positional or a
+            mapping of keyword arguments.
+        micro_batch: Samples per backward pass; the gradients of a batch are averaged over its
+            pieces. Less memory, the same mean (but BatchNorm sees each piece alone).
+
+    Attributes:
+        evaluations: How many gradients of a whole batch have been computed so far.
+        elapsed_seconds: The time they took.
+
+    Raises:
+        DataError: There are no batches, a batch is empty, or a label is out of range.
+        ParamsError: A gradient is NaN or infinite.
+
+    Example:
+        >>> gradient = LossGradient(
+        ...     nn.Linear(1, 1, bias=False), nn.functional.mse_loss, [(torch.ones(1, 1),) * 2]
+        ... )
+        >>> gradient({"weight": torch.tensor([[3.0]])}, 0)
+        {'weight': tensor([[4.]])}
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batches: Sequence[Batch],
+        *,
+        micro_batch: int | None = None,
+    ) -> None:
+        if len(batches) == 0:
+            raise DataError("there are no batches: matching needs at least one")
+        if micro_batch is not None and micro_batch < 1:
+            raise SettingsError(f"micro_batch must be at least 1, not {micro_batch}")
+        self.model = model
+        self.loss = loss
+        self.batches = batches
+        self.micro_batch = micro_batch
+        self.evaluations = 0
+        self.elapsed_seconds = 0.0
+        self._along: WeakKeyDictionary[Points, GradientsAlong] = WeakKeyDictionary()
+
+    def __call__(self, params: Params, step: int) -> dict[str, Tensor]:
+        """The gradient at `params` on the batch of `step`, for every trained parameter."""
+        number = step % len(self.batches)
+        inputs, labels = self.batches[number]
+        total = _size(labels if isinstance(labels, Tensor) else inputs)
+        if total == 0:
+            raise DataError(f"batch {number} is empty")
+        begun = time.perf_counter()
+        result: dict[str, Tensor] = {}
+        for begin in range(0, total, self.micro_batch or total):
+            end = min(begin + (self.micro_batch or total), total)
+            piece = _slice(inputs, begin, end, total), _slice(labels, begin, end, total)
+            grads = self._piece(params, piece, number)
+            for name, grad in grads.items():
+                share = grad * ((end - begin) / total) if end - begin < total else grad
+                result[name] = result[name] + share if name in result else share
+        self.evaluations += 1
+        self.elapsed_seconds += time.perf_counter() - begun
+        return _finite(result, number)
+
+    def along(self, points: Points) -> "GradientsAlong":
+        """The gradients at the points of a trajectory, each computed once.
+
+        The same trajectory gives the same cache, so carrying one source to many targets computes
+        the source's gradients once.
+        """
+        if points not in self._along:
+            self._along[points] = GradientsAlong(self, points)
+        return self._along[points]
+
+    def digest(self) -> str:
+        """A fingerprint of all batches, to tell whether a run may be resumed with them."""
+        state = hashlib.sha256(str(self.micro_batch).encode())
+        for batch in self.batches:
+            for tensor in _tensors(batch):
+                state.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+                state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return state.hexdigest()
+
+    def _piece(self, params: Params, piece: Batch, number: int) -> dict[str, Tensor]:
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        if missing := [name for name in trained if name not in params]:
+            raise ParamsError(f"the parameters lack {missing[0]}, which the model trains")
+        leaves = {name: params[name].detach().requires_grad_() for name in trained}
+        rest = {n: t.detach().clone() for n, t in _others(self.model, params, trained)}
+        inputs, labels = to_device(piece, next(iter(leaves.values())))
+        with torch.enable_grad(), batch_statistics(self.model):
+            try:
+                value = self.loss(call(self.model, {**leaves, **rest}, inputs), labels)
+            except IndexError as error:
+                raise DataError(
+                    f"batch {number}: the loss failed ({error}); are all labels between 0 and the "
+                    "number of classes - 1?"
+                ) from error
+            grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(leaf) if grad is None else grad
+            for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
+        }
+
+
+class GradientsAlong:
+    """Gradients at the points of a trajectory, computed when first asked for, then kept."""
+
+    def __init__(self, gradient: LossGradient, points: Points) -> None:
+        self._gradient = gradient
+        self._read = points.__getitem__
+        self._known: dict[int, dict[str, Tensor]] = {}
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        if step not in self._known:
+            self._known[step] = self._gradient(self._read(step), step)
+        return self._known[step]
+
+
+def _others(model: nn.Module, params: Params, trained: Sequence[str]) -> list[tuple[str, Tensor]]:
+    """Buffers and frozen parameters: as given, else the model's own. Tied names are left out."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return [(name, params.get(name, own)) for name, own in named if name not in trained]
+
+
+def _finite(grads: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    for name, grad in grads.items():
+        if not bool(grad.isfinite().all()):
+            raise ParamsError(
+                f"{name}: the gradient on batch {number} holds NaN or infinity; check the weights "
+                "and the inputs, or use a larger batch"
+            )
+    return grads
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | tuple | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(item)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return len(value)
+    items = list(value.values() if isinstance(value, Mapping) else value)
+    return _size(items[0]) if items else 0
+
+
+def _slice(value: Any, begin: int, end: int, total: int) -> Any:
+    """Samples `begin` to `end` of every tensor that has `total` of them."""
+    if isinstance(value, Tensor):
+        return value[begin:end] if value.ndim and len(value) == total else value
+    if isinstance(value, Mapping):
+        return {key: _slice(item, begin, end, total) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_slice(item, begin, end, total) for item in value)
+    return value

@@ -1,0 +1,102 @@
+"""The folder of a run: what has been done, so that it can go on after any interruption.
+
+Each step writes its permutation and what its method must remember, then one line of
+`history.jsonl`. The line makes the step count: whatever lies there without its line is written
+again.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from symport.errors import FileError
+from symport.files import append_line, load_tensors, save_tensors, write_text
+from symport.spec import Permutation
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a transfer.
+
+    Attributes:
+        step: From 1 to T.
+        objective: What the matching reached, or None if the method does not match.
+        moved: Share of units that do not stay in place, in [0, 1].
+        score: Score of the transferred parameters after this step, None without a score.
+        identity_score: Score after the same step under the identity.
+        evaluations: Gradients that this step computed.
+        gradient_seconds: The time they took.
+        elapsed_seconds: The time of the whole step, scoring included.
+    """
+
+    step: int
+    objective: float | None
+    moved: float
+    score: float | None
+    identity_score: float | None
+    evaluations: int
+    gradient_seconds: float
+    elapsed_seconds: float
+
+
+class Journal:
+    """Reads and writes the folder of one run.
+
+    Args:
+        folder: Made if it does not exist.
+        run: What identifies the run; a folder with another run in it is refused.
+
+    Attributes:
+        records: The finished steps.
+
+    Raises:
+        FileError: The folder cannot be written or holds another run.
+    """
+
+    def __init__(self, folder: str | Path, run: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{folder}: cannot make this folder ({error})") from error
+        self._claim(run)
+        self.records = self._read_history()
+
+    def permutation(self, step: int) -> Permutation:
+        """The permutation of a finished step."""
+        return Permutation(load_tensors(self._permutation_file(step)))
+
+    def save_permutation(self, step: int, permutation: Permutation) -> None:
+        """Write the permutation of a step that is about to be committed."""
+        save_tensors(self._permutation_file(step), permutation.indices)
+
+    def commit(self, record: StepRecord) -> None:
+        """Make a step count as done."""
+        append_line(self.folder / "history.jsonl", json.dumps(asdict(record)))
+
+    def _permutation_file(self, step: int) -> Path:
+        return self.folder / "steps" / f"permutation-{step:05d}.safetensors"
+
+    def _claim(self, run: dict[str, Any]) -> None:
+        (self.folder / "steps").mkdir(exist_ok=True)
+        path = self.folder / "run.json"
+        if not path.exists():
+            write_text(path, json.dumps(run, indent=1) + "\n")
+            return
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if odd := [key for key in {**found, **run} if found.get(key) != run.get(key)]:
+            raise FileError(
+                f"{self.folder} holds another run: it differs in {', '.join(odd)}; "
+                "choose another folder, or remove this one"
+            )
+
+    def _read_history(self) -> list[StepRecord]:
+        path = self.folder / "history.jsonl"
+        if not path.exists():
+            return []
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a line without its end was cut off
+        if whole != text:
+            write_text(path, whole)
+        return [StepRecord(**json.loads(line)) for line in whole.splitlines()]

@@ -1,0 +1,167 @@
+"""Methods choose a permutation for each step of a trajectory; one loop drives them all.
+
+A method answers two questions: what to remember at the start (`init`), and which permutation to
+use for step s (`step`). Two more save and restore what it remembers, if a permutation alone does
+not tell (`save`, `restore`).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from symport.matching import match
+from symport.objectives import weights
+from symport.params import Params, add
+from symport.permute import permute
+from symport.spec import Permutation, PermutationSpec
+from symport.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be transferred where.
+
+    Attributes:
+        source: The source's trajectory θ₁⁰ … θ₁ᵀ.
+        target_init: The target initialization θ₂⁰.
+        spec: The symmetry of the network.
+    """
+
+    source: Trajectory
+    target_init: Params
+    spec: PermutationSpec
+
+    def place(self, permutation: Permutation, step: int, length: float = 1.0) -> dict[str, Tensor]:
+        """θ₂⁰ + length · π(θ₁ᵗ − θ₁⁰), the target's parameters after `step` steps under π.
+
+        Laying the path again with a new permutation (line 8 of Algorithm 1) telescopes to this.
+        Statistics and integer tensors stay as in the target initialization.
+        """
+        moved = permute(self._displacement(step), self.spec, permutation)
+        return add(self.target_init, moved, length)
+
+    def _displacement(self, step: int) -> dict[str, Tensor]:
+        displacement = self.source.displacement(step)
+        return {n: d for n, d in displacement.items() if n not in self.spec.buffers}
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a method knows after a step.
+
+    Attributes:
+        permutation: The permutation for that step.
+        objective: What the matching reached, or None if the method does not match.
+        memory: Anything else the method needs for the next step.
+    """
+
+    permutation: Permutation
+    objective: float | None = None
+    memory: Any = None
+
+
+class Method(ABC):
+    """How the permutation of each step is found."""
+
+    name: str
+
+    @abstractmethod
+    def init(self, problem: Problem) -> State:
+        """What is known before the first step."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: State, step: int) -> State:
+        """The permutation for `step`, from 1 to T, given the state after the step before."""
+
+    @property
+    def evaluations(self) -> int:
+        """Gradient evaluations so far."""
+        return 0
+
+    @property
+    def gradient_seconds(self) -> float:
+        """Time spent on gradients so far."""
+        return 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """What distinguishes this method from another of its name, for the record of a run."""
+        return {}
+
+    def save(self, state: State, folder: Path, step: int) -> None:
+        """Write what `restore` needs beyond the permutation."""
+        del state, folder, step
+
+    def restore(self, problem: Problem, state: State, folder: Path, step: int) -> State:
+        """Give back the state after `step`, from one that has the permutation and objective."""
+        del problem, folder, step
+        return state
+
+
+class Once(Method):
+    """One permutation for every step, found before the first."""
+
+    def step(self, problem: Problem, state: State, step: int) -> State:
+        """The same permutation again."""
+        del problem, step
+        return state
+
+
+class Naive(Once):
+    """The identity: unit i of the source teaches unit i of the target (the paper's baseline)."""
+
+    name = "naive"
+
+    def init(self, problem: Problem) -> State:
+        """The identity."""
+        return State(Permutation.identity(problem.spec))
+
+
+class Given(Once):
+    """One permutation found elsewhere, for every step."""
+
+    name = "given"
+
+    def __init__(self, permutation: Permutation) -> None:
+        self.permutation = permutation
+
+    def init(self, problem: Problem) -> State:
+        """The given permutation, checked against the spec."""
+        self.permutation.check(problem.spec)
+        return State(self.permutation)
+
+
+class Oracle(Once):
+    """The permutation that best aligns the whole displacements, the target being really trained.
+
+    A greedy reference that needs the very training a transfer avoids; not an upper bound.
+
+    Args:
+        target_final: The target initialization after its own training, θ₂ᵀ.
+    """
+
+    name = "oracle"
+
+    def __init__(self, target_final: Params) -> None:
+        self.target_final = target_final
+
+    def init(self, problem: Problem) -> State:
+        """Match the displacements of source and target."""
+        ends = Trajectory.linear(problem.target_init, self.target_final, 1)
+        source = problem.source.displacement(problem.source.steps)
+        result = match(problem.spec, weights(ends.displacement(1), source, problem.spec))
+        return State(result.permutation, result.objective)
+
+
+class WeightMatching(Once):
+    """Align the two initializations themselves, without data (Git Re-Basin, eq. 2)."""
+
+    name = "weights"
+
+    def init(self, problem: Problem) -> State:
+        """Match the source's initialization to the target's."""
+        pairs = weights(problem.target_init, problem.source[0], problem.spec)
+        result = match(problem.spec, pairs)
+        return State(result.permutation, result.objective)

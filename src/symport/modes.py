@@ -1,0 +1,72 @@
+"""Call a model with given parameters, leaving the model itself as it was found."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from symport.params import Params
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every module's own mode afterwards."""
+    with _modes(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """BatchNorm uses the statistics of the batch, all else is in evaluation mode.
+
+    So a gradient sees the network as in training (method of the paper), yet without dropout's
+    randomness. Every module's own mode comes back afterwards.
+    """
+    with _modes(model):
+        model.eval()
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.train()
+        yield
+
+
+@contextmanager
+def _modes(model: nn.Module) -> Iterator[None]:
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def call(model: nn.Module, params: Params, inputs: Any) -> Any:
+    """What the model returns for `inputs` with these parameters and buffers.
+
+    Args:
+        model: Gives the computation; what `params` lacks is taken from it.
+        params: Tensors by name. Buffers that the call updates in place are updated in `params`'
+            own tensors: pass copies if that matters.
+        inputs: A tensor, a tuple of positional or a mapping of keyword arguments.
+    """
+    state = dict(params)
+    if isinstance(inputs, Mapping):
+        return functional_call(model, state, (), dict(inputs))
+    if isinstance(inputs, tuple | list):
+        return functional_call(model, state, tuple(inputs))
+    return functional_call(model, state, (inputs,))
+
+
+def to_device(value: Any, like: Tensor) -> Any:
+    """Move every tensor of a batch to the device of `like`."""
+    if isinstance(value, Tensor):
+        return value.to(like.device)
+    if isinstance(value, Mapping):
+        return {key: to_device(item, like) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(to_device(item, like) for item in value)
+    return value

@@ -1,0 +1,274 @@
+"""Record which tensor operations a model carries out, with shapes but without numbers.
+
+The model is exported with torch.export in evaluation mode and stripped of in-place operations.
+Nothing is computed, so this works on the meta device, where weights take no memory.
+"""
+
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export.graph_signature import InputKind
+
+from symport.errors import DiscoveryError
+
+Shape: TypeAlias = tuple[int, ...]
+Shapes: TypeAlias = Shape | list["Shape | None"] | None
+SourceKind: TypeAlias = Literal["weight", "buffer", "constant", "input"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The result of an earlier operation, or one of the values that the graph starts from."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A value that the graph starts from.
+
+    Attributes:
+        kind: What it is; a weight or buffer has its state-dict name as `target`.
+        shape: Its shape, None if it is no tensor.
+    """
+
+    kind: SourceKind
+    target: str
+    shape: Shape | None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call; tensors among its arguments are `Ref`s.
+
+    Attributes:
+        name: What other operations call its result.
+        shapes: Shape of the result, a list of them if it returns several, None if no tensor.
+    """
+
+    name: str
+    target: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    shapes: Shapes
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Everything that a model does with one example.
+
+    Attributes:
+        sources: What it starts from, by name.
+        operations: In order of execution.
+        outputs: Names of the values that it returns or writes to a buffer.
+        tensors: Shape of every tensor of the state dict.
+        aliases: For state-dict names of one and the same tensor, the name that stands for it.
+    """
+
+    sources: Mapping[str, Source]
+    operations: Sequence[Operation]
+    outputs: Sequence[str]
+    tensors: Mapping[str, Shape]
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Example:
+    """Arguments of a model."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, inputs: Any) -> "Example":
+        """A mapping holds keyword arguments, a tuple or list positional ones."""
+        if isinstance(inputs, Mapping):
+            return cls((), dict(cast("Mapping[str, Any]", inputs)))
+        if isinstance(inputs, (tuple, list)):
+            return cls(tuple(cast("Sequence[Any]", inputs)), {})
+        return cls((inputs,), {})
+
+
+def trace(model: nn.Module, example: Example) -> Graph:
+    """Record the operations of a model in evaluation mode.
+
+    Args:
+        model: Left as found: its mode, weights and hooks. May be on the meta device.
+        example: Arguments for one call.
+
+    Raises:
+        DiscoveryError: The model's control flow depends on data, or export fails otherwise.
+    """
+    with evaluation(model), _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            program = torch.export.export(
+                model, example.args, dict(example.kwargs), strict=False
+            ).run_decompositions({})
+        except Exception as error:  # torch.export raises every kind of exception
+            raise DiscoveryError(_untraceable(model, error)) from error
+    return _Recorder(model, program).record()
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every submodule gets its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole layer
+    try:
+        model.eval()
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what torch.export says about torch's own modules and its own future."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|copyreg)")
+        warnings.filterwarnings("ignore", message=r"The tensor attributes? .*assigned during export")
+        yield
+
+
+def _untraceable(model: nn.Module, error: Exception) -> str:
+    cause = str(error).strip().splitlines() or [""]
+    return (
+        f"{type(model).__name__} cannot be traced: {type(error).__name__}: {cause[0][:300]}. "
+        "Its operations must not depend on the values of tensors: replace branches and loops on "
+        "data (if, while, .item(), nonzero) by torch.where or masks, or write the spec by hand "
+        "with PermutationSpec.parse"
+    )
+
+
+class _Recorder:
+    """Turns an exported program into a Graph, inlining nested ones."""
+
+    def __init__(self, model: nn.Module, program: torch.export.ExportedProgram) -> None:
+        self.model = model
+        self.program = program
+        self.sources: dict[str, Source] = {}
+        self.operations: list[Operation] = []
+
+    def record(self) -> Graph:
+        signature = self.program.graph_signature
+        specs = {spec.arg.name: spec for spec in signature.input_specs}
+        for node in self.program.graph.find_nodes(op="placeholder"):
+            self.sources[node.name] = _source(node, specs[node.name])
+        outputs = self._inline(self.program.graph_module, {}, "")
+        tensors, aliases = _state(self.model)
+        return Graph(self.sources, self.operations, outputs, tensors, aliases)
+
+    def _inline(self, module: fx.GraphModule, known: dict[fx.Node, Any], prefix: str) -> list[str]:
+        """Record one graph; `known` has the values of its placeholders unless it is the outer."""
+        outputs: list[str] = []
+        for node in module.graph.nodes:
+            if node.op == "output":
+                outputs = _names(_refs(node.args, known))
+            elif node.op == "get_attr":
+                known[node] = self._attribute(module, node, prefix)
+            elif node.op == "placeholder":
+                known.setdefault(node, Ref(node.name))
+            else:
+                known[node] = self._call(node, known, prefix)
+        return outputs
+
+    def _attribute(self, module: fx.GraphModule, node: fx.Node, prefix: str) -> Any:
+        value = operator.attrgetter(cast("str", node.target))(module)
+        if not isinstance(value, Tensor):
+            return value
+        name = prefix + node.name
+        self.sources[name] = Source("constant", cast("str", node.target), tuple(value.shape))
+        return Ref(name)
+
+    def _call(self, node: fx.Node, known: dict[fx.Node, Any], prefix: str) -> Any:
+        args = _refs(node.args, known)
+        graphs = [arg for arg in args if isinstance(arg, fx.GraphModule)]
+        if graphs:
+            return self._region(node, graphs, args, prefix)
+        if node.target is operator.getitem and isinstance(args[0], (list, tuple)):
+            return args[0][args[1]]
+        name = prefix + node.name
+        kwargs = _refs(node.kwargs, known)
+        target = cast("Callable[..., Any]", node.target)
+        self.operations.append(
+            Operation(name, target, args, kwargs, _shapes(node.meta.get("val"), name))
+        )
+        return Ref(name)
+
+    def _region(
+        self, node: fx.Node, graphs: list[fx.GraphModule], args: tuple[Any, ...], prefix: str
+    ) -> list[Any]:
+        """Inline a part of the model that runs under `no_grad` or autocast."""
+        if len(graphs) != 1 or "wrap_with" not in str(node.target):
+            raise DiscoveryError(
+                f"{node.target}: control flow on data cannot be followed; use torch.where instead"
+            )
+        inner = args[args.index(graphs[0]) + 1 :]
+        places = graphs[0].graph.find_nodes(op="placeholder")
+        names = self._inline(
+            graphs[0], dict(zip(places, inner, strict=True)), f"{prefix}{node.name}."
+        )
+        return [Ref(name) for name in names]
+
+
+def _source(node: fx.Node, spec: Any) -> Source:
+    kinds: dict[InputKind, SourceKind] = {
+        InputKind.PARAMETER: "weight",
+        InputKind.BUFFER: "buffer",
+        InputKind.USER_INPUT: "input",
+    }
+    value = node.meta.get("val")
+    shape = _shapes(value, node.name) if isinstance(value, Tensor) else None
+    kind = kinds.get(spec.kind, "constant")
+    return Source(kind, spec.target or node.name, cast("Shape | None", shape))
+
+
+def _refs(value: Any, known: Mapping[fx.Node, Any]) -> Any:
+    return fx.node.map_arg(value, lambda node: known[node])
+
+
+def _names(value: Any) -> list[str]:
+    if isinstance(value, Ref):
+        return [value.name]
+    if isinstance(value, (list, tuple)):
+        return [name for item in cast("Sequence[Any]", value) for name in _names(item)]
+    return []
+
+
+def _shapes(value: Any, name: str) -> Shapes:
+    if isinstance(value, (list, tuple)):
+        items = cast("Sequence[Any]", value)
+        return [cast("Shape | None", _shapes(item, name)) for item in items]
+    if not isinstance(value, Tensor):
+        return None
+    if not all(isinstance(size, int) for size in value.shape):
+        raise DiscoveryError(
+            f"{name}: its shape {tuple(value.shape)} depends on data (nonzero, masked selection, "
+            ".item()); replace it by an operation whose shape is known, such as torch.where"
+        )
+    return tuple(value.shape)
+
+
+def _state(model: nn.Module) -> tuple[dict[str, Shape], dict[str, str]]:
+    """Shapes of the state dict, and which of its names are one tensor."""
+    first: dict[int, str] = {}
+    named = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+    aliases = {name: first.setdefault(id(tensor), name) for name, tensor in named}
+    state = cast("Mapping[str, Any]", model.state_dict())
+    tensors = {
+        name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)
+    }
+    return tensors, aliases

@@ -1,0 +1,282 @@
+"""Carry a training run over to another initialization: the one loop under every method."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from torch import Tensor
+
+from symport.errors import ParamsError, SettingsError
+from symport.files import digest, save_tensors, write_text
+from symport.journal import Journal, StepRecord
+from symport.methods import Method, Naive, Problem, State
+from symport.params import Params, check_alike, check_finite
+from symport.progress import bar
+from symport.spec import Permutation, PermutationSpec
+from symport.trajectory import Trajectory
+
+Score: TypeAlias = Callable[[Params], float]
+Finish: TypeAlias = Callable[[Params], Params]
+Kind: TypeAlias = Literal["method", "identity", "untouched"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One set of parameters that a transfer can end in.
+
+    Attributes:
+        kind: Found by the method, by the identity, or the target initialization untouched.
+        step: How far along the trajectory, from 0 to T.
+        length: Factor on the displacement; 1 is what the method says.
+        score: Its score on the selection set, higher is better; None without a score.
+    """
+
+    kind: Kind
+    step: int
+    length: float = 1.0
+    score: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TransferResult:
+    """What a transfer found.
+
+    Attributes:
+        params: The chosen parameters, after `finish`.
+        permutation: The permutation behind them.
+        choice: Which candidate they are.
+        candidates: All candidates that were scored, or the one that was taken without a score.
+        history: One record for each step.
+    """
+
+    params: dict[str, Tensor]
+    permutation: Permutation
+    choice: Candidate
+    candidates: tuple[Candidate, ...]
+    history: tuple[StepRecord, ...]
+
+    @property
+    def evaluations(self) -> int:
+        """Gradient evaluations of all steps."""
+        return sum(record.evaluations for record in self.history)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `params.safetensors`, `permutation.safetensors`, `history.jsonl`, `result.json`.
+
+        Raises:
+            FileError: The folder cannot be written; no file is left half-written.
+        """
+        folder = Path(folder)
+        save_tensors(folder / "permutation.safetensors", self.permutation.indices)
+        lines = [json.dumps(asdict(record)) for record in self.history]
+        write_text(folder / "history.jsonl", "\n".join(lines) + "\n")
+        summary = {
+            "choice": asdict(self.choice),
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "evaluations": self.evaluations,
+        }
+        write_text(folder / "result.json", json.dumps(summary, indent=1) + "\n")
+        save_tensors(folder / "params.safetensors", self.params)
+
+
+def transfer(
+    source: Trajectory,
+    target_init: Params,
+    spec: PermutationSpec,
+    method: Method,
+    *,
+    score: Score | None = None,
+    finish: Finish | None = None,
+    lengths: Sequence[float] = (),
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> TransferResult:
+    """Work out what the source's training would have done to another initialization.
+
+    Step s takes the permutation π that the method finds, and lays θ₂ˢ = θ₂⁰ + π(θ₁ˢ − θ₁⁰)
+    (Algorithms 1 and 2).
+
+    Args:
+        source: The source's trajectory θ₁⁰ … θ₁ᵀ, recorded or linear.
+        target_init: The target initialization θ₂⁰, a state dict. Never modified.
+        spec: The symmetry of the network.
+        method: Finds the permutations: `FGMT`, `GMT`, or another.
+        score: How good some parameters are, higher is better, judged on a selection set that is
+            neither the test set nor, if labels allow, the matching batches. The best of all
+            steps wins; the identity's steps and the untouched target always take part. Without
+            it the last step is returned.
+        finish: Applied to parameters before they are scored or returned, for instance
+            `lambda params: batchnorm.reestimate(model, params, batches)`.
+        lengths: Further candidates: the last permutation with the displacement times these.
+        folder: Where to write every step as it is done. A transfer that was interrupted goes on
+            from there, with the same bits as if it had not been.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The chosen parameters and how they were reached.
+
+    Raises:
+        ParamsError: The target does not fit the source, or tensors hold NaN or infinity.
+        SpecError: The spec does not fit the network.
+        FileError: The folder cannot be written, or holds another run.
+        SettingsError: `lengths` without `score`.
+    """
+    _check(source, target_init, spec, lengths, score)
+    problem = Problem(source, target_init, spec)
+    judge = _Judge(problem, score, finish or dict)
+    journal = Journal(folder, _identify(problem, method)) if folder is not None else None
+    walk = _walk(problem, method, judge, journal, progress=progress)
+    candidates = judge.candidates(walk, method, lengths)
+    choice = max(candidates, key=_rank)
+    permutation = _permutation_of(choice, walk, spec)
+    result = TransferResult(
+        judge.finished(choice, permutation),
+        permutation,
+        choice,
+        tuple(candidates),
+        tuple(walk.records),
+    )
+    if folder is not None:
+        result.save(folder)
+    return result
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """The permutation and the record of each step done."""
+
+    permutations: list[Permutation]
+    records: list[StepRecord]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Scores candidates."""
+
+    problem: Problem
+    score: Score | None
+    finish: Finish
+
+    def finished(self, candidate: Candidate, permutation: Permutation) -> dict[str, Tensor]:
+        """The parameters of a candidate, ready for use."""
+        placed = self.problem.place(permutation, candidate.step, candidate.length)
+        params = dict(self.finish(placed))
+        check_finite(params, f"the target after step {candidate.step}")
+        return params
+
+    def of(self, candidate: Candidate, permutation: Permutation) -> float | None:
+        """The score of a candidate."""
+        return (
+            None if self.score is None else float(self.score(self.finished(candidate, permutation)))
+        )
+
+    def candidates(self, walk: _Walk, method: Method, lengths: Sequence[float]) -> list[Candidate]:
+        """Everything that competes."""
+        last = self.problem.source.steps
+        if self.score is None:
+            return [Candidate("method", last)]
+        identity = Permutation.identity(self.problem.spec)
+        untouched = Candidate("untouched", 0)
+        result = [Candidate("untouched", 0, 1.0, self.of(untouched, identity))]
+        for record in walk.records:
+            result.append(Candidate("method", record.step, 1.0, record.score))
+            if not isinstance(method, Naive):
+                result.append(Candidate("identity", record.step, 1.0, record.identity_score))
+        for length in lengths:
+            stretched = Candidate("method", last, length)
+            value = self.of(stretched, walk.permutations[-1])
+            result.append(Candidate("method", last, length, value))
+        return result
+
+
+def _walk(
+    problem: Problem, method: Method, judge: _Judge, journal: Journal | None, *, progress: bool
+) -> _Walk:
+    """Do all steps that the journal does not have yet."""
+    walk = _Walk([], [])
+    state = method.init(problem)
+    if journal is not None and journal.records:
+        walk.records.extend(journal.records)
+        walk.permutations.extend(journal.permutation(r.step) for r in journal.records)
+        done = State(walk.permutations[-1], walk.records[-1].objective)
+        state = method.restore(problem, done, journal.folder / "steps", len(walk.records))
+    steps, done = problem.source.steps, len(walk.records)
+    with bar(method.name, steps, show=progress, done=done) as advance:
+        for step in range(done + 1, steps + 1):
+            state, record = _step(problem, method, judge, state, step)
+            if journal is not None:
+                journal.save_permutation(step, state.permutation)
+                method.save(state, journal.folder / "steps", step)
+                journal.commit(record)
+            walk.permutations.append(state.permutation)
+            walk.records.append(record)
+            advance("" if record.score is None else f"score {record.score:.4f}")
+    return walk
+
+
+def _step(
+    problem: Problem, method: Method, judge: _Judge, state: State, step: int
+) -> tuple[State, StepRecord]:
+    begun, evaluations, seconds = time.perf_counter(), method.evaluations, method.gradient_seconds
+    state = method.step(problem, state, step)
+    score = judge.of(Candidate("method", step), state.permutation)
+    identity = Permutation.identity(problem.spec)
+    record = StepRecord(
+        step,
+        state.objective,
+        state.permutation.moved(),
+        score,
+        judge.of(Candidate("identity", step), identity),
+        method.evaluations - evaluations,
+        method.gradient_seconds - seconds,
+        time.perf_counter() - begun,
+    )
+    return state, record
+
+
+def _permutation_of(choice: Candidate, walk: _Walk, spec: PermutationSpec) -> Permutation:
+    if choice.kind == "method":
+        return walk.permutations[choice.step - 1]
+    return Permutation.identity(spec)
+
+
+def _rank(candidate: Candidate) -> tuple[float, bool, int]:
+    """The best score; among equals the method's, and of those the last step."""
+    score = -float("inf") if candidate.score is None else candidate.score
+    return score, candidate.kind == "method", candidate.step
+
+
+def _check(
+    source: Trajectory,
+    target_init: Params,
+    spec: PermutationSpec,
+    lengths: Sequence[float],
+    score: Score | None,
+) -> None:
+    if lengths and score is None:
+        raise SettingsError("lengths are candidates for a score to choose among: pass score=")
+    if odd := [length for length in lengths if not 0 < length < float("inf")]:
+        raise SettingsError(f"a length must be positive and finite, not {odd[0]}")
+    start = source[0]
+    unknown = [name for name in start if name not in target_init]
+    if unknown:
+        raise ParamsError(f"the target initialization lacks {unknown[0]}, which the source has")
+    check_alike({name: target_init[name] for name in start}, start, "the target", "the source")
+    spec.check(target_init)
+    check_finite(target_init, "the target initialization")
+
+
+def _identify(problem: Problem, method: Method) -> dict[str, Any]:
+    spec = hashlib.sha256(problem.spec.to_json().encode()).hexdigest()
+    return {
+        "method": method.name,
+        "settings": method.settings(),
+        "steps": problem.source.steps,
+        "source": problem.source.digest(),
+        "target": digest(problem.target_init),
+        "spec": spec,
+    }

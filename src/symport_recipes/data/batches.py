@@ -1,0 +1,100 @@
+"""Draw batches: one shuffled pass for training, or a fixed list for gradient matching."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+
+from symport.errors import DataError
+from symport_recipes.data.augment import crop_and_flip
+from symport_recipes.data.dataset import Examples, normalise
+
+
+def batches(
+    examples: Examples,
+    size: int,
+    generator: Generator,
+    *,
+    augment: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over all examples in random order.
+
+    Args:
+        examples: What to draw from, on any device; batches come on the same.
+        size: Examples in a batch; the last one holds what is left.
+        generator: On the CPU; gives the order, then crops and flips.
+        augment: Crop and flip the images (see `crop_and_flip`).
+        dtype: Of the inputs of a batch.
+
+    Yields:
+        Normalised inputs `(batch, ...)` and labels `(batch,)`.
+
+    Raises:
+        DataError: `size` is below 1, or inputs to be augmented are not uint8 images.
+
+    Example:
+        >>> examples = Examples(torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64))
+        >>> [len(labels) for _, labels in batches(examples, 2, torch.Generator())]
+        [2, 2, 1]
+    """
+    _check_size(size)
+    if augment:
+        check_images(examples)
+    order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
+    for index in order.split(size):
+        inputs = examples.inputs.index_select(0, index)
+        if augment:
+            inputs = crop_and_flip(inputs, generator)
+        inputs = normalise(inputs, examples.mean, examples.std, dtype)
+        yield inputs, examples.labels.index_select(0, index)
+
+
+def fixed_batches(
+    inputs: Tensor, labels: Tensor, size: int, count: int, generator: Generator
+) -> list[tuple[Tensor, Tensor]]:
+    """Draw a list of full batches, to be used over and over.
+
+    No example comes twice in a batch, nor in two batches before all others have had their turn
+    (but for those left over at the end of a pass, fewer than `size`).
+
+    Args:
+        inputs: Shape `(n, ...)`, as the network takes them.
+        labels: Shape `(n,)`.
+        size: Examples in a batch, from 1 to n.
+        count: Number of batches.
+        generator: On the CPU; chooses the examples.
+
+    Returns:
+        `count` pairs of shapes `(size, ...)` and `(size,)`.
+
+    Raises:
+        DataError: Inputs and labels do not belong together, `size` or `count` is out of range.
+    """
+    _check_size(size)
+    examples = Examples(inputs, labels)
+    if size > len(examples) or count < 1:
+        raise DataError(
+            f"{count} batches of {size} are asked for, there are {len(examples)} examples; "
+            f"take at least 1 batch of at most {len(examples)}"
+        )
+    drawn: list[Tensor] = []
+    while len(drawn) < count:
+        order = torch.randperm(len(examples), generator=generator).to(labels.device)
+        drawn += [index for index in order.split(size) if len(index) == size]
+    return [(inputs[index], labels[index]) for index in drawn[:count]]
+
+
+def check_images(examples: Examples) -> None:
+    """Raise DataError unless the inputs are images that can be cropped and flipped."""
+    inputs = examples.inputs
+    if inputs.ndim != 4 or inputs.dtype != torch.uint8:
+        raise DataError(
+            f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; only uint8 images of "
+            "shape (n, channels, height, width) can be augmented"
+        )
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise DataError(f"a batch of {size} examples is asked for; it must be at least 1")
