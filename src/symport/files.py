@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -129,7 +129,7 @@ class TensorFile(Mapping[str, Tensor]):
 
 
 @contextmanager
-def open_tensors(path: PathLike) -> Iterator[TensorFile]:
+def open_tensors(path: PathLike) -> Generator[TensorFile]:
     """Open a safetensors file to read single tensors from it.
 
     Raises:
@@ -188,14 +188,14 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
     Example:
         >>> digest({"w": torch.zeros(2)})[:8]
-        '2d0ac1f1'
+        '216dae34'
     """
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         header = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         total.update(f"{header}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
@@ -222,7 +222,7 @@ def _check_readable(path: Path) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacing(path: Path) -> Generator[Path]:
     """A temporary name beside `path`, which takes its place once the body has succeeded."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
