@@ -30,13 +30,14 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise FileError(f"{path}: holds {_kind(content)}, not a dict of tensors; {CONVERT}")
+        raise FileError(
+            f"{path}: the content is {_kind(content)}, not a dict of tensors; {CONVERT}"
+        )
     entries = cast("Mapping[object, object]", content)
     for name, entry in entries.items():
         if not (isinstance(name, str) and isinstance(entry, Tensor)):
             raise FileError(
-                f"{path}: entry {name!r} holds {_kind(entry)}, expected a name and a tensor; "
-                f"{CONVERT}"
+                f"{path}: entry {name!r} is {_kind(entry)}, not a tensor under a name; {CONVERT}"
             )
     return {str(name): cast("Tensor", entry).detach() for name, entry in entries.items()}
 
@@ -57,4 +58,4 @@ def _unpickle(path: Path) -> object:
 
 
 def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+    return f"of type {type(value).__name__}"
