@@ -51,7 +51,7 @@ types: $(STAMP)
 	$(PY) -m pyright --pythonpath $(PY)
 
 docs: $(STAMP) ## build the documentation into site/
-	$(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 unit: $(STAMP)
 	$(PY) -m pytest $(MARKS)

@@ -19,13 +19,15 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *RECIPES.rglob("*.py")])
 # A module imports only from rows above its own. In a row with several names, none imports another.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"params", "files"},
+    {"params", "pickled"},
+    {"files"},
     {"pattern"},
     {"spec"},
-    {"permute"},
+    {"permute", "modes", "progress"},
     {"assignment"},
     {"nested"},
     {"parts"},
+    {"similarity"},
     {
         "symmetry",
         "matching",
@@ -37,6 +39,8 @@ LAYERS: list[set[str]] = [
     },
     {"objectives"},
     {"methods"},
+    {"gmt"},
+    {"journal"},
     {"transfer"},
     {"report"},
     {"cli"},
