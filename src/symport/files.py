@@ -153,8 +153,17 @@ def write_text(path: PathLike, text: str) -> None:
     Raises:
         FileError: The file cannot be written. Nothing is left behind, an older file is untouched.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: PathLike, content: bytes) -> None:
+    """Write a file in one step.
+
+    Raises:
+        FileError: The file cannot be written. Nothing is left behind, an older file is untouched.
+    """
     with _replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
 
 
 def append_line(path: PathLike, line: str) -> None:
