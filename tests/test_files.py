@@ -243,7 +243,7 @@ def test_text_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "a.json"
     write_text(path, "θ¹\n")
     assert path.read_bytes() == "θ¹\n".encode()
-    monkeypatch.setattr(Path, "write_text", no_room)
+    monkeypatch.setattr(Path, "write_bytes", no_room)
     with pytest.raises(FileError, match=r"a\.json: cannot be written"):
         write_text(path, "new")
     assert path.read_text(encoding="utf-8") == "θ¹\n"
