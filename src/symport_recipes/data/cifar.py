@@ -121,7 +121,7 @@ def _images(batch: dict[str, Any], key: str, classes: int, path: Path) -> tuple[
     images, labels = batch.get("data"), batch.get(key)
     if not isinstance(images, Tensor) or images.ndim != 2 or images.shape[1] != 3 * 32 * 32:
         raise DataError(f"{path}: expected 'data' of shape (n, 3072)")
-    if not isinstance(labels, list) or len(labels) != len(images) or not labels:  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(labels, list) or len(labels) != len(images) or not labels:
         raise DataError(f"{path}: expected {len(images)} labels under '{key}', one for each image")
     if not all(type(label) is int and 0 <= label < classes for label in labels):
         raise DataError(f"{path}: a label under '{key}' is not a number from 0 to {classes - 1}")

@@ -30,7 +30,8 @@ def find_data(name: str) -> Path:
 
     Raises:
         DataError: There is no data set of this name.
-        FileError: SYMPORT_DATA does not name a folder, or the data set's folder is in none of these places; the message lists them.
+        FileError: The folder is in none of these places, which the message lists, or SYMPORT_DATA
+            names no folder.
     """
     if name not in FOLDERS:
         raise DataError(f"{name!r} is not a data set in files; choose from {', '.join(FOLDERS)}")
