@@ -95,24 +95,38 @@ class Example:
         return cls((inputs,), {})
 
 
-def trace(model: nn.Module, example: Example) -> Graph:
+class _Selected(nn.Module):
+    """A model whose outputs are only those that matter."""
+
+    def __init__(self, model: nn.Module, select: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.select = select
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.select(self.model(*args, **kwargs))
+
+
+def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | None = None) -> Graph:
     """Record the operations of a model in evaluation mode.
 
     Args:
         model: Left as found: its mode, weights and hooks. May be on the meta device.
         example: Arguments for one call.
+        select: Picks the outputs that matter from what the model returns.
 
     Raises:
         DiscoveryError: The model's control flow depends on data, or export fails otherwise.
     """
-    with evaluation(model), _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+    traced = model if select is None else _Selected(model, select)
+    with evaluation(traced), _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             program = torch.export.export(
-                model, example.args, dict(example.kwargs), strict=False
+                traced, example.args, dict(example.kwargs), strict=False
             ).run_decompositions({})
         except Exception as error:  # torch.export raises every kind of exception
             raise DiscoveryError(_untraceable(model, error)) from error
-    return _Recorder(model, program).record()
+    return _Recorder(model, program, "" if select is None else "model.").record()
 
 
 @contextmanager
@@ -136,7 +150,9 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|copyreg)")
-        warnings.filterwarnings("ignore", message=r"The tensor attributes? .*assigned during export")
+        warnings.filterwarnings(
+            "ignore", message=r"The tensor attributes? .*assigned during export"
+        )
         yield
 
 
@@ -153,9 +169,12 @@ def _untraceable(model: nn.Module, error: Exception) -> str:
 class _Recorder:
     """Turns an exported program into a Graph, inlining nested ones."""
 
-    def __init__(self, model: nn.Module, program: torch.export.ExportedProgram) -> None:
+    def __init__(
+        self, model: nn.Module, program: torch.export.ExportedProgram, prefix: str
+    ) -> None:
         self.model = model
         self.program = program
+        self.prefix = prefix
         self.sources: dict[str, Source] = {}
         self.operations: list[Operation] = []
 
@@ -163,10 +182,12 @@ class _Recorder:
         signature = self.program.graph_signature
         specs = {spec.arg.name: spec for spec in signature.input_specs}
         for node in self.program.graph.find_nodes(op="placeholder"):
-            self.sources[node.name] = _source(node, specs[node.name])
+            self.sources[node.name] = _source(node, specs[node.name], self.prefix)
         outputs = self._inline(self.program.graph_module, {}, "")
         tensors, aliases = _state(self.model)
-        return Graph(self.sources, self.operations, outputs, tensors, aliases)
+        operations, needed = _alive(self.operations, outputs)
+        sources = {name: source for name, source in self.sources.items() if name in needed}
+        return Graph(sources, operations, outputs, tensors, aliases)
 
     def _inline(self, module: fx.GraphModule, known: dict[fx.Node, Any], prefix: str) -> list[str]:
         """Record one graph; `known` has the values of its placeholders unless it is the outer."""
@@ -221,7 +242,20 @@ class _Recorder:
         return [Ref(name) for name in names]
 
 
-def _source(node: fx.Node, spec: Any) -> Source:
+def _alive(
+    operations: Sequence[Operation], outputs: Sequence[str]
+) -> tuple[list[Operation], set[str]]:
+    """The operations that the outputs depend on, and the names of all that they need."""
+    needed = set(outputs)
+    alive: list[Operation] = []
+    for operation in reversed(operations):
+        if operation.name in needed:
+            needed.update(_names([operation.args, list(operation.kwargs.values())]))
+            alive.append(operation)
+    return alive[::-1], needed
+
+
+def _source(node: fx.Node, spec: Any, prefix: str) -> Source:
     kinds: dict[InputKind, SourceKind] = {
         InputKind.PARAMETER: "weight",
         InputKind.BUFFER: "buffer",
@@ -230,7 +264,8 @@ def _source(node: fx.Node, spec: Any) -> Source:
     value = node.meta.get("val")
     shape = _shapes(value, node.name) if isinstance(value, Tensor) else None
     kind = kinds.get(spec.kind, "constant")
-    return Source(kind, spec.target or node.name, cast("Shape | None", shape))
+    target = (spec.target or node.name).removeprefix(prefix)
+    return Source(kind, target, cast("Shape | None", shape))
 
 
 def _refs(value: Any, known: Mapping[fx.Node, Any]) -> Any:

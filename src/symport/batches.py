@@ -1,0 +1,92 @@
+"""Labelled examples in memory, and seeded batches of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from symport.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Inputs with their labels.
+
+    Attributes:
+        inputs: Shape `(n, ...)`.
+        labels: Shape `(n, ...)`.
+
+    Raises:
+        DataError: There is no example, or not one label for each input.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.inputs.ndim == 0 or len(self.inputs) == 0:
+            raise DataError("there are no examples")
+        if self.labels.ndim == 0 or len(self.inputs) != len(self.labels):
+            raise DataError(
+                f"inputs of shape {tuple(self.inputs.shape)} need one label each; "
+                f"labels have shape {tuple(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "Labelled":
+        """The examples at these places, in this order."""
+        return replace(self, inputs=self.inputs[index], labels=self.labels[index])
+
+    def parts(self, count: int) -> list["Labelled"]:
+        """At most `count` parts, none empty, their sizes at most one apart."""
+        places = torch.arange(len(self)).tensor_split(min(count, len(self)))
+        return [self.take(index) for index in places]
+
+
+class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
+    """Batches that go through the examples in a new order on each pass.
+
+    Batch t is the same whenever it is asked for, so runs can be repeated and resumed.
+
+    Args:
+        data: What to draw from.
+        size: Examples in a batch; all of them if there are fewer.
+        count: Number of batches.
+        seed: Of the orders.
+
+    Raises:
+        SettingsError: `size` or `count` is below 1.
+
+    Example:
+        >>> data = Labelled(torch.arange(5), torch.arange(5))
+        >>> [len(labels) for _, labels in ShuffledBatches(data, size=2, count=4, seed=0)]
+        [2, 2, 2, 2]
+    """
+
+    def __init__(self, data: Labelled, *, size: int, count: int, seed: int) -> None:
+        if size < 1 or count < 1:
+            raise SettingsError(f"size={size} and count={count} must both be at least 1")
+        self._data = data
+        self._size = min(size, len(data))
+        self._count = count
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        if not 0 <= number < self._count:
+            raise IndexError(number)
+        per_pass = len(self._data) // self._size
+        order = self._order(number // per_pass)
+        begin = (number % per_pass) * self._size
+        batch = self._data.take(order[begin : begin + self._size])
+        return batch.inputs, batch.labels
+
+    def _order(self, turn: int) -> Tensor:
+        # A seed of its own for each pass; 2³² passes are out of reach.
+        generator = Generator().manual_seed(self._seed * 2**32 + turn)
+        return torch.randperm(len(self._data), generator=generator)

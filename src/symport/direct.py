@@ -1,0 +1,53 @@
+"""Train directly on the labels at hand: what a transfer must beat to be worth anything."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from symport.errors import SettingsError
+from symport.gradients import LossGradient
+from symport.params import Params
+from symport.progress import bar
+
+
+def train_directly(
+    gradient: LossGradient,
+    params: Params,
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    progress: bool = False,
+) -> dict[str, Tensor]:
+    """Train some parameters with Adam, one step on each batch in turn.
+
+    Args:
+        gradient: The loss and the batches; BatchNorm uses the statistics of each batch.
+        params: Where training starts. Never modified.
+        steps: Number of steps, and of gradient evaluations.
+        lr: Learning rate of Adam (moments .9 and .999).
+        progress: Whether to show a progress bar.
+
+    Returns:
+        All of `params`, those that the model trains changed.
+
+    Raises:
+        SettingsError: `steps` is below 0, or `lr` not positive and finite.
+        ParamsError: Training diverged: a gradient is NaN or infinite.
+    """
+    if steps < 0 or not 0 < lr < math.inf:
+        raise SettingsError(f"steps={steps} and lr={lr}: at least 0, and positive and finite")
+    state = {name: tensor.detach().clone() for name, tensor in params.items()}
+    optimizer: torch.optim.Adam | None = None
+    with bar("direct training", steps, show=progress) as advance:
+        for step in range(steps):
+            grads = gradient(state, step)
+            if optimizer is None:
+                optimizer = torch.optim.Adam([state[name] for name in grads], lr=lr)
+            for name, grad in grads.items():
+                state[name].grad = grad
+            optimizer.step()
+            advance("")
+    for tensor in state.values():
+        tensor.grad = None
+    return state

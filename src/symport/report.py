@@ -1,0 +1,162 @@
+"""Draw curves and write self-contained HTML reports. Nothing is computed here."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from symport.errors import SettingsError
+from symport.files import write_bytes, write_text
+from symport.transfer import TransferResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        x: Where.
+        y: How much, as long as `x`.
+        spread: Standard deviation around it, or empty.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        title: Its heading.
+        text: A sentence or two.
+        header: Names of the columns of its table; empty for none.
+        rows: Cells of the table, row by row.
+        picture: PNG bytes of a figure; empty for none.
+    """
+
+    title: str
+    text: str = ""
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    picture: bytes = b""
+
+
+def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> None:
+    """Write one HTML file that needs no other.
+
+    Raises:
+        FileError: It cannot be written.
+        SettingsError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise SettingsError("reports need jinja2: pip install 'symport[report]'") from error
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    shown = [
+        {"section": section, "picture": base64.b64encode(section.picture).decode()}
+        for section in sections
+    ]
+    write_text(Path(path), template.render(title=title, summary=summary, sections=shown))
+
+
+def draw(
+    panels: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str, marks: bool = True
+) -> "Figure":
+    """Draw panels side by side that share their y axis, each with named curves.
+
+    A name has the same colour in every panel; the legend stands beside the last panel.
+
+    Raises:
+        SettingsError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SettingsError("pictures need matplotlib: pip install 'symport[report]'") from error
+    figure = Figure(figsize=(4.0 * len(panels) + 1.6, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
+        for name, curve in curves.items():
+            color = f"C{names.index(name)}"
+            axis.plot(curve.x, curve.y, label=name, color=color, marker="o" if marks else "", ms=3)
+            if curve.spread:
+                low = [y - s for y, s in zip(curve.y, curve.spread, strict=True)]
+                high = [y + s for y, s in zip(curve.y, curve.spread, strict=True)]
+                axis.fill_between(curve.x, low, high, color=color, alpha=0.15, lw=0)
+        axis.set_title(title)
+        axis.set_xlabel(xlabel)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(ylabel)
+    figure.legend(*_legend(list(axes)), loc="outside right center", frameon=False)
+    return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as a PNG picture."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_picture(path: str | Path, picture: bytes) -> None:
+    """Write a picture; raises FileError if it cannot be written."""
+    write_bytes(Path(path), picture)
+
+
+def transfer_sections(result: TransferResult) -> list[Section]:
+    """What a report says of one transfer: scores, objective and moved units over the steps."""
+    steps = [float(record.step) for record in result.history]
+    panels: dict[str, dict[str, Curve]] = {}
+    scores = {
+        "method": [r.score for r in result.history],
+        "identity": [r.identity_score for r in result.history],
+    }
+    drawn = {
+        name: Curve(steps, [v for v in values if v is not None])
+        for name, values in scores.items()
+        if None not in values
+    }
+    header = ("step", "objective", "units moved", "score", "identity", "gradients", "seconds")
+    rows = [
+        (
+            str(r.step),
+            _number(r.objective),
+            f"{r.moved:.1%}",
+            _number(r.score),
+            _number(r.identity_score),
+            str(r.evaluations),
+            f"{r.elapsed_seconds:.2f}",
+        )
+        for r in result.history
+    ]
+    sections = [Section("Steps", "", header, rows)]
+    if drawn:
+        panels["score on the selection set"] = drawn
+        picture = png(draw(panels, xlabel="step", ylabel="score"))
+        sections.insert(0, Section("Score along the transfer", picture=picture))
+    return sections
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _legend(axes: Sequence[object]) -> tuple[list[object], list[str]]:
+    found: dict[str, object] = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()  # type: ignore[attr-defined]
+        found |= dict(zip(labels, handles, strict=True))
+    return list(found.values()), list(found)

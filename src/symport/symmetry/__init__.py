@@ -1,0 +1,122 @@
+"""Find the permutation symmetry of any network, and prove it."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils._pytree import tree_map
+
+from symport.errors import DiscoveryError
+from symport.spec import PermutationSpec
+from symport.symmetry import rules as rules
+from symport.symmetry.calls import register_rule
+from symport.symmetry.describe import describe
+from symport.symmetry.drop import drop_trees
+from symport.symmetry.groups import Tensors, nest
+from symport.symmetry.relations import Relations, relate, running_statistics
+from symport.symmetry.terms import Term, tie
+from symport.symmetry.trace import Example, Graph, trace
+from symport.symmetry.verify import TOLERANCE, Proof, verify
+
+__all__ = ["Proof", "discover", "register_rule", "verify"]
+
+UNUSED = "not used with these example inputs"
+FAILED = "failed its proof"
+
+
+def discover(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    strict: bool = False,
+    select: Callable[[Any], Any] | None = None,
+    generator: Generator | None = None,
+) -> PermutationSpec:
+    """Find which axes of which tensors can be permuted together without changing the function.
+
+    The model is traced, each operation ties the axes that it relates, and the groups that
+    result are proven by random elements in float64. Axes that no rule covers stay.
+
+    Args:
+        model: Any module; on the meta device it is traced but not proven. Left as found.
+        example_inputs: One example: a tensor, a tuple of positional or a mapping of keyword
+            arguments. Its sizes matter, its values do not.
+        strict: Raise if a group fails its proof, instead of warning and letting it stay.
+        select: Picks the outputs whose values must not change from what the model returns, for
+            instance `lambda out: out.logits`; all of them by default.
+        generator: Draws the random elements; seed 0 by default.
+
+    Returns:
+        A pattern for every tensor of the state dict, with the reason of each axis that stays.
+
+    Raises:
+        DiscoveryError: The model cannot be traced, or a group fails its proof under `strict`.
+
+    Example:
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)
+        ... )
+        >>> print(discover(net, torch.zeros(1, 4)))
+        0.weight  h0 .
+        0.bias    h0
+        2.weight  . h0
+        2.bias    .
+        groups: h0 3
+    """
+    state = model.state_dict()
+    on_meta = any(tensor.is_meta for tensor in state.values())
+    example = _placed(Example.of(example_inputs), on_meta)
+    graph = trace(model, example, select)
+    relations = relate(graph)
+    tensors = _tensors(graph, relations)
+    buffers = running_statistics(graph) & tensors.keys()
+    spec = describe(tensors, nest(tensors, relations), buffers)
+    if on_meta or not spec.groups:
+        return spec
+    proof = verify(spec, model, example_inputs, generator=generator, select=select)
+    return _without_failures(spec, proof, strict=strict)
+
+
+def _placed(example: Example, on_meta: bool) -> Example:
+    """Inputs on the device of the weights, if those have no memory."""
+    if not on_meta:
+        return example
+    args, kwargs = tree_map(
+        lambda x: x.to("meta") if isinstance(x, Tensor) else x, (example.args, example.kwargs)
+    )
+    return Example(args, kwargs)
+
+
+def _tensors(graph: Graph, relations: Relations) -> Tensors:
+    """The axes of every tensor of the state dict; several names of one tensor agree."""
+    found: dict[str, tuple[Term, ...]] = {}
+    for name, source in graph.sources.items():
+        value = relations.values[name]
+        if source.kind in ("weight", "buffer") and not isinstance(value, list) and value:
+            main = graph.aliases.get(source.target, source.target)
+            for a, b in zip(found.setdefault(main, value.axes), value.axes, strict=True):
+                tie(a, b)
+    unused = {
+        name: tuple(Term(size, reason=UNUSED) for size in shape)
+        for name, shape in graph.tensors.items()
+        if graph.aliases.get(name, name) not in found
+    }
+    return {
+        name: unused[name] if name in unused else found[graph.aliases.get(name, name)]
+        for name in graph.tensors
+    }
+
+
+def _without_failures(spec: PermutationSpec, proof: Proof, *, strict: bool) -> PermutationSpec:
+    """Drop the trees that failed; all of them if only their combination does."""
+    if not proof.failed and proof.error < TOLERANCE:
+        return spec
+    failed = dict(proof.failed) or dict.fromkeys(spec.trees(), proof.error)
+    listed = ", ".join(f"{name} (relative error {error:.1e})" for name, error in failed.items())
+    message = f"groups that change the function when permuted: {listed}"
+    if strict:
+        raise DiscoveryError(message)
+    warnings.warn(f"{message}; their axes stay", stacklevel=3)
+    return drop_trees(spec, failed.keys(), FAILED)

@@ -1,0 +1,200 @@
+"""One operation as its rule sees it, and the registry of rules.
+
+A rule ties axes of an operation's inputs to each other and returns the axes of its result. It is
+sound if permuting the inputs along their terms permutes the result along its own. Where an
+operation treats one axis on its own (a sum over units, a softmax), `Call.alone` records which
+axes it still sees together, so that units are only nested in what they always come with.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import torch
+
+from symport.symmetry.terms import Term, pin, tie
+from symport.symmetry.trace import Shape
+
+Axes: TypeAlias = tuple[Term, ...]
+Result: TypeAlias = Axes | list[Axes]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor in the graph: one term per axis.
+
+    Attributes:
+        name: What made it, for messages.
+        uniform: All its entries are equal, whatever the weights are (zeros, ones).
+    """
+
+    name: str
+    axes: Axes
+    uniform: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return tuple(term.size for term in self.axes)
+
+
+@dataclass
+class Notes:
+    """What rules leave for later, beyond the ties.
+
+    Attributes:
+        together: Sets of axes that an operation sees together, beyond those of the values.
+        picked: Results that are read of operations with several.
+        taken: For a value and an axis of it, the ranges that each slicing operation takes.
+    """
+
+    together: list[Axes] = field(default_factory=list[Axes])
+    picked: frozenset[tuple[str, int]] = frozenset()
+    taken: dict[tuple[str, int], list[list[range]]] = field(
+        default_factory=dict[tuple[str, int], list[list[range]]]
+    )
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation as its rule sees it.
+
+    Attributes:
+        name: Of the result.
+        op: The operation.
+        arguments: By name, defaults filled in, tensors as `Value`s.
+        shapes: Shape of each result; one entry unless the operation returns several.
+    """
+
+    name: str
+    op: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    shapes: Sequence[Shape | None]
+    notes: Notes = field(default_factory=Notes)
+
+    def __getitem__(self, name: str) -> Any:
+        """An argument by its name in the operation's schema."""
+        return self.arguments[name]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the (first) result."""
+        return self.shapes[0] or ()
+
+    @property
+    def tensors(self) -> list[Value]:
+        """All tensors among the arguments, in order, those in lists too."""
+        return list(values_in(self.arguments.values()))
+
+    def pin(self, terms: Iterable[Term], reason: str) -> None:
+        """These axes stay."""
+        for term in terms:
+            pin(term, reason)
+
+    def alone(self, *terms: Term) -> None:
+        """The operation sees these axes together, without the others."""
+        self.notes.together.append(terms)
+
+    def uses(self, place: int) -> bool:
+        """Whether anything reads one result of an operation that has several."""
+        return (self.name, place) in self.notes.picked
+
+    def takes(self, value: Value, dim: int, ranges: Iterable[range]) -> None:
+        """Note which ranges of an axis an operation reads; what none ever reads will stay."""
+        self.notes.taken.setdefault((value.name, dim), []).append(list(ranges))
+
+    def contract(self, tensors: Sequence[Mapping[str, Term]], result: Iterable[str]) -> Axes:
+        """Relate axes as einsum does.
+
+        Args:
+            tensors: For each input, its axes by letter; axes of one letter are tied. An axis of
+                length 1 is broadcast.
+            result: Letters of the result.
+
+        Returns:
+            The axes of the result.
+        """
+        present = [{k: t for k, t in axes.items() if t.size != 1} for axes in tensors]
+        found: dict[str, Term] = {}
+        for axes in present:
+            for letter, term in axes.items():
+                tie(found.setdefault(letter, term), term)
+        result = list(result)
+        sets = [*(set(axes) for axes in present), {letter for letter in result if letter in found}]
+        for letter in found:
+            companions = set.intersection(*(s for s in sets if letter in s))
+            self.alone(*(found[k] for k in found if k in companions))
+        return tuple(found.get(letter, Term(1)) for letter in result)
+
+
+Rule: TypeAlias = Callable[[Call], Result]
+RULES: dict[Any, Rule] = {}
+
+
+def register_rule(op: Callable[..., Any], rule: Rule) -> None:
+    """Teach `discover` an operation.
+
+    Args:
+        op: A torch operator such as `torch.ops.mylib.scale`, or one overload of it.
+        rule: Takes the call, ties the axes that are permuted alike, and returns the axes of the
+            result: a tuple of terms, or a list of such tuples if there are several results. Axes
+            that must stay are passed to `call.pin`; `call.contract` relates axes as einsum does.
+
+    Example:
+        >>> def scale(call):
+        ...     x, gain = call["x"], call["gain"]
+        ...     tie(x.axes[-1], gain.axes[0])
+        ...     return x.axes
+        >>> register_rule(torch.ops.mylib.scale, scale)  # doctest: +SKIP
+    """
+    RULES[op] = rule
+
+
+def rule_for(*names: str) -> Callable[[Rule], Rule]:
+    """Decorate the rule of some of torch's own operations; those that it lacks cannot occur."""
+
+    def register(rule: Rule) -> Rule:
+        for name in names:
+            if (op := getattr(torch.ops.aten, name, None)) is not None:
+                register_rule(op, rule)
+        return rule
+
+    return register
+
+
+def pinned(shape: Iterable[int], reason: str) -> Axes:
+    """New axes that stay."""
+    return tuple(Term(size, reason=reason) for size in shape)
+
+
+def fresh(shape: Iterable[int]) -> Axes:
+    """New axes that are free."""
+    return tuple(Term(size) for size in shape)
+
+
+def pointwise(call: Call) -> Result:
+    """Entry by entry, with broadcasting: axes at the same place are permuted alike."""
+    axes: list[Term] = []
+    for place in range(-len(call.shape), 0):
+        met = [v.axes[place] for v in call.tensors if len(v.axes) >= -place]
+        wide = [term for term in met if term.size != 1] or met[:1] or [Term(1)]
+        for term in wide[1:]:
+            tie(wide[0], term)
+        axes.append(wide[0])
+    return tuple(axes)
+
+
+def unknown(call: Call) -> Result:
+    """Every axis that the operation touches stays."""
+    reason = f"no rule for {call.op}"
+    for value in call.tensors:
+        call.pin(value.axes, reason)
+    return [pinned(shape or (), reason) for shape in call.shapes]
+
+
+def values_in(items: Iterable[Any]) -> Iterator[Value]:
+    for item in items:
+        if isinstance(item, Value):
+            yield item
+        elif isinstance(item, (list, tuple)):
+            yield from values_in(cast("Sequence[Any]", item))

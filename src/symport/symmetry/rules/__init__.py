@@ -1,0 +1,28 @@
+"""How each operation relates the axes of its inputs and results, grouped by theme.
+
+Importing this package registers the rules.
+"""
+
+from symport.symmetry.rules import (
+    attention,
+    elementwise,
+    index,
+    layout,
+    linear,
+    make,
+    norm,
+    reduce,
+    spatial,
+)
+
+__all__ = [
+    "attention",
+    "elementwise",
+    "index",
+    "layout",
+    "linear",
+    "make",
+    "norm",
+    "reduce",
+    "spatial",
+]

@@ -1,0 +1,75 @@
+"""Operations entry by entry that torch does not mark as such."""
+
+from symport.symmetry.calls import Call, Result, pinned, pointwise, rule_for, unknown
+from symport.symmetry.terms import tie
+
+
+@rule_for(
+    "_to_copy",
+    "to",
+    "alias",
+    "detach",
+    "contiguous",
+    "lift_fresh_copy",
+    "hardswish",
+    "hardsigmoid",
+    "hardtanh",
+    "relu6",
+    "log_sigmoid",
+    "selu",
+    "celu",
+    "elu",
+    "threshold",
+    "softplus",
+    "type_as",
+    "nan_to_num",
+)
+def same(call: Call) -> Result:
+    """Marked as entry-wise here because torch does not."""
+    return pointwise(call)
+
+
+@rule_for("copy", "fill")
+def overwrite(call: Call) -> Result:
+    """The new entries, laid out over the old ones."""
+    return pointwise(call)
+
+
+@rule_for("_assert_tensor_metadata", "_assert_async", "_assert_scalar")
+def nothing(call: Call) -> Result:
+    """A check without a result."""
+    return ()
+
+
+@rule_for("prelu")
+def prelu(call: Call) -> Result:
+    """One slope for all, or one for each unit of axis 1."""
+    x, slope = call["self"], call["weight"]
+    if slope.axes and slope.axes[0].size > 1:
+        tie(x.axes[1], slope.axes[0])
+    return x.axes
+
+
+@rule_for("dropout", "native_dropout", "feature_dropout", "alpha_dropout")
+def dropout(call: Call) -> Result:
+    """Nothing in evaluation mode; a mask drawn at random belongs to positions, not units."""
+    train = call.arguments.get("train") is not False and call.arguments.get("p", 1.0) != 0.0
+    if not train:
+        return [call.tensors[0].axes for _ in call.shapes]
+    result = unknown(call)
+    call.pin(call.tensors[0].axes, "dropout that is active in evaluation mode")
+    return result
+
+
+@rule_for("view_as_real")
+def view_as_real(call: Call) -> Result:
+    """A last axis for the real and the imaginary part."""
+    return (*call["self"].axes, *pinned((2,), "real and imaginary part"))
+
+
+@rule_for("view_as_complex")
+def view_as_complex(call: Call) -> Result:
+    """The last axis holds the real and the imaginary part."""
+    *axes, pair = call["self"].axes
+    call.pin([pair], "real and imaginary part")
+    return tuple(axes)

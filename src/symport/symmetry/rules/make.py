@@ -1,0 +1,29 @@
+"""Tensors made in the graph."""
+
+from symport.symmetry.calls import Call, Result, fresh, pinned, rule_for
+
+
+@rule_for(
+    "full",
+    "full_like",
+    "zeros",
+    "zeros_like",
+    "ones",
+    "ones_like",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "empty",
+    "empty_like",
+    "new_empty",
+    "scalar_tensor",
+)
+def constant(call: Call) -> Result:
+    """All entries alike: any axis may be permuted."""
+    return fresh(call.shape)
+
+
+@rule_for("arange", "linspace", "eye")
+def counted(call: Call) -> Result:
+    """Entries that count positions."""
+    return pinned(call.shape, "counts positions")

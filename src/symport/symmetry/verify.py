@@ -1,0 +1,184 @@
+"""Prove a spec: random elements of its group must leave the network's function unchanged.
+
+Everything runs in float64 on copies whose parameters and statistics are drawn at random around
+their values, since a freshly initialised network hides mistakes: gains are one, biases zero.
+Casts to a lower precision inside the network are lifted to float64 as well, so that nothing but
+float64 round-off can differ.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from symport.errors import DiscoveryError
+from symport.permute import permute
+from symport.spec import Permutation, PermutationSpec
+from symport.symmetry.trace import Example, evaluation
+
+TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
+LOW = (torch.float32, torch.float16, torch.bfloat16)
+Select = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a spec fared.
+
+    Attributes:
+        error: Largest relative error of any output under a random element of the whole group.
+        failed: Roots of the trees that change the function, with the relative error of each.
+    """
+
+    error: float
+    failed: Mapping[str, float]
+
+
+def verify(
+    spec: PermutationSpec,
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    generator: Generator | None = None,
+    select: Select | None = None,
+) -> Proof:
+    """Prove that permuting by random elements of the group leaves the outputs unchanged.
+
+    Args:
+        spec: The symmetry to prove.
+        model: Left as found. Its weights must be real, not on the meta device.
+        example_inputs: A tensor, a tuple of positional or a mapping of keyword arguments.
+            Floating-point ones are taken as float64; integers (tokens) as they are.
+        generator: Draws weights and permutations; seed 0 by default.
+        select: Picks the outputs that matter from what the model returns.
+
+    Returns:
+        The proof; `failed` is empty if the whole group passed. If it did not, each tree of
+        nested groups is tried alone.
+
+    Raises:
+        DiscoveryError: The weights are on the meta device, or the outputs are not finite.
+        SpecError: The spec does not fit the model.
+    """
+    trial = _Trial(model, Example.of(example_inputs), select, generator or _seeded())
+    error = trial.error(spec, list(spec.groups))
+    if error < TOLERANCE:
+        return Proof(error, {})
+    alone = {root: trial.error(spec, names) for root, names in spec.trees().items()}
+    return Proof(error, {root: e for root, e in alone.items() if not e < TOLERANCE})
+
+
+class _Trial:
+    """A network with random weights in float64, and its outputs."""
+
+    def __init__(
+        self, model: nn.Module, example: Example, select: Select | None, generator: Generator
+    ) -> None:
+        if any(tensor.is_meta for tensor in model.state_dict().values()):
+            raise DiscoveryError("weights on the meta device have no values to prove a spec with")
+        self.model = model
+        self.example = Example(*tree_map(_double, (example.args, dict(example.kwargs))))
+        self.select = select
+        self.generator = generator
+        self.state = _randomised(model, generator)
+        self.outputs = self._run(self.state)
+        if not all(torch.isfinite(out).any() for out in self.outputs):
+            self.state = {name: _double(t) for name, t in model.state_dict().items()}
+            self.outputs = self._run(self.state)
+
+    def error(self, spec: PermutationSpec, names: list[str]) -> float:
+        """Relative error of the outputs when only the named groups are permuted."""
+        drawn = Permutation.random(spec, self.generator).indices
+        still = Permutation.identity(spec).indices
+        element = Permutation({g: (drawn if g in names else still)[g] for g in spec.groups})
+        after = self._run(permute(self.state, spec, element))
+        return max((_distance(a, b) for a, b in zip(self.outputs, after, strict=True)), default=0.0)
+
+    def _run(self, state: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs in evaluation mode; the random state is left as found."""
+        others = {
+            name: _double(buffer)
+            for name, buffer in self.model.named_buffers(remove_duplicate=False)
+            if name not in state
+        }
+        with (
+            evaluation(self.model),
+            torch.random.fork_rng(devices=[]),
+            torch.no_grad(),
+            _InDouble(),
+        ):
+            torch.manual_seed(0)
+            result = torch.func.functional_call(
+                self.model,
+                {**others, **state},
+                self.example.args,
+                dict(self.example.kwargs),
+                tie_weights=False,
+            )
+        chosen = result if self.select is None else self.select(result)
+        return [leaf.detach() for leaf in tree_leaves(chosen) if isinstance(leaf, Tensor)]
+
+
+class _InDouble(TorchDispatchMode):
+    """Takes every floating-point type that an operation is asked for as float64."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        args, kwargs = tree_map(_lifted, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def _lifted(value: Any) -> Any:
+    return torch.float64 if isinstance(value, torch.dtype) and value in LOW else value
+
+
+def _double(value: Any) -> Any:
+    is_real = isinstance(value, Tensor) and value.is_floating_point()
+    return cast("Tensor", value).detach().double().clone() if is_real else value
+
+
+def _seeded() -> Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _randomised(model: nn.Module, generator: Generator) -> dict[str, Tensor]:
+    """Weights and statistics drawn around their values; names of one tensor agree."""
+    weights = {id(p) for p in model.parameters()}
+    drawn: dict[int, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) in drawn:
+            continue
+        new = cast("Tensor", _double(tensor))
+        last = name.rsplit(".", 1)[-1]
+        if new.is_floating_point() and (id(tensor) in weights or last.startswith("running_")):
+            noise = torch.randn(new.shape, generator=generator, dtype=torch.float64)
+            noise = noise.to(new.device) * 0.3
+            scale = new.square().mean().sqrt() if new.numel() else new.new_tensor(1.0)
+            size = torch.where(scale > 0, scale, torch.full_like(scale, 0.5))
+            new = new * noise.exp() if last == "running_var" else new + noise * size
+        drawn[id(tensor)] = new
+    return {name: drawn[id(t)] for name, t in model.state_dict(keep_vars=True).items()}
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """Largest difference relative to the largest entry; infinite if NaN or infinity move."""
+    if not a.is_floating_point() and not a.is_complex():
+        return 0.0 if torch.equal(a, b) else float("inf")
+    finite = torch.isfinite(a)
+    if not torch.equal(finite, torch.isfinite(b)) or not torch.equal(
+        a[~finite].nan_to_num(), b[~finite].nan_to_num()
+    ):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    scale = a[finite].abs().max().clamp(min=torch.finfo(a.dtype).tiny)
+    return float((a[finite] - b[finite]).abs().max() / scale)
