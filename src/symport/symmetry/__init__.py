@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Generator, Tensor, nn
 from torch.utils._pytree import tree_map
 
@@ -55,10 +54,8 @@ def discover(
         DiscoveryError: The model cannot be traced, or a group fails its proof under `strict`.
 
     Example:
-        >>> net = torch.nn.Sequential(
-        ...     torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)
-        ... )
-        >>> print(discover(net, torch.zeros(1, 4)))
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> print(discover(net, Tensor(1, 4)))
         0.weight  h0 .
         0.bias    h0
         2.weight  . h0
@@ -83,10 +80,12 @@ def _placed(example: Example, on_meta: bool) -> Example:
     """Inputs on the device of the weights, if those have no memory."""
     if not on_meta:
         return example
-    args, kwargs = tree_map(
-        lambda x: x.to("meta") if isinstance(x, Tensor) else x, (example.args, example.kwargs)
-    )
+    args, kwargs = tree_map(_to_meta, (example.args, dict(example.kwargs)))
     return Example(args, kwargs)
+
+
+def _to_meta(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) else value
 
 
 def _tensors(graph: Graph, relations: Relations) -> Tensors:

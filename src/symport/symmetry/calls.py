@@ -193,6 +193,7 @@ def unknown(call: Call) -> Result:
 
 
 def values_in(items: Iterable[Any]) -> Iterator[Value]:
+    """Every tensor in nested lists."""
     for item in items:
         if isinstance(item, Value):
             yield item

@@ -79,18 +79,14 @@ def _names(tensors: Tensors, tree: Tree) -> dict[int, str]:
     for key in sorted(tree.atoms, key=lambda key: len(tree.path(key))):
         if key in tree.merged:
             continue
-        parent = tree.parents.get(key)
-        while parent in tree.merged:
-            parent = tree.merged[parent]
-        name = _root_name(homes[key]) if parent is None else _child_name(names[parent], homes[key])
+        name = _root_name(homes[key])
+        if key in tree.parents:
+            parent = tree.leader(tree.parents[key])
+            word = "inner" if homes[parent] == homes[key] else _last_word(homes[key])
+            name = f"{names[parent]}/{word}"
         names[key] = next(n for n in _variants(name) if n not in taken)
         taken.add(names[key])
-    for key in tree.merged:
-        leader = key
-        while leader in tree.merged:
-            leader = tree.merged[leader]
-        names[key] = names[leader]
-    return names
+    return {key: names[tree.leader(key)] for key in tree.atoms}
 
 
 def _homes(tensors: Tensors, tree: Tree) -> dict[int, str]:
@@ -111,10 +107,8 @@ def _root_name(tensor: str) -> str:
     return name if name[0].isalpha() or name[0] == "_" else f"h{name}"
 
 
-def _child_name(parent: str, tensor: str) -> str:
-    word = tensor.removesuffix(".weight").rsplit(".", 1)[-1]
-    same = word == parent.rsplit("/", 1)[-1].rsplit(".", 1)[-1]
-    return f"{parent}/{'inner' if same else word}"
+def _last_word(tensor: str) -> str:
+    return tensor.removesuffix(".weight").rsplit(".", 1)[-1]
 
 
 def _variants(name: str) -> Iterator[str]:

@@ -40,6 +40,12 @@ class Tree:
             path.insert(0, self.parents[path[0]])
         return path
 
+    def leader(self, key: int) -> int:
+        """The atom that stands for the group of an atom."""
+        while key in self.merged:
+            key = self.merged[key]
+        return key
+
     def size(self, key: int) -> int:
         """The number of units of the group that an atom stands for."""
         own = self.atoms[key].size

@@ -94,7 +94,7 @@ def bind(op: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any])
     if not isinstance(op, OpOverload):
         return {**{str(k): arg for k, arg in enumerate(args)}, **kwargs}
     result: dict[str, Any] = {}
-    for k, argument in enumerate(op._schema.arguments):
+    for k, argument in enumerate(cast("Any", op)._schema.arguments):
         if k < len(args):
             result[argument.name] = args[k]
         elif argument.name in kwargs:

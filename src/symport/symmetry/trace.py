@@ -6,7 +6,7 @@ Nothing is computed, so this works on the meta device, where weights take no mem
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
 
@@ -130,7 +131,7 @@ def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | Non
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
+def evaluation(model: nn.Module) -> Generator[None]:
     """Evaluation mode for a while; every submodule gets its own mode back."""
     modes = {module: module.training for module in model.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -145,11 +146,11 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Hide what torch.export says about torch's own modules and its own future."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|copyreg)")
+        warnings.filterwarnings("ignore", message=r".*treespec.*", category=FutureWarning)
         warnings.filterwarnings(
             "ignore", message=r"The tensor attributes? .*assigned during export"
         )
@@ -269,7 +270,7 @@ def _source(node: fx.Node, spec: Any, prefix: str) -> Source:
 
 
 def _refs(value: Any, known: Mapping[fx.Node, Any]) -> Any:
-    return fx.node.map_arg(value, lambda node: known[node])
+    return map_arg(value, known.__getitem__)
 
 
 def _names(value: Any) -> list[str]:
@@ -286,7 +287,7 @@ def _shapes(value: Any, name: str) -> Shapes:
         return [cast("Shape | None", _shapes(item, name)) for item in items]
     if not isinstance(value, Tensor):
         return None
-    if not all(isinstance(size, int) for size in value.shape):
+    if any(isinstance(size, torch.SymInt) for size in cast("Sequence[Any]", value.shape)):
         raise DiscoveryError(
             f"{name}: its shape {tuple(value.shape)} depends on data (nonzero, masked selection, "
             ".item()); replace it by an operation whose shape is known, such as torch.where"

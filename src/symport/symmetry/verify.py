@@ -6,7 +6,7 @@ Casts to a lower precision inside the network are lifted to float64 as well, so 
 float64 round-off can differ.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -90,7 +90,7 @@ class _Trial:
             self.state = {name: _double(t) for name, t in model.state_dict().items()}
             self.outputs = self._run(self.state)
 
-    def error(self, spec: PermutationSpec, names: list[str]) -> float:
+    def error(self, spec: PermutationSpec, names: Collection[str]) -> float:
         """Relative error of the outputs when only the named groups are permuted."""
         drawn = Permutation.random(spec, self.generator).indices
         still = Permutation.identity(spec).indices
@@ -131,7 +131,7 @@ class _InDouble(TorchDispatchMode):
         func: Any,
         types: Any,
         args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        kwargs: Any = None,
     ) -> Any:
         args, kwargs = tree_map(_lifted, (args, kwargs or {}))
         return func(*args, **kwargs)

@@ -28,12 +28,12 @@ def attention(call: Call) -> Result:
     weights = {**scores, "t": queries[-2], "s": keys[-2]}
     call.alone(*(term for name, term in weights.items() if name != "s"))
     if mask is not None:
-        _mask(call, mask.axes, [*heads, queries[-2], keys[-2]])
+        _mask(mask.axes, [*heads, queries[-2], keys[-2]])
     call.contract([weights, {**taken, "s": values[-2], "v": values[-1]}], [*scores, "t", "v"])
     return (*heads, queries[-2], values[-1])
 
 
-def _mask(call: Call, mask: tuple[Term, ...], scores: list[Term]) -> None:
+def _mask(mask: tuple[Term, ...], scores: list[Term]) -> None:
     """Added to the scores, with broadcasting."""
     for term, score in zip(reversed(mask), reversed(scores), strict=False):
         if term.size != 1:

@@ -190,7 +190,7 @@ def split_(call: Call) -> Result:
     value, dim = call["self"], call["dim"] % len(call["self"].axes)
     length, count = value.shape[dim], len(call.shapes)
     gone = len(call.shape) < len(value.axes)
-    sizes = [1] * length if gone else [(shape or ())[dim] for shape in call.shapes]
+    sizes = [1] * length if gone else [shape[dim] for shape in call.shapes if shape]
     pieces = split(value.axes[dim], sizes) if count > 1 else [value.axes[dim]]
     ends = list(itertools.accumulate(sizes))
     ranges = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]

@@ -4,7 +4,7 @@ import string
 from collections.abc import Mapping, Sequence
 
 from symport.symmetry.calls import Axes, Call, Result, Value, rule_for
-from symport.symmetry.terms import Term
+from symport.symmetry.terms import Term, tie
 
 
 def letters(word: str, axes: Sequence[Term]) -> Mapping[str, Term]:

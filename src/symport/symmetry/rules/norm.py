@@ -1,7 +1,5 @@
 """Normalisation layers."""
 
-import math
-
 from symport.symmetry.calls import (
     Call,
     Result,
@@ -43,8 +41,8 @@ def batch_norm(call: Call) -> Result:
 def layer_norm(call: Call) -> Result:
     """The last axes together."""
     value, count = call["input"], len(call["normalized_shape"])
-    for vector in (call["weight"], call.arguments.get("bias")):
-        for k in range(1, count + 1 if vector is not None else 1):
+    for vector in call.tensors[1:]:
+        for k in range(1, count + 1):
             tie(value.axes[-k], vector.axes[-k])
     outer = value.axes[:-count]
     call.alone(*outer)
@@ -94,8 +92,3 @@ def norm_except_dim(call: Call) -> Result:
         return ()
     place = dim % len(v.axes)
     return tuple(term if k == place else Term(1) for k, term in enumerate(v.axes))
-
-
-def spatial_size(value: Value) -> int:
-    """Number of positions behind axis 1."""
-    return math.prod(value.shape[2:])

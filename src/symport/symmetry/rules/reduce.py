@@ -2,8 +2,8 @@
 
 from typing import cast
 
-from symport.symmetry.calls import Axes, Call, Result, Value, rule_for
-from symport.symmetry.terms import Term
+from symport.symmetry.calls import Axes, Call, Result, Value, pointwise, rule_for
+from symport.symmetry.terms import Term, tie
 
 
 def reduced(value: Value, dims: list[int] | int | None, *, keep: bool) -> Axes:
