@@ -1,0 +1,78 @@
+"""Tiny files in the formats of the official data sets, and the real ones where they are at hand."""
+
+import gzip
+import lzma
+import math
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+}
+
+
+def idx_bytes(shape: tuple[int, ...], values: bytes) -> bytes:
+    return bytes((0, 0, 8, len(shape))) + struct.pack(f">{len(shape)}I", *shape) + values
+
+
+def write_idx(folder: Path, name: str, shape: tuple[int, ...], values: bytes, ending: str = ""):
+    (folder / f"{name}{ending}").write_bytes(PACK[ending](idx_bytes(shape, values)))
+
+
+def write_mnist(folder: Path, *, ending: str = "", labels: tuple[bytes, bytes] | None = None):
+    """Five training and three test images of 2 by 3 pixels, counting up from 0."""
+    train, test = labels or (bytes((3, 1, 4, 1, 9)), bytes((2, 7, 0)))
+    for half, n, values in (("train", 5, train), ("t10k", 3, test)):
+        pixels = bytes(range(n * 6))
+        write_idx(folder, f"{half}-images-idx3-ubyte", (n, 2, 3), pixels, ending)
+        write_idx(folder, f"{half}-labels-idx1-ubyte", (len(values),), values, ending)
+
+
+def short(text: bytes) -> bytes:
+    return b"U" + bytes((len(text),)) + text
+
+
+def number(value: int) -> bytes:
+    return b"M" + struct.pack("<H", value)
+
+
+def python2_pickle(key: bytes, labels: list[int], shape: tuple[int, int], data: bytes) -> bytes:
+    """The opcodes of the official batches, which Python 2 wrote, put together by hand."""
+    assert math.prod(shape) == len(data)
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n"
+        + b"(K\x00t" + short(b"b") + b"\x87R"
+        + b"(K\x01" + number(shape[0]) + number(shape[1]) + b"\x86"
+        + b"cnumpy\ndtype\n" + short(b"u1") + b"K\x00K\x01\x87R"
+        + b"(K\x03" + short(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        + b"\x89T" + struct.pack("<i", len(data)) + data + b"tb"
+    )  # fmt: skip
+    listed = b"](" + b"".join(b"K" + bytes((label,)) for label in labels) + b"e"
+    return b"\x80\x02}(" + short(b"data") + array + short(key) + listed + b"u."
+
+
+def write_batch(path: Path, key: str, labels: list[int], *, seed: int = 0) -> bytes:
+    """A batch as Python 3 and today's numpy write it; returns the pickle."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 3072), dtype=np.uint8)
+    content = pickle.dumps({b"data": pixels, key.encode(): labels}, protocol=2)
+    path.write_bytes(PACK[path.suffix](content))
+    return content
+
+
+def real_data(folder: str) -> Path:
+    """The official files, or skip the test."""
+    named = os.environ.get("SYMPORT_DATA")
+    bases = [Path(named)] if named else []
+    for base in [*bases, REPOSITORY.parent / "shared" / "data"]:
+        if (base / folder).is_dir():
+            return base / folder
+    pytest.skip(f"the official files of {folder} are not here; set SYMPORT_DATA to have them")
