@@ -2,10 +2,10 @@
 
 Weights that were permuted, interpolated or displaced have activations of other means and variances
 than the statistics carried along, which ruins the network until they are measured again (Jordan et
-al. 2023; Chijiwa 2024, §4).
+al. 2023). Chijiwa (2024) does so after every transferred step.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import torch
@@ -44,7 +44,7 @@ def reestimate(model: nn.Module, params: Params, batches: Iterable[Tensor]) -> d
 
     Returns:
         New tensors by name; only the statistics differ from `params`, and `num_batches_tracked`
-        is the number of batches. A layer that the batches do not reach keeps its statistics.
+        counts how often the layer ran. A layer that the batches do not reach keeps all of its own.
 
     Raises:
         DataError: There are no batches, or one is no tensor or too small to have a variance.
@@ -115,7 +115,7 @@ def _reset_(state: dict[str, Tensor], layers: dict[_BatchNorm, list[str]]) -> No
 
 
 @contextmanager
-def _cumulative(model: nn.Module) -> Iterator[None]:
+def _cumulative(model: nn.Module) -> Generator[None]:
     layers = _layers(model)
     before = [layer.momentum for layer in layers]
     try:
