@@ -1,0 +1,139 @@
+"""Shortest augmenting paths from a known assignment, compiled: the inner loops of `assignment`.
+
+The rows whose pair is already their best offer at the current prices keep it; each of the others
+searches a shortest path to a free column (Jonker & Volgenant 1987; the dual update is that of
+Crouse 2016). Importing this file needs numba, the extra `fast`.
+
+In what follows the reduced cost of a pair is `cost[row, column] - prices[column]`, less the
+smallest in its row; a pair is tight where that is 0, and an assignment of tight pairs is optimal.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compiled(function: F) -> F:
+    """Compile at the first call, keep the code on disk, and let other threads run meanwhile."""
+    return cast("F", njit(cache=True, nogil=True)(function))
+
+
+@_compiled
+def solve(cost: Floats, start: Integers, rounds: int) -> Integers:
+    """The assignment of least cost.
+
+    Args:
+        cost: Shape `(n, n)`, C-contiguous, finite.
+        start: A permutation, the column of each row; the nearer to the answer the faster.
+        rounds: Passes made to guess the prices at which `start` would be optimal.
+
+    Returns:
+        The column of each row, shape `(n,)`.
+    """
+    prices = np.zeros(len(start))
+    for _ in range(rounds):
+        _lower(cost, start, prices)
+    columns = np.full(len(start), -1)
+    rows = np.full(len(start), -1)
+    for row, column in enumerate(start):
+        if cost[row, column] - prices[column] <= _smallest(cost[row], prices):
+            columns[row], rows[column] = column, row
+    for row in range(len(start)):
+        if columns[row] < 0:
+            _augment(cost, prices, columns, rows, row)
+    return columns
+
+
+@_compiled
+def _lower(cost: Floats, start: Integers, prices: Floats) -> None:
+    """One pass of Bellman-Ford: lower the prices of columns that a row prefers to its own."""
+    for row, column in enumerate(start):
+        own = cost[row, column] - prices[column]
+        offers = cost[row]
+        for j in range(len(prices)):
+            price = offers[j] - own
+            prices[j] = price if price < prices[j] else prices[j]
+
+
+@_compiled
+def _smallest(offers: Floats, prices: Floats) -> float:
+    # Four independent minima: the compiler keeps the order of a single one and waits for each.
+    a = b = c = d = np.inf
+    whole = len(prices) - len(prices) % 4
+    for j in range(0, whole, 4):
+        a = min(a, offers[j] - prices[j])
+        b = min(b, offers[j + 1] - prices[j + 1])
+        c = min(c, offers[j + 2] - prices[j + 2])
+        d = min(d, offers[j + 3] - prices[j + 3])
+    for j in range(whole, len(prices)):
+        a = min(a, offers[j] - prices[j])
+    return min(min(a, b), min(c, d))
+
+
+@_compiled
+def _augment(cost: Floats, prices: Floats, columns: Integers, rows: Integers, first: int) -> None:
+    """Assign the free row `first` along a shortest path to a free column, in place."""
+    distance = cost[first] - prices
+    distance -= distance.min()
+    via = np.full(len(prices), first)  # the row from which each column is reached
+    ahead = prices.copy()  # -inf where a column is done, so that it is never reached again
+    done = np.empty(len(prices), np.int64)
+    lengths = np.empty(len(prices))
+    count = 0
+    while True:
+        column = _nearest(distance, rows)
+        length = distance[column]
+        done[count], lengths[count] = column, length
+        count += 1
+        row = rows[column]
+        if row < 0:
+            break
+        distance[column], ahead[column] = np.inf, -np.inf
+        shift = length - (cost[row, column] - prices[column])
+        _relax(cost[row], ahead, shift, length, row, distance, via)
+    for k in range(count - 1):
+        prices[done[k]] += lengths[k] - length
+    while row != first:
+        row = via[column]
+        rows[column] = row
+        columns[row], column = column, columns[row]
+
+
+@_compiled
+def _relax(
+    offers: Floats,
+    ahead: Floats,
+    shift: float,
+    length: float,
+    row: int,
+    distance: Floats,
+    via: Integers,
+) -> None:
+    """Shorten the distance to every open column by the way through `row`."""
+    for j in range(len(distance)):
+        new = offers[j] - ahead[j] + shift
+        new = new if new > length else length  # round-off must not make a step negative
+        via[j] = row if new < distance[j] else via[j]
+        distance[j] = new if new < distance[j] else distance[j]
+
+
+@_compiled
+def _nearest(distance: Floats, rows: Integers) -> int:
+    """The nearest column, a free one if several are equally near."""
+    # Floats that are not negative order as their bits do, and integer minima are vectorised.
+    bits = distance.view(np.int64)
+    least = bits[0]
+    for j in range(len(bits)):
+        least = min(least, bits[j])
+    found = -1
+    for j in range(len(bits)):
+        rank = j + len(bits) if rows[j] < 0 else j
+        found = max(found, rank if bits[j] == least else -1)
+    return found % len(bits)

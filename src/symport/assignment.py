@@ -1,0 +1,122 @@
+"""Solve a linear assignment problem exactly, fast where a nearly right answer is known.
+
+The similarities of a trajectory drift slowly, so the answer of the last step is nearly that of
+the next. A few passes guess prices of the columns at which `start` would be optimal; the rows
+that then have nothing better to go for keep their place, and only the others are solved for:
+by compiled code if numba is installed (the extra `fast`), and otherwise by scipy, on costs
+reduced by those prices, which leave the optimum as it is. Nothing is remembered between calls.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from symport.errors import ParamsError
+
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+
+BONUS = 1e-12  # for each place kept, over the largest |similarity|: far above round-off, 2e-16
+ROUNDS = 4  # fewer leave more rows to solve, more cost what they save
+SMALL = 48  # below this size scipy from nothing is as fast as any preparation
+
+
+def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
+    """Place every unit so that the sum of `similarity[i, result[i]]` is the largest possible.
+
+    Among equally good answers the one that keeps most of `start` is returned: units that are
+    dead in both networks stay where they are. To that end each place kept counts 1e-12 of the
+    largest |similarity|, so the sum can fall short of the optimum by n times that at most.
+    The same input gives the same answer every time.
+
+    Args:
+        similarity: Gain of placing source unit `j` at position `i`, shape `(n, n)`.
+        start: The current assignment, shape `(n,)`: the nearer to the answer the faster. The
+            identity if None.
+
+    Returns:
+        Source unit for each position, shape `(n,)`, int64, on the device of `similarity`.
+
+    Raises:
+        ParamsError: The matrix is not square or holds NaN or infinity, or `start` is not a
+            permutation of its size.
+
+    Example:
+        >>> assign(torch.tensor([[0.0, 5.0], [5.0, 1.0]]))
+        tensor([1, 0])
+    """
+    if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
+        raise ParamsError(f"similarity has shape {tuple(similarity.shape)}, not (n, n)")
+    current = _checked(start, len(similarity))
+    gain = similarity.detach().to("cpu", torch.float64).numpy()
+    largest = float(max(gain.max(), -gain.min())) if gain.size else 0.0
+    if not np.isfinite(largest):
+        raise ParamsError(f"similarity of shape {tuple(similarity.shape)} holds NaN or infinity")
+    if largest == 0:
+        return torch.as_tensor(current.copy(), device=similarity.device)
+    cost = np.empty(gain.shape)  # row-major, whatever the order of `gain`
+    np.negative(gain, out=cost)
+    cost[np.arange(len(cost)), current] -= BONUS * largest
+    return torch.as_tensor(_least(cost, current), device=similarity.device)
+
+
+def _checked(start: Tensor | None, size: int) -> Integers:
+    if start is None:
+        return np.arange(size)
+    current = np.ascontiguousarray(start.detach().cpu().numpy(), dtype=np.int64)
+    if current.shape != (size,) or not np.array_equal(np.sort(current), np.arange(size)):
+        raise ParamsError(
+            f"start is not a permutation of {size} units: shape {tuple(start.shape)}, {start.dtype}"
+        )
+    return current
+
+
+def _least(cost: Floats, start: Integers) -> Integers:
+    """The column of each row in the assignment of least cost."""
+    if len(cost) < SMALL:
+        return _scipy(cost)
+    solve = _compiled()
+    return solve(cost, start, ROUNDS) if solve else _reduced(cost, start)
+
+
+@cache
+def _compiled() -> Callable[[Floats, Integers, int], Integers] | None:
+    """The compiled solver, or None where numba is not installed."""
+    try:
+        return import_module("symport._augment").solve
+    except ImportError:
+        return None
+
+
+def _reduced(cost: Floats, start: Integers) -> Integers:
+    """Scipy's answer, with most of its work taken away by prices near the optimal ones.
+
+    Rows nearest to their best offer go first: they take it at once, and the few others find
+    their paths among them.
+    """
+    places = np.arange(len(cost))
+    own = cost[places, start]
+    prices = np.zeros(len(cost))
+    for _ in range(ROUNDS):
+        prices = np.minimum(prices, (cost - (own - prices[start])[:, None]).min(0))
+    reduced = cost - prices
+    best = reduced.min(1)
+    excess = own - prices[start] - best
+    order = np.argsort(excess, kind="stable")
+    reduced = reduced[order]
+    reduced -= best[order, None]
+    columns = np.empty_like(start)
+    columns[order] = _scipy(reduced)
+    return columns
+
+
+def _scipy(cost: Floats) -> Integers:
+    from scipy.optimize import linear_sum_assignment  # 0.2 s to import, so only where needed
+
+    return cast("Integers", linear_sum_assignment(cost)[1])
