@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeAlias
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from symport.errors import DataError, ParamsError, SettingsError
-from symport.spec import Params
+from symport.params import Params
 from symport_recipes.data.batches import batches, check_images
 from symport_recipes.data.dataset import Dataset, Examples
 from symport_recipes.train_settings import TrainSettings, learning_rate
@@ -37,6 +36,7 @@ __all__ = [
 
 Data: TypeAlias = Dataset | Examples | tuple[Tensor, Tensor]
 
+DIRECT = TrainSettings(steps=500, batch_size=16, lr=0.001, optimizer="adam")
 FLOATS_LIMIT = 1 << 30  # bytes; inputs that fit as floats are normalised once, not every pass
 
 
@@ -79,8 +79,8 @@ def train(
     settings: TrainSettings,
     *,
     seed: int,
-    recorder: Callable[[dict[str, Tensor]], None] | None = None,
-    progress: Callable[[Epoch], None] | None = None,
+    recorder: Callable[[dict[str, Tensor]], object] | None = None,
+    progress: Callable[[Epoch], object] | None = None,
 ) -> TrainResult:
     """Train a network from given weights.
 
@@ -108,19 +108,14 @@ def train(
     history: list[Epoch] = []
     if recorder is not None:
         recorder(_state(net))
-    with _isolated(next(net.parameters()).device, seed):
-        for epoch in _epochs(net.train(), examples, settings, torch.Generator().manual_seed(seed)):
-            _check_finite(epoch)
-            history.append(epoch)
-            if recorder is not None:
-                recorder(_state(net))
-            if progress is not None:
-                progress(epoch)
+    for epoch in _epochs(net.train(), examples, settings, seed):
+        _check_finite(epoch)
+        history.append(epoch)
+        if recorder is not None:
+            recorder(_state(net))
+        if progress is not None:
+            progress(epoch)
     return TrainResult(_state(net), tuple(history))
-
-
-# Measured on digits, see `train_directly`.
-DIRECT = TrainSettings(steps=500, batch_size=128, lr=0.001, optimizer="adam")
 
 
 def train_directly(
@@ -132,46 +127,67 @@ def train_directly(
     seed: int,
     settings: TrainSettings = DIRECT,
 ) -> TrainResult:
-    """Train on a few labelled examples, the baseline that a transfer must beat.
+    """Train on a few labelled examples from given weights: the baseline of a transfer.
+
+    The setting is the best of nine on digits held out from training, for the network
+    `digits_mlp` from its initial weights and balanced labels. Accuracy in percent, mean over
+    eight seeds (their standard deviation is 3.5, 1.5 and .7):
+
+        labels                                  20     100     400
+        Adam .001, 500 steps, batches of 16   76.2    90.2    95.6    (the test set: 75.5 90.6 95.8)
+        the same, full batches                76.2    90.0    95.3
+        the same, full batches, 2000 steps    75.7    89.7    95.4
+        Adam .0003, 500 steps                 76.2    90.2    95.3
+        SGD .1, 500 steps, full batches       74.5    88.3    95.0
+        SGD .01, 500 steps                    75.3    89.1    94.0
 
     Args:
-        model: Gives the function.
+        model: Gives the function; its own weights are not used.
         params0: Its initial state dict.
-        inputs: Shape `(n, ...)`.
+        inputs: As the network takes them, shape `(n, ...)`.
         labels: Shape `(n,)`, int64.
         seed: Of everything random.
-        settings: How to train.
+        settings: Another way to train.
 
     Raises:
-        ParamsError: As `train`.
-        DataError: As `train`.
-        SettingsError: As `train`.
+        ParamsError: The weights do not fit the model.
+        DataError: Inputs and labels do not belong together, or labels are not below the number
+            of outputs.
+        SettingsError: Training diverged.
     """
     return train(model, params0, (inputs, labels), settings, seed=seed)
 
 
 def _epochs(
-    net: nn.Module, examples: Examples, settings: TrainSettings, generator: torch.Generator
+    net: nn.Module, examples: Examples, settings: TrainSettings, seed: int
 ) -> Iterator[Epoch]:
     """Train the network in place, pass by pass."""
-    optimizer = _optimizer(net, settings)
-    dtype = next(net.parameters()).dtype
-    total = settings.steps or settings.ticks * math.ceil(len(examples) / settings.batch_size)
     start = time.perf_counter()
-    steps = number = 0
-    while steps < total:
-        number += 1
-        loss, seen, rate = torch.zeros((), device=examples.labels.device), 0, 0.0
-        one_pass = batches(
-            examples, settings.batch_size, generator, augment=settings.augment, dtype=dtype
-        )
-        for inputs, labels in islice(one_pass, total - steps):
-            rate = learning_rate(settings, steps if settings.steps else number - 1)
-            optimizer.param_groups[0]["lr"] = rate
-            mean = _step(net, optimizer, inputs, labels, mixed_precision=settings.mixed_precision)
-            loss.add_(mean, alpha=len(labels))
-            steps, seen = steps + 1, seen + len(labels)
-        yield Epoch(number, steps, float(loss) / seen, rate, time.perf_counter() - start)
+    optimizer = _optimizer(net, settings)
+    order, noise = (torch.Generator().manual_seed(seed) for _ in range(2))
+    per_pass = math.ceil(len(examples) / settings.batch_size)
+    total = settings.steps or settings.ticks * per_pass
+    for number, first in enumerate(range(0, total, per_pass), start=1):
+        steps = range(first, min(first + per_pass, total))
+        loss = torch.zeros((), dtype=torch.float64, device=examples.labels.device)
+        rate, seen = 0.0, 0
+        one_pass = _batches(net, examples, settings, order)
+        with _isolated(loss.device, noise):
+            for step, (inputs, labels) in zip(steps, one_pass, strict=False):
+                rate = learning_rate(settings, step if settings.steps else number - 1)
+                optimizer.param_groups[0]["lr"] = rate
+                mean = _step(net, optimizer, inputs, labels, mixed=settings.mixed_precision)
+                loss.add_(mean, alpha=len(labels))
+                seen += len(labels)
+        yield Epoch(number, steps.stop, float(loss) / seen, rate, time.perf_counter() - start)
+
+
+def _batches(
+    net: nn.Module, examples: Examples, settings: TrainSettings, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    dtype = next(net.parameters()).dtype
+    size = settings.batch_size
+    return batches(examples, size, generator, augment=settings.augment, dtype=dtype)
 
 
 def _step(
@@ -180,14 +196,14 @@ def _step(
     inputs: Tensor,
     labels: Tensor,
     *,
-    mixed_precision: bool,
+    mixed: bool,
 ) -> Tensor:
     """One step in place; returns the loss before it."""
     on_gpu = inputs.device.type == "cuda"
     if on_gpu and inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=on_gpu and mixed_precision):
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=on_gpu and mixed):
         loss = cross_entropy(net(inputs), labels)
     loss.backward()
     optimizer.step()
@@ -214,7 +230,8 @@ def _network(model: nn.Module, params0: Params) -> nn.Module:
     try:
         net.load_state_dict(dict(params0))
     except RuntimeError as error:
-        raise ParamsError(f"the initial weights do not fit the model: {error}") from error
+        found = " ".join(str(error).split())  # torch's list of differences, on one line
+        raise ParamsError(f"the initial weights do not fit the model: {found}") from error
     if like.device.type == "cuda":
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return net
@@ -261,14 +278,14 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _isolated(device: torch.device, seed: int) -> Generator[None]:
+def _isolated(device: torch.device, noise: torch.Generator) -> Generator[None]:
     """Seed the global generators, which dropout draws from, and put them back afterwards."""
+    seed = int(torch.randint(2**62, (), generator=noise))
+    on_gpu = device.type == "cuda"
     with ExitStack() as stack:
-        if device.type == "cuda":
-            stack.enter_context(torch.random.fork_rng(devices=[device]))
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
-            torch.cuda.manual_seed(seed)
-        else:
-            stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.random.fork_rng(devices=[device] if on_gpu else []))
         torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
         yield

@@ -90,12 +90,13 @@ def only_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
     """Keep some classes, renumbered 0 to k-1 in the order given.
 
     Raises:
-        DataError: A class is named twice, is not one of the data set, or has no example in one
-            of the halves.
+        DataError: No class is named, or one is named twice, is not one of the data set, or has
+            no example in one of the halves.
     """
-    if len(set(classes)) != len(classes) or not all(0 <= c < dataset.classes for c in classes):
+    known = set(range(dataset.classes))
+    if not classes or len(set(classes)) != len(classes) or not set(classes) <= known:
         raise DataError(
-            f"{dataset.name}: classes {list(classes)} must be different numbers "
+            f"{dataset.name}: classes {list(classes)} must be one or more different numbers "
             f"from 0 to {dataset.classes - 1}"
         )
     number = torch.full((dataset.classes,), -1)
