@@ -40,6 +40,18 @@ class Labelled:
         """The examples at these places, in this order."""
         return replace(self, inputs=self.inputs[index], labels=self.labels[index])
 
+    def split(self, share: float, seed: int) -> tuple["Labelled", "Labelled"]:
+        """Two parts, the second with `share` of the examples, drawn by `seed`.
+
+        Raises:
+            SettingsError: `share` leaves one of the parts empty.
+        """
+        count = round(share * len(self)) if 0 < share < 1 else 0
+        if not 0 < count < len(self):
+            raise SettingsError(f"a share of {share} of {len(self)} examples leaves a part empty")
+        order = torch.randperm(len(self), generator=Generator().manual_seed(seed))
+        return self.take(order[count:].sort().values), self.take(order[:count].sort().values)
+
     def parts(self, count: int) -> list["Labelled"]:
         """At most `count` parts, none empty, their sizes at most one apart."""
         places = torch.arange(len(self)).tensor_split(min(count, len(self)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.modes import batch_statistics, call, to_device
 from symport.params import Params
+from symport.state import state_for
 
 Batch: TypeAlias = tuple[Any, Any]
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
@@ -115,25 +116,21 @@ class LossGradient:
         return state.hexdigest()
 
     def _piece(self, params: Params, piece: Batch, number: int) -> dict[str, Tensor]:
+        state = state_for(self.model, params)
         trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        if missing := [name for name in trained if name not in params]:
-            raise ParamsError(f"the parameters lack {missing[0]}, which the model trains")
-        leaves = {name: params[name].detach().requires_grad_() for name in trained}
-        rest = {n: t.detach().clone() for n, t in _others(self.model, params, trained)}
+        leaves = {name: state[name].requires_grad_() for name in trained}
         inputs, labels = to_device(piece, next(iter(leaves.values())))
         with torch.enable_grad(), batch_statistics(self.model):
             try:
-                value = self.loss(call(self.model, {**leaves, **rest}, inputs), labels)
+                value = self.loss(call(self.model, state, inputs), labels)
             except IndexError as error:
                 raise DataError(
                     f"batch {number}: the loss failed ({error}); are all labels between 0 and the "
                     "number of classes - 1?"
                 ) from error
-            grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        return {
-            name: torch.zeros_like(leaf) if grad is None else grad
-            for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
-        }
+            # A parameter that the loss does not reach has the gradient zero.
+            grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, grads, strict=True))
 
 
 class GradientsAlong:
@@ -148,12 +145,6 @@ class GradientsAlong:
         if step not in self._known:
             self._known[step] = self._gradient(self._read(step), step)
         return self._known[step]
-
-
-def _others(model: nn.Module, params: Params, trained: Sequence[str]) -> list[tuple[str, Tensor]]:
-    """Buffers and frozen parameters: as given, else the model's own. Tied names are left out."""
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return [(name, params.get(name, own)) for name, own in named if name not in trained]
 
 
 def _finite(grads: dict[str, Tensor], number: int) -> dict[str, Tensor]:

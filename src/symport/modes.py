@@ -1,6 +1,6 @@
 """Call a model with given parameters, leaving the model itself as it was found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from symport.params import Params
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
+def evaluation(model: nn.Module) -> Generator[None]:
     """Evaluation mode inside, every module's own mode afterwards."""
     with _modes(model):
         model.eval()
@@ -20,7 +20,7 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
+def batch_statistics(model: nn.Module) -> Generator[None]:
     """BatchNorm uses the statistics of the batch, all else is in evaluation mode.
 
     So a gradient sees the network as in training (method of the paper), yet without dropout's
@@ -35,7 +35,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _modes(model: nn.Module) -> Iterator[None]:
+def _modes(model: nn.Module) -> Generator[None]:
     before = [(module, module.training) for module in model.modules()]
     try:
         yield

@@ -1,11 +1,11 @@
 """A progress bar with the time left, for work that takes more than a moment."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def bar(title: str, total: int, *, show: bool, done: int = 0) -> Iterator[Callable[[str], None]]:
+def bar(title: str, total: int, *, show: bool, done: int = 0) -> Generator[Callable[[str], None]]:
     """Show a bar while inside.
 
     Args:

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from symport.choosing import CrossValidation
+from symport.compare import Comparison
 from symport.errors import SettingsError
 from symport.files import write_bytes, write_text
 from symport.transfer import TransferResult
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
@@ -116,10 +120,44 @@ def save_picture(path: str | Path, picture: bytes) -> None:
     write_bytes(Path(path), picture)
 
 
+def write_comparison(path: str | Path, found: Comparison) -> None:
+    """Write the report of one comparison, with the curves of its transfer."""
+    rows = [
+        (name, f"{entry.accuracy:.2%}", f"{entry.nll:.3f}", str(len(entry.right)))
+        for name, entry in found.entries.items()
+    ]
+    choice = found.result.choice
+    chosen = f"Chosen: {choice.kind}, step {choice.step}, length {choice.length:g}"
+    if found.chosen_by is not None:
+        chosen += f", by cross-validation over the {found.labels} labels"
+    header = ("", "accuracy", "NLL (nats)", "test labels")
+    sections = [Section("Results on labels that chose nothing", f"{chosen}.", header, rows)]
+    if found.chosen_by is not None:
+        sections.append(_choice_section(found.chosen_by))
+    sections += transfer_sections(found.result)
+    write_report(path, f"Transfer with {found.labels} labels", found.verdict, sections)
+
+
+def _choice_section(found: CrossValidation) -> Section:
+    """The cross-validated score of each step and of each length."""
+    panels: dict[str, dict[str, Curve]] = {"by step, length 1": {}, "by length, last step": {}}
+    last = max(candidate.step for candidate in found.candidates)
+    for kind in ("method", "identity"):
+        own = [c for c in found.candidates if c.kind == kind and c.score is not None]
+        steps = sorted((c.step, c.score or 0.0) for c in own if c.length == 1)
+        lengths = sorted((c.length, c.score or 0.0) for c in own if c.step == last)
+        for title, points in zip(panels, (steps, lengths), strict=True):
+            if len(points) > 1:
+                x, y = zip(*points, strict=True)
+                panels[title][kind] = Curve(x, y)
+    drawn = {title: curves for title, curves in panels.items() if curves}
+    picture = png(draw(drawn, xlabel="", ylabel="cross-validated accuracy")) if drawn else b""
+    return Section("How step and length were chosen", picture=picture)
+
+
 def transfer_sections(result: TransferResult) -> list[Section]:
     """What a report says of one transfer: scores, objective and moved units over the steps."""
     steps = [float(record.step) for record in result.history]
-    panels: dict[str, dict[str, Curve]] = {}
     scores = {
         "method": [r.score for r in result.history],
         "identity": [r.identity_score for r in result.history],
@@ -144,8 +182,7 @@ def transfer_sections(result: TransferResult) -> list[Section]:
     ]
     sections = [Section("Steps", "", header, rows)]
     if drawn:
-        panels["score on the selection set"] = drawn
-        picture = png(draw(panels, xlabel="step", ylabel="score"))
+        picture = png(draw({"selection set": drawn}, xlabel="step", ylabel="score"))
         sections.insert(0, Section("Score along the transfer", picture=picture))
     return sections
 
@@ -154,9 +191,9 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _legend(axes: Sequence[object]) -> tuple[list[object], list[str]]:
-    found: dict[str, object] = {}
+def _legend(axes: Sequence["Axes"]) -> "tuple[list[Artist], list[str]]":
+    found: dict[str, Artist] = {}
     for axis in axes:
-        handles, labels = axis.get_legend_handles_labels()  # type: ignore[attr-defined]
+        handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     return list(found.values()), list(found)

@@ -92,6 +92,7 @@ def transfer(
     score: Score | None = None,
     finish: Finish | None = None,
     lengths: Sequence[float] = (),
+    take: Candidate | None = None,
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> TransferResult:
@@ -112,6 +113,7 @@ def transfer(
         finish: Applied to parameters before they are scored or returned, for instance
             `lambda params: batchnorm.reestimate(model, params, batches)`.
         lengths: Further candidates: the last permutation with the displacement times these.
+        take: Return this candidate, chosen beforehand, instead of the best.
         folder: Where to write every step as it is done. A transfer that was interrupted goes on
             from there, with the same bits as if it had not been.
         progress: Whether to show a progress bar.
@@ -123,15 +125,16 @@ def transfer(
         ParamsError: The target does not fit the source, or tensors hold NaN or infinity.
         SpecError: The spec does not fit the network.
         FileError: The folder cannot be written, or holds another run.
-        SettingsError: `lengths` without `score`.
+        SettingsError: `lengths` without `score`, or `take` lies outside of the trajectory.
     """
     _check(source, target_init, spec, lengths, score)
+    _check_taken(take, source.steps)
     problem = Problem(source, target_init, spec)
     judge = _Judge(problem, score, finish or dict)
     journal = Journal(folder, _identify(problem, method)) if folder is not None else None
     walk = _walk(problem, method, judge, journal, progress=progress)
     candidates = judge.candidates(walk, method, lengths)
-    choice = max(candidates, key=_rank)
+    choice = take or max(candidates, key=_rank)
     permutation = _permutation_of(choice, walk, spec)
     result = TransferResult(
         judge.finished(choice, permutation),
@@ -268,6 +271,13 @@ def _check(
     check_alike({name: target_init[name] for name in start}, start, "the target", "the source")
     spec.check(target_init)
     check_finite(target_init, "the target initialization")
+
+
+def _check_taken(take: Candidate | None, steps: int) -> None:
+    if take is None:
+        return
+    if not (1 if take.kind == "method" else 0) <= take.step <= steps:
+        raise SettingsError(f"there is no {take.kind} candidate at step {take.step} of {steps}")
 
 
 def _identify(problem: Problem, method: Method) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""Choose the step and the length of a transfer by cross-validation over a few labels.
+
+With few labels none can be spared for a selection set. Each fold is left out of the matching once
+and scores every candidate; the candidate with the best mean is then taken from a transfer that
+matches on all labels. So every label serves matching and choosing, and none is counted twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from symport.batches import Labelled
+from symport.evaluate import Fold
+from symport.methods import Method
+from symport.params import Params
+from symport.progress import bar
+from symport.spec import PermutationSpec
+from symport.trajectory import Trajectory
+from symport.transfer import Candidate, Finish, Kind, transfer
+
+LENGTHS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
+
+Key: TypeAlias = tuple[Kind, int, float]
+ScoreOn: TypeAlias = Callable[[Params, Labelled], float]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What cross-validation found.
+
+    Attributes:
+        choice: The best candidate; its score is the mean over all labels.
+        candidates: All candidates with their scores.
+    """
+
+    choice: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def cross_validate(
+    source: Trajectory,
+    target_init: Params,
+    spec: PermutationSpec,
+    make: Callable[[Labelled], Method],
+    data: Labelled,
+    *,
+    folds: Sequence[Fold],
+    score: ScoreOn,
+    finish: Finish | None = None,
+    lengths: Sequence[float] = LENGTHS,
+    progress: bool = False,
+) -> CrossValidation:
+    """Score every candidate on labels that its matching has not seen.
+
+    Args:
+        source: The source's trajectory.
+        target_init: The target initialization.
+        spec: The symmetry of the network.
+        make: Makes the method for the labels that one fold leaves.
+        data: All labels at hand.
+        folds: As `evaluate.stratified_folds` deals them.
+        score: How good some parameters are on some labels, a mean; higher is better.
+        finish: As for `transfer`.
+        lengths: As for `transfer`.
+        progress: Whether to show a progress bar.
+    """
+    totals: dict[Key, float] = {}
+    with bar("cross-validation", len(folds), show=progress) as advance:
+        for fold in folds:
+            left_out = data.take(fold.held_out)
+            result = transfer(
+                source,
+                target_init,
+                spec,
+                make(data.take(fold.train)),
+                score=lambda params, part=left_out: score(params, part),
+                finish=finish,
+                lengths=lengths,
+            )
+            for candidate in result.candidates:
+                key = (candidate.kind, candidate.step, candidate.length)
+                share = (candidate.score or 0.0) * len(left_out) / len(data)
+                totals[key] = totals.get(key, 0.0) + share
+            advance("")
+    return _best(totals)
+
+
+def _best(totals: Mapping[Key, float]) -> CrossValidation:
+    """Among equals the candidate nearest to what the method says: the last step, length 1."""
+    candidates = [Candidate(kind, step, length, s) for (kind, step, length), s in totals.items()]
+
+    def rank(candidate: Candidate) -> tuple[float, bool, int, float]:
+        score = -float("inf") if candidate.score is None else candidate.score
+        return score, candidate.kind == "method", candidate.step, -abs(candidate.length - 1)
+
+    return CrossValidation(max(candidates, key=rank), tuple(candidates))

@@ -1,0 +1,263 @@
+"""Was it worth it? A transfer beside the identity, direct training, and doing nothing.
+
+All of them get the same labels. What is reported comes from labels that chose nothing.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Generator, Tensor, nn
+
+from symport.batches import Labelled, ShuffledBatches
+from symport.batchnorm import has_batchnorm, reestimate
+from symport.choosing import LENGTHS, CrossValidation, cross_validate
+from symport.direct import train_directly
+from symport.errors import SettingsError
+from symport.evaluate import evaluate, nll, predict, stratified_folds
+from symport.gmt import FGMT, GMT
+from symport.gradients import Loss, LossGradient
+from symport.methods import Method, Naive, WeightMatching
+from symport.params import Params
+from symport.spec import PermutationSpec
+from symport.trajectory import Trajectory
+from symport.transfer import Finish, TransferResult, transfer
+
+METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "naive")
+TIE_BREAKER = 1e-3  # nats of likelihood decide only between equal accuracies of a few labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """How a transfer is run and what it is compared with.
+
+    Attributes:
+        method: `"fgmt"`, `"gmt"`, `"weights"` or `"naive"`.
+        batch_size: Labels in a gradient; more labels make several batches, taken in turn.
+        folds: Of the cross-validation that chooses step and length; 0 takes the last step.
+        lengths: Factors on the displacement that compete.
+        direct_steps: Steps of direct training; 0 leaves it out.
+        direct_lr: Its learning rate (Adam).
+        seed: Of folds and batch orders.
+    """
+
+    method: str = "fgmt"
+    batch_size: int = 256
+    folds: int = 5
+    lengths: Sequence[float] = LENGTHS
+    direct_steps: int = 500
+    direct_lr: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise SettingsError(f"method {self.method!r} is none of {', '.join(METHODS)}")
+        for name, least in (("batch_size", 1), ("folds", 0), ("direct_steps", 0)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.folds == 1:
+            raise SettingsError("folds must be 0, or at least 2")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One competitor on the test set.
+
+    Attributes:
+        params: Its parameters.
+        right: Whether each test label was predicted, shape `(samples,)`, bool.
+        nll: Mean negative log-likelihood, in nats.
+    """
+
+    params: Mapping[str, Tensor]
+    right: Tensor
+    nll: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, in [0, 1]."""
+        return float(self.right.double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A transfer and its rivals.
+
+    Attributes:
+        result: The transfer.
+        chosen_by: The cross-validation, or None if the last step was taken.
+        entries: `"untouched"`, `"identity"`, `"transfer"` and `"direct"`, on the test set.
+        labels: Number of labels that matched, chose and trained.
+        verdict: What this means, in a sentence or two.
+    """
+
+    result: TransferResult
+    chosen_by: CrossValidation | None
+    entries: Mapping[str, Entry]
+    labels: int
+    verdict: str
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is to be transferred, and the labels at hand.
+
+    Attributes:
+        model: A classifier; gives the computation.
+        loss: As for `LossGradient`.
+        source: The source's trajectory.
+        target_init: The target initialization.
+        spec: The symmetry of the network.
+        labelled: The labels that match, choose and train; classes from 0.
+    """
+
+    model: nn.Module
+    loss: Loss
+    source: Trajectory
+    target_init: Params
+    spec: PermutationSpec
+    labelled: Labelled
+
+    def gradient(self, labels: Labelled, batch_size: int) -> LossGradient:
+        """The gradient on some labels, in batches as even as can be."""
+        parts = labels.parts(math.ceil(len(labels) / batch_size))
+        batches = [(part.inputs, part.labels) for part in parts]
+        return LossGradient(self.model, self.loss, batches)
+
+    def method(self, settings: CompareSettings, labels: Labelled) -> Method:
+        """The method of the settings, matching on some labels."""
+        if settings.method == "naive":
+            return Naive()
+        if settings.method == "weights":
+            return WeightMatching()
+        gradient = self.gradient(labels, settings.batch_size)
+        return FGMT(gradient) if settings.method == "fgmt" else GMT(gradient)
+
+    def finish(self, settings: CompareSettings) -> Finish:
+        """Re-estimate BatchNorm on the labelled inputs, if there is any."""
+        if not has_batchnorm(self.model):
+            return dict
+        inputs = list(self.labelled.inputs.split(settings.batch_size))
+        return lambda params: reestimate(self.model, params, inputs)
+
+    def score(self, params: Params, labels: Labelled) -> float:
+        """Accuracy, ties broken by likelihood."""
+        scores = evaluate(self.model, params, labels.inputs, labels.labels)
+        return scores.accuracy - TIE_BREAKER * scores.nll
+
+
+def compare(
+    case: Case,
+    test: Labelled,
+    settings: CompareSettings | None = None,
+    *,
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Transfer with the labels at hand, and compare with what else they could do.
+
+    Args:
+        case: What is to be transferred where.
+        test: Labels that only report.
+        settings: How.
+        folder: As for `transfer`.
+        progress: Whether to show progress bars.
+
+    Raises:
+        DataError: Labels are out of range.
+        ParamsError: As `transfer`.
+        FileError: As `transfer`.
+    """
+    settings = settings or CompareSettings()
+    finish = case.finish(settings)
+    chosen = _cross_validate(case, settings, finish, progress=progress)
+    result = transfer(
+        case.source,
+        case.target_init,
+        case.spec,
+        case.method(settings, case.labelled),
+        take=chosen.choice if chosen else None,
+        finish=finish,
+        folder=folder,
+        progress=progress,
+    )
+    rivals = _rivals(case, settings, finish, progress=progress)
+    entries = {
+        name: _entry(case.model, params, test)
+        for name, params in {**rivals, "transfer": result.params}.items()
+    }
+    return Comparison(result, chosen, entries, len(case.labelled), verdict(entries))
+
+
+def _cross_validate(
+    case: Case, settings: CompareSettings, finish: Finish, *, progress: bool
+) -> CrossValidation | None:
+    if not settings.folds or len(case.labelled) < 2:
+        return None
+    generator = Generator().manual_seed(settings.seed)
+    count = min(settings.folds, len(case.labelled))
+    return cross_validate(
+        case.source,
+        case.target_init,
+        case.spec,
+        lambda labels: case.method(settings, labels),
+        case.labelled,
+        folds=stratified_folds(case.labelled.labels, count, generator),
+        score=case.score,
+        finish=finish,
+        lengths=settings.lengths,
+        progress=progress,
+    )
+
+
+def _rivals(
+    case: Case, settings: CompareSettings, finish: Finish, *, progress: bool
+) -> dict[str, Params]:
+    naive = transfer(case.source, case.target_init, case.spec, Naive(), finish=finish)
+    rivals: dict[str, Params] = {"untouched": case.target_init, "identity": naive.params}
+    if settings.direct_steps:
+        batches = ShuffledBatches(
+            case.labelled,
+            size=settings.batch_size,
+            count=settings.direct_steps,
+            seed=settings.seed,
+        )
+        trained = train_directly(
+            LossGradient(case.model, case.loss, batches),
+            case.target_init,
+            steps=settings.direct_steps,
+            lr=settings.direct_lr,
+            progress=progress,
+        )
+        rivals["direct"] = finish(trained)
+    return rivals
+
+
+def _entry(model: nn.Module, params: Params, test: Labelled) -> Entry:
+    logits = predict(model, params, test.inputs)
+    labels = test.labels.to(logits.device)
+    return Entry(params, logits.argmax(-1) == labels, nll(logits, labels))
+
+
+def verdict(entries: Mapping[str, Entry]) -> str:
+    """Say who wins, by how much, and whether the test set is large enough to tell."""
+    lines = [
+        _duel("transfer", entries["transfer"], name, entries[name])
+        for name in ("direct", "identity", "untouched")
+        if name in entries
+    ]
+    return "\n".join(lines)
+
+
+def _duel(name: str, entry: Entry, rival_name: str, rival: Entry) -> str:
+    """One sentence; a difference within two standard errors is called open."""
+    paired = entry.right.double() - rival.right.double()
+    difference = 100 * float(paired.mean())
+    error = 100 * float(paired.std(correction=0)) / math.sqrt(len(paired))
+    numbers = f"{100 * entry.accuracy:.1f}% against {100 * rival.accuracy:.1f}%"
+    if abs(difference) <= 2 * error or difference == 0:
+        return f"{name} and {rival_name}: no clear difference ({numbers})."
+    winner, loser = (name, rival_name) if difference > 0 else (rival_name, name)
+    gap = f"{abs(difference):.1f} ± {error:.1f} points"
+    return f"{winner} beats {loser} by {gap} ({numbers} for {name} and {rival_name})."
