@@ -121,6 +121,20 @@ def groups_in(axis: Axis) -> Iterator[str]:
             pass
 
 
+def axis_terms(axis: Axis) -> list[frozenset[str]]:
+    """The groups in each of the plain products that an axis is a sum of."""
+    match axis:
+        case Fixed():
+            return [frozenset()]
+        case Unit(group):
+            return [frozenset({group})]
+        case Sum(parts):
+            return [term for part in parts for term in axis_terms(part)]
+        case Product(factors):
+            choices = product(*(axis_terms(factor) for factor in factors))
+            return [frozenset[str]().union(*choice) for choice in choices]
+
+
 def axis_length(axis: Axis, sizes: Mapping[str, int]) -> int | None:
     """The length of an axis for the given group sizes, or None if they do not determine it."""
     match axis:

@@ -6,7 +6,7 @@ so together they form a wreath product: `heads` permutes heads, `heads/u` the un
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from symport.errors import SpecError
+from symport.files import write_text
 from symport.params import Params, listed
 from symport.pattern import (
     Axis,
@@ -24,6 +25,7 @@ from symport.pattern import (
     Sum,
     Unit,
     axis_length,
+    axis_terms,
     groups_in,
     parents,
     parse_pattern,
@@ -75,6 +77,8 @@ class PermutationSpec:
         for name, group in self.groups.items():
             if group.size < 1 or group.kind not in KINDS:
                 raise SpecError(f"group {name}: size {group.size}, kind {group.kind!r} not allowed")
+            if absent := [parent for parent in parents(name) if parent not in self.groups]:
+                raise SpecError(f"group {name} is nested in {absent[0]}, which is no group")
         for name, pattern in self.patterns.items():
             _check_groups(name, pattern, self.groups)
 
@@ -107,15 +111,21 @@ class PermutationSpec:
         """
         parsed = {name: parse_pattern(text) for name, text in patterns.items()}
         known = dict(sizes or {})
+        if wrong := [name for name, size in known.items() if size < 1]:
+            raise SpecError(f"the size of {listed(wrong)} must be at least 1")
         if like is not None:
             _require(parsed, like)
             known = _infer_sizes(parsed, like, known)
         names = {g for pattern in parsed.values() for axis in pattern for g in groups_in(axis)}
         names |= {p for name in names for p in parents(name)}
+        if unknown := sorted(known.keys() - names):
+            raise SpecError(f"sizes are given for {listed(unknown)}, which no pattern names")
+        if unknown := sorted(set(buffers := frozenset(buffers)) - parsed.keys()):
+            raise SpecError(f"the buffers {listed(unknown)} have no pattern")
         if unknown := sorted(names - known.keys()):
             raise SpecError(f"the sizes of {unknown} are not determined; pass sizes={{...}}")
         groups = {name: Group(known[name]) for name in sorted(names)}
-        spec = cls(parsed, groups, frozenset(buffers))
+        spec = cls(parsed, groups, buffers)
         if like is not None:
             spec.check(like)
         return spec
@@ -182,12 +192,14 @@ class PermutationSpec:
                 frozenset(data["buffers"]),
                 {n: {int(k): r for k, r in rs.items()} for n, rs in data["reasons"].items()},
             )
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, SpecError):
+                raise
             raise SpecError(f"this is not a permutation spec: {error!r}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write the spec as JSON."""
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+        """Write the spec as JSON; raises FileError if the file cannot be written."""
+        write_text(path, self.to_json() + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "PermutationSpec":
@@ -245,6 +257,8 @@ class Permutation:
             raise SpecError(f"permutation and spec differ in the groups {listed(odd)}")
         for name, index in self.indices.items():
             shape = spec.shape_of(name)
+            if (index.dtype, index.device.type) != (torch.int64, "cpu"):
+                raise SpecError(f"group {name}: {index.dtype} on {index.device}, not int64 on cpu")
             if tuple(index.shape) != shape or not torch.equal(index.sort(-1).values, _rows(shape)):
                 raise SpecError(f"group {name}: not a permutation of shape {shape}")
             if spec.groups[name].kind == "fixed" and not torch.equal(index, _rows(shape)):
@@ -279,9 +293,23 @@ def _check_groups(name: str, pattern: Pattern, groups: Mapping[str, Group]) -> N
     named = {group for axis in pattern for group in groups_in(axis)}
     if unknown := sorted(named - groups.keys()):
         raise SpecError(f"{name}: the pattern names unknown groups {unknown}")
-    for group in sorted(named):
-        if absent := [p for p in parents(group) if p not in named]:
-            raise SpecError(f"{name}: group {group} is nested in {absent[0]}, which is not there")
+    terms = [axis_terms(axis) for axis in pattern]
+    for dim in range(len(pattern)):
+        for group, parent in _strays(terms, dim):
+            raise SpecError(
+                f"{name}: group {group} is nested in {parent}, which does not stand beside it; "
+                f"write '({parent} {group})', or put {parent} on an axis of its own"
+            )
+
+
+def _strays(terms: Sequence[Sequence[frozenset[str]]], dim: int) -> Iterator[tuple[str, str]]:
+    """Groups of an axis, with a parent whose unit is unknown wherever the group stands."""
+    others = [choices for other, choices in enumerate(terms) if other != dim]
+    in_axis = frozenset[str]().union(*terms[dim])
+    elsewhere = {g for choices in others for g in frozenset[str].intersection(*choices)} - in_axis
+    for term in terms[dim]:
+        for group in sorted(term):
+            yield from ((group, p) for p in parents(group) if p not in term | elsewhere)
 
 
 def _check_shape(
