@@ -59,7 +59,7 @@ def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
     if not np.isfinite(largest):
         raise ParamsError(f"similarity of shape {tuple(similarity.shape)} holds NaN or infinity")
     if largest == 0:
-        return torch.as_tensor(current.copy(), device=similarity.device)
+        return torch.as_tensor(current, device=similarity.device)
     cost = np.empty(gain.shape)  # row-major, whatever the order of `gain`
     np.negative(gain, out=cost)
     cost[np.arange(len(cost)), current] -= BONUS * largest
@@ -69,12 +69,14 @@ def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
 def _checked(start: Tensor | None, size: int) -> Integers:
     if start is None:
         return np.arange(size)
-    current = np.ascontiguousarray(start.detach().cpu().numpy(), dtype=np.int64)
-    if current.shape != (size,) or not np.array_equal(np.sort(current), np.arange(size)):
+    current = start.detach().cpu().contiguous().numpy()
+    whole = current.dtype.kind == "i" and current.shape == (size,)
+    if not whole or not np.array_equal(np.sort(current), np.arange(size)):
         raise ParamsError(
-            f"start is not a permutation of {size} units: shape {tuple(start.shape)}, {start.dtype}"
+            f"start is not a permutation of {size} units, each once and in integers: "
+            f"it has shape {tuple(start.shape)}, {start.dtype}"
         )
-    return current
+    return current.astype(np.int64)  # a copy, so that the answer never shares its memory
 
 
 def _least(cost: Floats, start: Integers) -> Integers:
