@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"pattern"},
     {"spec"},
     {"permute", "modes", "progress"},
+    {"_augment"},
     {"assignment"},
     {"nested"},
     {"parts"},
