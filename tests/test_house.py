@@ -29,6 +29,7 @@ LAYERS: list[set[str]] = [
     {"assignment"},
     {"nested"},
     {"parts"},
+    {"held"},
     {"similarity"},
     {
         "symmetry",
