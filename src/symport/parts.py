@@ -1,7 +1,7 @@
 """Cut tensors into parts for matching: matrices with one axis for each set of units that moves.
 
 A pattern such as `"(h h/v) d . ."` mixes units of several trees of groups, sums and kernel axes.
-Matching needs each tensor as one or more *parts* of shape `(n_1, …, n_m, rest)`, one axis for
+Matching needs each tensor as one or more *parts* of shape `(rest, n_1, …, n_m)`, one axis for
 every *slot*: the units of one tree that the tensor varies over.
 """
 
@@ -41,7 +41,7 @@ class Part:
         slots: Its moving axes.
         select: For each axis of the tensor the positions that belong here, None for all.
         factors: The sizes of all factors of the selected tensor.
-        order: The factors slot by slot, those that stay last.
+        order: The factors that stay, then the others slot by slot.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Part:
     order: tuple[int, ...]
 
     def lay_out(self, tensor: Tensor) -> Tensor:
-        """The part as `(n_1, …, n_m, rest)`; a view where the layout allows it."""
+        """The part as `(rest, n_1, …, n_m)`; a view where the layout allows it."""
         for dim, positions in enumerate(self.select):
             if positions is not None:
                 tensor = tensor.index_select(dim, positions.to(tensor.device))
         return (
             tensor.reshape(self.factors)
             .permute(self.order)
-            .reshape(*(slot.size for slot in self.slots), -1)
+            .reshape(-1, *(slot.size for slot in self.slots))
         )
 
 
@@ -88,7 +88,7 @@ def _part(name: str, blocks: Sequence[Block], shape: Sequence[int]) -> Part:
         for block, n in zip(blocks, shape, strict=True)
     )
     still = [dim for dim in range(len(labels)) if dim not in moving]
-    return Part(name, slots, select, factors, (*moving, *still))
+    return Part(name, slots, select, factors, (*still, *moving))
 
 
 def _slot_dims(labels: Sequence[str | None]) -> list[list[int]]:

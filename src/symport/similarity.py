@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from symport.errors import ParamsError, SpecError
+from symport.held import HeldPair, HeldPart, gram
 from symport.nested import Facet, facet_index
 from symport.params import Params
 from symport.parts import Part, cut
@@ -35,47 +36,6 @@ class Pair:
     target: Params
     source: Params
     weight: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """One tensor of a pair that is kept, because its slots depend on each other."""
-
-    target: Tensor
-    source: Tensor
-    weight: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """A part with two or more slots: its pairs, and where its source units stand now."""
-
-    part: Part
-    pairs: list[_Kept]
-    index: list[Tensor]
-
-    def similarity(self, slot: int, pair: _Kept) -> Tensor:
-        """What a pair says about one slot, the other slots placed as they are now."""
-        source = self.part.lay_out(pair.source)
-        for other, index in enumerate(self.index):
-            if other != slot:
-                source = _take(source, other, index)
-        return _gram(self.part.lay_out(pair.target), source, slot) * pair.weight
-
-    def correction(self, slot: int, moved: int, index: Tensor) -> Tensor:
-        """How the similarity of `slot` changes when slot `moved` takes a new index."""
-        changed = (index != self.index[moved]).nonzero().squeeze(1)
-        n = self.part.slots[slot].size
-        total = torch.zeros(n, n, dtype=torch.float64)
-        for pair in self.pairs:
-            target, source = self.part.lay_out(pair.target), self.part.lay_out(pair.source)
-            for other, held in enumerate(self.index):
-                if other not in (slot, moved):
-                    source = _take(source, other, held)
-            new = _take(source, moved, index[changed])
-            old = _take(source, moved, self.index[moved][changed])
-            total += _gram(_take(target, moved, changed), new - old, slot) * pair.weight
-        return total
 
 
 class Similarity:
@@ -101,9 +61,9 @@ class Similarity:
         self._indices = dict(first.indices)
         self._facets: dict[str, dict[Facet, Tensor]] = {tree: {} for tree in self.trees}
         self._single: dict[str, list[Part]] = {}
-        self._pairs: dict[str, list[_Kept]] = {}
-        self._held: dict[str, list[_Held]] = {}
-        self._holding: dict[str, list[_Held]] = {tree: [] for tree in self.trees}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._held: dict[str, list[HeldPart]] = {}
+        self._holding: dict[str, list[HeldPart]] = {tree: [] for tree in self.trees}
 
     @property
     def permutation(self) -> Permutation:
@@ -137,14 +97,15 @@ class Similarity:
             target = pair.target[name]
             if not target.is_floating_point() or name in self.spec.buffers:
                 continue
-            self._cut(name, target)
-            kept = _Kept(target, pair.source[name], pair.weight)
+            source = pair.source[name]
+            self._cut(name, tuple(target.shape))
             for part in self._single[name]:
-                self._add_single(part, kept)
-            if self._held[name]:
-                self._pairs[name].append(kept)
+                self._add_single(part, part.lay_out(target), part.lay_out(source), pair.weight)
             for held in self._held[name]:
-                self._add_held(held, kept)
+                gains = held.add(target, source, pair.weight)
+                for slot, gain in zip(held.part.slots, gains, strict=True):
+                    self._collect(slot.tree, slot.facet, gain)
+                self.objective += _trace(gains[0], held.index[0])
 
     def add_similarity(self, group: str, similarity: Tensor) -> None:
         """Add gains from elsewhere to a root group, such as correlations of activations.
@@ -185,13 +146,15 @@ class Similarity:
         return rise / 2
 
     def newest_pair(self) -> dict[str, Tensor]:
-        """The kept tensors of the last pair, for `restored`."""
+        """The kept parts of the last pair, for `restored`."""
         result: dict[str, Tensor] = {}
-        for name, pairs in self._pairs.items():
-            if pairs:
-                weight = torch.tensor(pairs[-1].weight, dtype=torch.float64)
-                result |= {f"target/{name}": pairs[-1].target, f"source/{name}": pairs[-1].source}
-                result[f"weight/{name}"] = weight
+        for name, parts in self._held.items():
+            for k, held in enumerate(part for part in parts if part.pairs):
+                pair = held.pairs[-1]
+                result[f"{k} target {name}"] = pair.target
+                result[f"{k} source {name}"] = pair.source
+                result[f"{k} weight {name}"] = torch.tensor(pair.weight, dtype=torch.float64)
+                result[f"{k} shape {name}"] = torch.tensor(self._shapes[name])
         return result
 
     def similarities(self) -> dict[str, Tensor]:
@@ -214,25 +177,26 @@ class Similarity:
         """A solved one as it was when `newest_pair` and `similarities` were read from it."""
         similarity = cls(spec, permutation)
         for pair in pairs:
-            for name in [name for name in spec.patterns if f"target/{name}" in pair]:
-                target = pair[f"target/{name}"]
-                similarity._cut(name, target)
-                kept = _Kept(target, pair[f"source/{name}"], float(pair[f"weight/{name}"]))
-                similarity._pairs[name].append(kept)
+            for name in [name for name in spec.patterns if f"0 shape {name}" in pair]:
+                similarity._cut(name, tuple(pair[f"0 shape {name}"].tolist()))
+                for k, held in enumerate(similarity._held[name]):
+                    target, source = pair[f"{k} target {name}"], pair[f"{k} source {name}"]
+                    weight = float(pair[f"{k} weight {name}"])
+                    held.pairs.append(HeldPair(target, source, weight))
         for key, gain in similarities.items():
             facet = tuple(key.split(" "))
             similarity._facets[root(facet[0])][facet] = gain.clone()
         similarity.objective = objective
         return similarity
 
-    def _cut(self, name: str, tensor: Tensor) -> None:
-        if name in self._single:
+    def _cut(self, name: str, shape: tuple[int, ...]) -> None:
+        if name in self._shapes:
             return
-        parts = cut(name, tensor.shape, self.spec)
-        pairs = self._pairs.setdefault(name, [])
+        parts = cut(name, shape, self.spec)
+        self._shapes[name] = shape
         self._single[name] = [part for part in parts if len(part.slots) < 2]
         self._held[name] = [
-            _Held(part, pairs, [facet_index(slot.facet, self._indices) for slot in part.slots])
+            HeldPart(part, [facet_index(slot.facet, self._indices) for slot in part.slots])
             for part in parts
             if len(part.slots) > 1
         ]
@@ -240,23 +204,15 @@ class Similarity:
             for tree in {slot.tree for slot in held.part.slots}:
                 self._holding[tree].append(held)
 
-    def _add_single(self, part: Part, pair: _Kept) -> None:
+    def _add_single(self, part: Part, target: Tensor, source: Tensor, weight: float) -> None:
         """Parts with one slot depend on no other group: they are added and forgotten."""
-        target, source = part.lay_out(pair.target), part.lay_out(pair.source)
         if not part.slots:
-            self.objective += float((target.double() * source.double()).sum()) * pair.weight
+            self.objective += float((target.double() * source.double()).sum()) * weight
             return
         (slot,) = part.slots
-        gain = _gram(target, source, 0) * pair.weight
+        gain = gram(target, source, 0) * weight
         self._collect(slot.tree, slot.facet, gain)
         self.objective += _trace(gain, facet_index(slot.facet, self._indices))
-
-    def _add_held(self, held: _Held, pair: _Kept) -> None:
-        for k, slot in enumerate(held.part.slots):
-            gain = held.similarity(k, pair)
-            self._collect(slot.tree, slot.facet, gain)
-            if k == 0:
-                self.objective += _trace(gain, held.index[0])
 
     def _collect(self, tree: str, facet: Facet, gain: Tensor) -> None:
         facets = self._facets[tree]
@@ -267,7 +223,7 @@ class Similarity:
         if tree not in self.changed:
             self.changed.append(tree)
 
-    def _move_part(self, held: _Held, tree: str) -> None:
+    def _move_part(self, held: HeldPart, tree: str) -> None:
         for moved, slot in enumerate(held.part.slots):
             if slot.tree != tree:
                 continue
@@ -278,18 +234,6 @@ class Similarity:
                 if k != moved:
                     self._collect(other.tree, other.facet, held.correction(k, moved, index))
             held.index[moved] = index
-
-
-def _gram(target: Tensor, source: Tensor, slot: int) -> Tensor:
-    """⟨target unit i, source unit j⟩ along one axis, float64 on the CPU."""
-    dtype = torch.promote_types(target.dtype, torch.float32)
-    a = target.movedim(slot, 0).flatten(1).to(dtype)
-    b = source.movedim(slot, 0).flatten(1).to(dtype)
-    return (a @ b.T).to("cpu", torch.float64)
-
-
-def _take(tensor: Tensor, dim: int, index: Tensor) -> Tensor:
-    return tensor.index_select(dim, index.to(tensor.device))
 
 
 def _trace(gain: Tensor, index: Tensor) -> float:
@@ -309,5 +253,10 @@ def _check(pair: Pair, spec: PermutationSpec) -> None:
                 f"the source {tuple(source.shape)}"
             )
         for side, tensor in (("target", target), ("source", source)):
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            if tensor.is_floating_point() and not _is_finite(tensor):
                 raise ParamsError(f"{name}: the {side} holds NaN or infinity")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """One fast pass settles it unless the sum overflows."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())

@@ -15,6 +15,7 @@ from symport.symmetry.describe import describe
 from symport.symmetry.drop import drop_trees
 from symport.symmetry.groups import Tensors, nest
 from symport.symmetry.relations import Relations, relate, running_statistics
+from symport.symmetry.rewrite import unstack
 from symport.symmetry.terms import Term, tie
 from symport.symmetry.trace import Example, Graph, trace
 from symport.symmetry.verify import TOLERANCE, Proof, verify
@@ -65,7 +66,7 @@ def discover(
     state = model.state_dict()
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
-    graph = trace(model, example, select)
+    graph = unstack(trace(model, example, select))
     relations = relate(graph)
     tensors = _tensors(graph, relations)
     buffers = running_statistics(graph) & tensors.keys()

@@ -26,11 +26,16 @@ class Value:
     Attributes:
         name: What made it, for messages.
         uniform: All its entries are equal, whatever the weights are (zeros, ones).
+        points: For integers that were found along an axis (a top-k, an argmax), that axis: they
+            change with its order.
+        origin: The operation that found them.
     """
 
     name: str
     axes: Axes
     uniform: bool = False
+    points: Term | None = None
+    origin: str = ""
 
     @property
     def shape(self) -> Shape:
@@ -46,6 +51,10 @@ class Notes:
         together: Sets of axes that an operation sees together, beyond those of the values.
         picked: Results that are read of operations with several.
         taken: For a value and an axis of it, the ranges that each slicing operation takes.
+        found: Results that hold places along an axis, with that axis.
+        followed: Values whose places an operation has looked up.
+        rows: Axes each of whose positions belongs to one position of another axis (tokens that
+            were routed to an expert), and the operation that assigned them.
     """
 
     together: list[Axes] = field(default_factory=list[Axes])
@@ -53,6 +62,9 @@ class Notes:
     taken: dict[tuple[str, int], list[list[range]]] = field(
         default_factory=dict[tuple[str, int], list[list[range]]]
     )
+    found: dict[tuple[str, int], Term] = field(default_factory=dict[tuple[str, int], Term])
+    followed: set[str] = field(default_factory=set[str])
+    rows: dict[tuple[str, Axes], Term] = field(default_factory=dict[tuple[str, Axes], Term])
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,23 @@ class Call:
     def takes(self, value: Value, dim: int, ranges: Iterable[range]) -> None:
         """Note which ranges of an axis an operation reads; what none ever reads will stay."""
         self.notes.taken.setdefault((value.name, dim), []).append(list(ranges))
+
+    def finds(self, place: int, axis: Term) -> None:
+        """One result holds places along an axis."""
+        self.notes.found[self.name, place] = axis
+
+    def follow(self, index: Value, axis: Term) -> bool:
+        """Look up an axis at the places in `index`; False if they are not places along it."""
+        if index.points is None or index.points.size != axis.size:
+            return False
+        tie(index.points, axis)
+        self.notes.followed.add(f"{self.name} {index.name}")
+        self.belong(index.origin, index.axes, axis)
+        return True
+
+    def belong(self, origin: str, rows: Axes, axis: Term) -> None:
+        """Each position of some axes belongs to one position of another axis."""
+        self.notes.rows[origin, rows] = axis
 
     def contract(self, tensors: Sequence[Mapping[str, Term]], result: Iterable[str]) -> Axes:
         """Relate axes as einsum does.

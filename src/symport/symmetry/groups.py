@@ -9,7 +9,7 @@ dependencies form trees of wreath products.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from symport.symmetry.calls import Axes, Value
@@ -60,7 +60,7 @@ def nest(tensors: Tensors, relations: Relations) -> Tree:
         relations: What the rules found.
     """
     order = _order(tensors)
-    deps = _dependencies(_occurrences(tensors, relations), order)
+    deps = _dependencies(_occurrences(tensors, relations), order, _rows(relations))
     chains = _Chains(order, deps)
     needed = {k for key, a in order.items() if a.reason is None for k in (key, *chains.of(key))}
     groups = {key: atom for key, atom in order.items() if key in needed}
@@ -154,17 +154,36 @@ def _values(relations: Relations) -> Iterator[Axes]:
                 yield value.axes
 
 
-def _dependencies(occurrences: Iterable[Axes], order: Mapping[int, Term]) -> dict[int, set[int]]:
+def _rows(relations: Relations) -> list[tuple[set[int], set[int]]]:
+    """Sets of atoms, each of whose joint positions belongs to one position of others."""
+    found = [
+        ({id(atom) for term in rows for atom in atoms(term)}, {id(atom) for atom in atoms(axis)})
+        for (_, rows), axis in relations.notes.rows.items()
+    ]
+    return [(rows, owners) for rows, owners in found if rows]
+
+
+def _dependencies(
+    occurrences: Iterable[Axes],
+    order: Mapping[int, Term],
+    rows: Sequence[tuple[set[int], set[int]]],
+) -> dict[int, set[int]]:
     """For each atom, the atoms that are there wherever it is."""
     deps: dict[int, set[int]] = {}
     for axes in occurrences:
         certain = [_certain(term) for term in axes]
+        owners = _owners(_added(certain), rows)
         for k, term in enumerate(axes):
-            others = _added(c for j, c in enumerate(certain) if j != k)
+            others = _added([*(c for j, c in enumerate(certain) if j != k), owners])
             for atom, beside in _beside(term):
                 here = _companions(beside, others) & order.keys() - {atom}
                 deps[atom] = deps[atom] & here if atom in deps else here
     return {key: deps.get(key, set()) for key in order}
+
+
+def _owners(here: Counter[int], rows: Sequence[tuple[set[int], set[int]]]) -> Counter[int]:
+    """What the positions of these axes belong to; counted twice if in two ways."""
+    return _added(Counter(owners) for keys, owners in rows if all(here[key] == 1 for key in keys))
 
 
 def _companions(beside: Counter[int], others: Counter[int]) -> set[int]:

@@ -44,6 +44,25 @@ UNIFORM = {
 }
 
 
+CARRIERS = {
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.unsqueeze.default,
+    aten.squeeze.default,
+    aten.squeeze.dim,
+    aten.expand.default,
+    aten.clone.default,
+    aten.alias.default,
+    aten.contiguous.default,
+    aten.slice.Tensor,
+    aten.select.int,
+}
+
+
 @dataclass
 class Relations:
     """What is known about the axes of a graph.
@@ -72,6 +91,8 @@ def relate(graph: Graph) -> Relations:
     for name in graph.outputs:
         for value in values_in([relations.values[name]]):
             _pin_all(value.axes, "output axis (classes, vocabulary, positions)")
+            if value.points is not None:
+                pin(value.points, "its positions are an output")
     _pin_unread(relations, _readers(graph))
     return relations
 
@@ -166,9 +187,30 @@ def _apply(relations: Relations, operation: Operation) -> None:
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes)
     results = _results(_rule(operation.target)(call), call)
-    uniform = _uniform(call)
-    values = [None if axes is None else Value(operation.name, axes, uniform) for axes in results]
+    values = [
+        None if axes is None else _described(call, place, axes)
+        for place, axes in enumerate(results)
+    ]
+    _pin_numbers(call)
     relations.values[operation.name] = values if several else values[0]
+
+
+def _described(call: Call, place: int, axes: Axes) -> Value:
+    """A result, with what is known about its entries."""
+    name = call.name
+    if (axis := call.notes.found.get((name, place))) is not None:
+        return Value(name, axes, points=axis, origin=name)
+    if call.op in CARRIERS and call.tensors:
+        return replace(call.tensors[0], name=name, axes=axes)
+    return Value(name, axes, _uniform(call))
+
+
+def _pin_numbers(call: Call) -> None:
+    """Places along an axis that an operation does not look up are numbers, so the axis stays."""
+    for value in call.tensors:
+        looked_up = f"{call.name} {value.name}" in call.notes.followed
+        if value.points is not None and not looked_up and call.op not in CARRIERS:
+            pin(value.points, f"its positions are used as numbers by {call.op}")
 
 
 def _results(result: Result, call: Call) -> list[Axes | None]:

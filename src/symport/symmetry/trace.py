@@ -186,7 +186,7 @@ class _Recorder:
             self.sources[node.name] = _source(node, specs[node.name], self.prefix)
         outputs = self._inline(self.program.graph_module, {}, "")
         tensors, aliases = _state(self.model)
-        operations, needed = _alive(self.operations, outputs)
+        operations, needed = alive(self.operations, outputs)
         sources = {name: source for name, source in self.sources.items() if name in needed}
         return Graph(sources, operations, outputs, tensors, aliases)
 
@@ -243,7 +243,7 @@ class _Recorder:
         return [Ref(name) for name in names]
 
 
-def _alive(
+def alive(
     operations: Sequence[Operation], outputs: Sequence[str]
 ) -> tuple[list[Operation], set[str]]:
     """The operations that the outputs depend on, and the names of all that they need."""

@@ -120,11 +120,11 @@ class _Trial:
                 tie_weights=False,
             )
         chosen = result if self.select is None else self.select(result)
-        return [leaf.detach() for leaf in tree_leaves(chosen) if isinstance(leaf, Tensor)]
+        return [leaf.detach() for leaf in _tensors(chosen)]
 
 
 class _InDouble(TorchDispatchMode):
-    """Takes every floating-point type that an operation is asked for as float64."""
+    """Runs every operation in float64, whatever types it is asked for."""
 
     def __torch_dispatch__(
         self,
@@ -133,12 +133,36 @@ class _InDouble(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Any = None,
     ) -> Any:
-        args, kwargs = tree_map(_lifted, (args, kwargs or {}))
-        return func(*args, **kwargs)
+        kwargs = kwargs or {}
+        if func in _SUBSTITUTES:
+            return _SUBSTITUTES[func](*args, **kwargs)
+        if not func._schema.is_mutable:
+            args, kwargs = tree_map(_lifted, (args, kwargs))
+        made = func(*args, **kwargs)
+        return made if _tensors(args) else tree_map(_lifted, made)
 
 
 def _lifted(value: Any) -> Any:
+    """A type or tensor of lower precision in float64."""
+    if isinstance(value, Tensor):
+        return value.double() if value.dtype in LOW else value
     return torch.float64 if isinstance(value, torch.dtype) and value in LOW else value
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _grouped_mm(x: Tensor, weight: Tensor, offs: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Rows of x times the weight of their expert; torch has no float64 kernel for it."""
+    ends = cast("list[int]", offs.tolist())
+    rows = zip([0, *ends], ends, weight, strict=False)
+    return torch.cat([x[start:end] @ matrix for start, end, matrix in rows])
+
+
+_SUBSTITUTES = {
+    op.default: _grouped_mm for op in [getattr(torch.ops.aten, "_grouped_mm", None)] if op
+}
 
 
 def _double(value: Any) -> Any:

@@ -11,6 +11,7 @@ from symport.symmetry.rules import (
     linear,
     make,
     norm,
+    recurrent,
     reduce,
     spatial,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "linear",
     "make",
     "norm",
+    "recurrent",
     "reduce",
     "spatial",
 ]

@@ -22,6 +22,8 @@ from symport.symmetry.terms import tie
     "threshold",
     "softplus",
     "type_as",
+    "where",
+    "masked_fill",
     "nan_to_num",
 )
 def same(call: Call) -> Result:

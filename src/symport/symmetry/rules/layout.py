@@ -21,6 +21,8 @@ def reshape(call: Call) -> Result:
     value = call["self"]
     if call.shape == value.shape:
         return value.axes
+    if 0 in call.shape:
+        return fresh(call.shape)
     axes: dict[int, Term] = {}
     for old, new in _segments(value.shape, call.shape):
         wide = [k for k in new if call.shape[k] != 1]
@@ -57,7 +59,7 @@ def permute(call: Call) -> Result:
     return tuple(axes[dim] for dim in call["dims"])
 
 
-@rule_for("transpose", "t", "mT", "numpy_T", "adjoint", "mH")
+@rule_for("transpose", "t", "swapaxes", "mT", "numpy_T", "adjoint", "mH")
 def transpose(call: Call) -> Result:
     """Two axes change places."""
     axes = list(call["self"].axes)
@@ -156,8 +158,8 @@ def slice_(call: Call) -> Result:
 def _taken(call: Call, value: Value, dim: int, chosen: range) -> Term:
     """A range of one axis, as a term."""
     length = value.shape[dim]
-    if len(chosen) == length:
-        return value.axes[dim]
+    if len(chosen) in (0, length):
+        return value.axes[dim] if chosen else Term(0)
     call.takes(value, dim, [chosen])
     sizes = [chosen.start, len(chosen), length - chosen.stop]
     return split(value.axes[dim], sizes)[1 if chosen.start else 0]

@@ -1,5 +1,7 @@
 """Normalisation layers."""
 
+import itertools
+
 from symport.symmetry.calls import (
     Call,
     Result,
@@ -7,7 +9,7 @@ from symport.symmetry.calls import (
     pinned,
     rule_for,
 )
-from symport.symmetry.terms import Term, product, tie
+from symport.symmetry.terms import Term, parts, product, split, tie, total
 
 
 def _along(value: Value, place: int, *vectors: Value | None) -> None:
@@ -50,26 +52,32 @@ def layer_norm(call: Call) -> Result:
     return [value.axes, *(kept for _ in call.shapes[1:])]
 
 
-@rule_for("group_norm")
+@rule_for("group_norm", "native_group_norm")
 def group_norm(call: Call) -> Result:
     """Axis 1 is read as groups x units; each group is normalised with its positions."""
-    value, groups = call["input"], call["num_groups"]
-    outer, inner = Term(groups), Term(value.shape[1] // groups)
-    tie(value.axes[1], product([outer, inner]))
+    value = call["input"]
+    count = call.arguments.get("num_groups") or call["group"]
+    groups = _grouped(value.axes[1], value.shape[1] // count)
     _along(value, 1, call["weight"], call["bias"])
-    call.alone(value.axes[0], outer)
-    return value.axes
+    call.alone(value.axes[0], groups)
+    return [value.axes, *((value.axes[0], groups) for _ in call.shapes[1:])]
 
 
-@rule_for("native_group_norm")
-def native_group_norm(call: Call) -> Result:
-    """As group_norm, and its statistics."""
-    value, groups = call["input"], call["group"]
-    outer, inner = Term(groups), Term(value.shape[1] // groups)
-    tie(value.axes[1], product([outer, inner]))
-    _along(value, 1, call["weight"], call["bias"])
-    call.alone(value.axes[0], outer)
-    return [value.axes, (value.axes[0], outer), (value.axes[0], outer)]
+def _grouped(channels: Term, size: int) -> Term:
+    """Read channels as groups of a size, those of each part of a concatenation on their own.
+
+    A group that lies across two parts is one position; its units stay in their parts.
+    """
+    ends = list(itertools.accumulate(part.size for part in parts(channels)))
+    cuts = sorted({k for end in ends for k in (end // size * size, -(-end // size) * size)} | {0})
+    pieces = split(channels, [b - a for a, b in itertools.pairwise(cuts)])
+    groups: list[Term] = []
+    for start, piece in zip(cuts, pieces, strict=False):
+        outer, inner = Term(piece.size // size), Term(size)
+        if not any(start < end < start + piece.size for end in ends):
+            tie(piece, product([outer, inner]))
+        groups.append(outer)
+    return total(groups)
 
 
 @rule_for("_weight_norm", "_weight_norm_interface")

@@ -50,17 +50,9 @@ def extreme(call: Call) -> Result:
     if len(call.tensors) == 2:
         return pointwise(call)
     axes = _reduced(call)
-    if len(call.shapes) == 2 and call.uses(1):
-        call.pin([call.tensors[0].axes[call["dim"]]], "used as an index (argmax)")
+    if len(call.shapes) == 2:
+        call.finds(1, call.tensors[0].axes[call["dim"]])
     return [axes for _ in call.shapes]
-
-
-@rule_for("argmax", "argmin")
-def argmax(call: Call) -> Result:
-    """An index into the axis."""
-    value, dim = call["self"], call["dim"]
-    call.pin(value.axes if dim is None else [value.axes[dim]], "used as an index (argmax)")
-    return _reduced(call)
 
 
 @rule_for("softmax", "_softmax", "log_softmax", "_log_softmax", "softmin")
