@@ -18,14 +18,17 @@ from symport.errors import ParamsError
 SOLVERS = ("scipy", "reduced", "compiled")
 
 
+def only(solver, patch):
+    """Solve with scipy from nothing, scipy on reduced costs, or compiled code, at any size."""
+    if solver == "compiled":
+        pytest.importorskip("numba")
+    patch.setattr(assignment, "COMPILED_FROM", 0 if solver == "compiled" else 10**6)
+    patch.setattr(assignment, "REDUCED_FROM", 0 if solver == "reduced" else 10**6)
+
+
 @pytest.fixture(params=SOLVERS)
 def solver(request, monkeypatch):
-    """Solve with scipy from nothing, scipy on reduced costs, or compiled code, at any size."""
-    if request.param == "compiled":
-        pytest.importorskip("numba")
-    monkeypatch.setattr(assignment, "SMALL", 10**6 if request.param == "scipy" else 0)
-    if request.param == "reduced":
-        monkeypatch.setattr(assignment, "_compiled", lambda: None)
+    only(request.param, monkeypatch)
     return request.param
 
 
@@ -92,8 +95,6 @@ small_matrices = st.integers(1, 6).flatmap(
 @given(rows=small_matrices, data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_the_answer_is_the_best_of_all_permutations_and_keeps_most_of_the_start(solver, rows, data):
-    if solver == "compiled":
-        pytest.importorskip("numba")
     similarity = torch.tensor(rows)
     n = len(similarity)
     start = torch.tensor(data.draw(st.permutations(range(n))))
@@ -101,9 +102,7 @@ def test_the_answer_is_the_best_of_all_permutations_and_keeps_most_of_the_start(
     best = max(value(similarity, p) for p in everything)
     most = max(kept(p, start) for p in everything if value(similarity, p) == best)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "SMALL", 10 if solver == "scipy" else 0)
-        if solver == "reduced":
-            patch.setattr(assignment, "_compiled", lambda: None)
+        only(solver, patch)
         found = assign(similarity, start)
     assert value(similarity, found) == best
     assert kept(found, start) == most

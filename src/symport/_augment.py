@@ -32,18 +32,16 @@ def solve(cost: Floats, start: Integers, rounds: int) -> Integers:
     Args:
         cost: Shape `(n, n)`, C-contiguous, finite.
         start: A permutation, the column of each row; the nearer to the answer the faster.
-        rounds: Passes made to guess the prices at which `start` would be optimal.
+        rounds: Passes made at most to guess the prices at which `start` would be optimal.
 
     Returns:
         The column of each row, shape `(n,)`.
     """
-    prices = np.zeros(len(start))
-    for _ in range(rounds):
-        _lower(cost, start, prices)
+    prices = _guess(cost, start, rounds)
     columns = np.full(len(start), -1)
     rows = np.full(len(start), -1)
     for row, column in enumerate(start):
-        if cost[row, column] - prices[column] <= _smallest(cost[row], prices):
+        if _is_tight(cost[row], prices, column):
             columns[row], rows[column] = column, row
     for row in range(len(start)):
         if columns[row] < 0:
@@ -52,29 +50,45 @@ def solve(cost: Floats, start: Integers, rounds: int) -> Integers:
 
 
 @_compiled
-def _lower(cost: Floats, start: Integers, prices: Floats) -> None:
-    """One pass of Bellman-Ford: lower the prices of columns that a row prefers to its own."""
-    for row, column in enumerate(start):
-        own = cost[row, column] - prices[column]
-        offers = cost[row]
-        for j in range(len(prices)):
-            price = offers[j] - own
-            prices[j] = price if price < prices[j] else prices[j]
+def _guess(cost: Floats, start: Integers, rounds: int) -> Floats:
+    """Prices at which many pairs of `start` are tight: from 0, lowered while that helps."""
+    prices = np.zeros(len(start))
+    tight = _count_tight(cost, start, prices)
+    for _ in range(rounds):
+        trial = prices.copy()
+        for row, column in enumerate(start):
+            _lower(cost[row], trial, column)
+        count = _count_tight(cost, start, trial)
+        if count <= tight:  # `start` is far from the answer, or as good as it gets
+            break
+        prices, tight = trial, count
+    return prices
 
 
 @_compiled
-def _smallest(offers: Floats, prices: Floats) -> float:
-    # Four independent minima: the compiler keeps the order of a single one and waits for each.
-    a = b = c = d = np.inf
-    whole = len(prices) - len(prices) % 4
-    for j in range(0, whole, 4):
-        a = min(a, offers[j] - prices[j])
-        b = min(b, offers[j + 1] - prices[j + 1])
-        c = min(c, offers[j + 2] - prices[j + 2])
-        d = min(d, offers[j + 3] - prices[j + 3])
-    for j in range(whole, len(prices)):
-        a = min(a, offers[j] - prices[j])
-    return min(min(a, b), min(c, d))
+def _lower(offers: Floats, prices: Floats, column: int) -> None:
+    """Make a pair tight by lowering the prices of what the row prefers (Bellman-Ford)."""
+    own = offers[column] - prices[column]
+    for j in range(len(prices)):
+        price = offers[j] - own
+        prices[j] = price if price < prices[j] else prices[j]
+
+
+@_compiled
+def _count_tight(cost: Floats, start: Integers, prices: Floats) -> int:
+    count = 0
+    for row, column in enumerate(start):
+        count += _is_tight(cost[row], prices, column)
+    return count
+
+
+@_compiled
+def _is_tight(offers: Floats, prices: Floats, column: int) -> bool:
+    own = offers[column] - prices[column]
+    better = 0  # counted without leaving the loop, which is then vectorised
+    for j in range(len(prices)):
+        better += offers[j] - prices[j] < own
+    return better == 0
 
 
 @_compiled

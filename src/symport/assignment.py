@@ -23,8 +23,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 
 BONUS = 1e-12  # for each place kept, over the largest |similarity|: far above round-off, 2e-16
-ROUNDS = 4  # fewer leave more rows to solve, more cost what they save
-SMALL = 48  # below this size scipy from nothing is as fast as any preparation
+ROUNDS = 4  # at most; more cost what they save
+COMPILED_FROM = 48  # units; below, scipy from nothing is as fast as any preparation
+REDUCED_FROM = 128  # likewise without numba
 
 
 def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
@@ -81,10 +82,10 @@ def _checked(start: Tensor | None, size: int) -> Integers:
 
 def _least(cost: Floats, start: Integers) -> Integers:
     """The column of each row in the assignment of least cost."""
-    if len(cost) < SMALL:
-        return _scipy(cost)
-    solve = _compiled()
-    return solve(cost, start, ROUNDS) if solve else _reduced(cost, start)
+    solve = _compiled() if len(cost) >= COMPILED_FROM else None
+    if solve is not None:
+        return solve(cost, start, ROUNDS)
+    return _reduced(cost, start) if len(cost) >= REDUCED_FROM else _scipy(cost)
 
 
 @cache
@@ -97,25 +98,34 @@ def _compiled() -> Callable[[Floats, Integers, int], Integers] | None:
 
 
 def _reduced(cost: Floats, start: Integers) -> Integers:
-    """Scipy's answer, with most of its work taken away by prices near the optimal ones.
+    """The same from scipy, most of its work taken away by prices near the optimal ones.
 
-    Rows nearest to their best offer go first: they take it at once, and the few others find
-    their paths among them.
+    The rows that find `start` nearest to their best offer go first: most take it at once, and
+    the few others find their paths among them.
     """
-    places = np.arange(len(cost))
-    own = cost[places, start]
-    prices = np.zeros(len(cost))
+    prices, excess = np.zeros(len(cost)), _excess(cost, start)
     for _ in range(ROUNDS):
-        prices = np.minimum(prices, (cost - (own - prices[start])[:, None]).min(0))
-    reduced = cost - prices
-    best = reduced.min(1)
-    excess = own - prices[start] - best
+        own = _diagonal(cost, start) - prices[start]
+        trial = np.minimum(prices, (cost - own[:, None]).min(0))
+        left = _excess(cost - trial, start)
+        if np.count_nonzero(left) >= np.count_nonzero(excess):
+            break
+        prices, excess = trial, left
+    if not prices.any():
+        return _scipy(cost)
     order = np.argsort(excess, kind="stable")
-    reduced = reduced[order]
-    reduced -= best[order, None]
     columns = np.empty_like(start)
-    columns[order] = _scipy(reduced)
+    columns[order] = _scipy(cost[order] - prices)
     return columns
+
+
+def _excess(cost: Floats, start: Integers) -> Floats:
+    """How much more each row pays at `start` than at its best."""
+    return _diagonal(cost, start) - cost.min(1)
+
+
+def _diagonal(cost: Floats, start: Integers) -> Floats:
+    return cost[np.arange(len(cost)), start]
 
 
 def _scipy(cost: Floats) -> Integers:
