@@ -3,7 +3,9 @@
 At each step one more gradient-like pair is added to the similarity, and the assignment is solved
 from the previous answer (from the identity at first): by plain scipy, by `assign` as installed,
 and by `assign` as it is without numba. All three run in turn on the same matrix, and the values
-must agree. Numbers are milliseconds of this thread, medians over steps and sequences.
+must agree. Numbers are milliseconds of this thread, medians over steps and sequences. These
+matrices are kind to scipy: those of a Conv8 trained for 350 steps on CIFAR-10 (effective rank 2)
+took it 80 ms at n = 512, four times as long, and `assign` 6 ms.
 
     python benchmarks/assignment.py [sizes ...]
 """

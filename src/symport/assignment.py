@@ -34,7 +34,7 @@ def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
     Among equally good answers the one that keeps most of `start` is returned: units that are
     dead in both networks stay where they are. To that end each place kept counts 1e-12 of the
     largest |similarity|, so the sum can fall short of the optimum by n times that at most.
-    The same input gives the same answer every time.
+    The same input gives the same answer every time; without numba other ties may fall otherwise.
 
     Args:
         similarity: Gain of placing source unit `j` at position `i`, shape `(n, n)`.
