@@ -1,6 +1,7 @@
 """The shape of the code itself: who may import whom, how long things are, what is public."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,12 @@ def place(path: Path, node: ast.AST) -> str:
 def test_every_module_of_the_library_has_a_layer():
     rooms = {room(name) for name in MODULES if name.startswith("symport.")}
     assert rooms <= LAYER_OF.keys(), "add the new module to LAYERS"
+
+
+def test_the_design_page_names_every_module():
+    page = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
+    public = [name for name in LAYER_OF if not name.startswith("_")]
+    assert not [name for name in public if not re.search(rf"`{name}[`/]", page)]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "symport"])
