@@ -157,14 +157,15 @@ class Call:
 
 
 Rule: TypeAlias = Callable[[Call], Result]
-RULES: dict[Any, Rule] = {}
+RULES: dict[str, Rule] = {}
 
 
-def register_rule(op: Callable[..., Any], rule: Rule) -> None:
+def register_rule(op: Callable[..., Any] | str, rule: Rule) -> None:
     """Teach `discover` an operation.
 
     Args:
-        op: A torch operator such as `torch.ops.mylib.scale`, or one overload of it.
+        op: A torch operator such as `torch.ops.mylib.scale`, one overload of it, or its name,
+            `"mylib.scale"`.
         rule: Takes the call, ties the axes that are permuted alike, and returns the axes of the
             result: a tuple of terms, or a list of such tuples if there are several results. Axes
             that must stay are passed to `call.pin`; `call.contract` relates axes as einsum does.
@@ -174,18 +175,27 @@ def register_rule(op: Callable[..., Any], rule: Rule) -> None:
         ...     x, gain = call["x"], call["gain"]
         ...     tie(x.axes[-1], gain.axes[0])
         ...     return x.axes
-        >>> register_rule(torch.ops.mylib.scale, scale)  # doctest: +SKIP
+        >>> register_rule("mylib.scale", scale)
     """
-    RULES[op] = rule
+    RULES[str(op)] = rule
+
+
+def rule_of(op: Callable[..., Any]) -> Rule:
+    """The registered rule, else one by what torch says about the operation."""
+    overload = str(op)
+    if found := RULES.get(overload) or RULES.get(overload.rpartition(".")[0]):
+        return found
+    tags: Sequence[torch.Tag] = getattr(op, "tags", ())
+    random = torch.Tag.nondeterministic_seeded in tags
+    return pointwise if torch.Tag.pointwise in tags and not random else unknown
 
 
 def rule_for(*names: str) -> Callable[[Rule], Rule]:
-    """Decorate the rule of some of torch's own operations; those that it lacks cannot occur."""
+    """Decorate the rule of some of torch's own operations, or of others with their namespace."""
 
     def register(rule: Rule) -> Rule:
         for name in names:
-            if (op := getattr(torch.ops.aten, name, None)) is not None:
-                register_rule(op, rule)
+            register_rule(name if "." in name else f"aten.{name}", rule)
         return rule
 
     return register

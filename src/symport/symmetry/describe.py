@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from symport.pattern import Axis, Fixed, Product, Sum, Unit
+from symport.pattern import Axis, Fixed, Pattern, Product, Sum, Unit
 from symport.spec import Group, PermutationSpec
+from symport.symmetry.calls import Axes
 from symport.symmetry.groups import Tensors, Tree
 from symport.symmetry.terms import Term, atoms, factors, parts, resolve
 
@@ -24,11 +25,22 @@ def describe(tensors: Tensors, tree: Tree, buffers: frozenset[str]) -> Permutati
         if (name := names.get(key)) is not None and key not in tree.merged
     }
     patterns = {
-        tensor: tuple(_axis(term, names, tree, top=True) for term in axes)
+        tensor: _pattern(axes, {key: names[key] for key in _shown(axes, tree)}, tree)
         for tensor, axes in tensors.items()
     }
     reasons = {tensor: found for tensor, axes in tensors.items() if (found := _reasons(axes))}
     return PermutationSpec(patterns, groups, buffers, reasons)
+
+
+def _shown(axes: Axes, tree: Tree) -> set[int]:
+    """The groups to name in one tensor: fixed ones only if others are nested in them there."""
+    here = {id(atom) for term in axes for atom in atoms(term)} & tree.atoms.keys()
+    free = {key for key in here if tree.atoms[key].reason is None}
+    return free.union(*(tree.path(key) for key in free))
+
+
+def _pattern(axes: Axes, names: Mapping[int, str], tree: Tree) -> Pattern:
+    return tuple(_axis(term, names, tree, top=True) for term in axes)
 
 
 def _axis(term: Term, names: Mapping[int, str], tree: Tree, *, top: bool = False) -> Axis:

@@ -11,12 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from symport.symmetry.calls import Axes, Value
 from symport.symmetry.relations import Relations
 from symport.symmetry.terms import Term, atoms, factors, parts, resolve
 
-Tensors = Mapping[str, Axes]
+Tensors: TypeAlias = Mapping[str, Axes]
+Rows: TypeAlias = Sequence[tuple[frozenset[int], frozenset[int]]]
 
 
 @dataclass(frozen=True)
@@ -154,19 +156,23 @@ def _values(relations: Relations) -> Iterator[Axes]:
                 yield value.axes
 
 
-def _rows(relations: Relations) -> list[tuple[set[int], set[int]]]:
+def _rows(relations: Relations) -> Rows:
     """Sets of atoms, each of whose joint positions belongs to one position of others."""
-    found = [
-        ({id(atom) for term in rows for atom in atoms(term)}, {id(atom) for atom in atoms(axis)})
-        for (_, rows), axis in relations.notes.rows.items()
-    ]
-    return [(rows, owners) for rows, owners in found if rows]
+    found = {
+        (origin, _keys(rows), frozenset(id(atom) for atom in atoms(axis)))
+        for (origin, rows), axis in relations.notes.rows.items()
+    }
+    return [(rows, owners) for _, rows, owners in found if rows]
+
+
+def _keys(axes: Axes) -> frozenset[int]:
+    return frozenset(id(factor) for term in axes for factor in factors(term) if factor.size != 1)
 
 
 def _dependencies(
     occurrences: Iterable[Axes],
     order: Mapping[int, Term],
-    rows: Sequence[tuple[set[int], set[int]]],
+    rows: Rows,
 ) -> dict[int, set[int]]:
     """For each atom, the atoms that are there wherever it is."""
     deps: dict[int, set[int]] = {}
@@ -181,7 +187,7 @@ def _dependencies(
     return {key: deps.get(key, set()) for key in order}
 
 
-def _owners(here: Counter[int], rows: Sequence[tuple[set[int], set[int]]]) -> Counter[int]:
+def _owners(here: Counter[int], rows: Rows) -> Counter[int]:
     """What the positions of these axes belong to; counted twice if in two ways."""
     return _added(Counter(owners) for keys, owners in rows if all(here[key] == 1 for key in keys))
 
@@ -202,7 +208,9 @@ def _certain(term: Term) -> Counter[int]:
         return _added(_certain(factor) for factor in factors(term))
     counters = [_certain(part) for part in parts(term)]
     common = set.intersection(*(set(counter) for counter in counters))
-    return Counter({key: max(counter[key] for counter in counters) for key in common})
+    found = Counter({key: max(counter[key] for counter in counters) for key in common})
+    found[id(term)] = 1  # the sum itself, so that axes of joint positions are recognised
+    return found
 
 
 def _beside(term: Term) -> Iterator[tuple[int, Counter[int]]]:

@@ -12,17 +12,14 @@ from torch._ops import OpOverload
 
 from symport.errors import DiscoveryError
 from symport.symmetry.calls import (
-    RULES,
     Axes,
     Call,
     Notes,
     Result,
-    Rule,
     Value,
     fresh,
     pinned,
-    pointwise,
-    unknown,
+    rule_of,
     values_in,
 )
 from symport.symmetry.terms import Term, pin, split
@@ -93,7 +90,7 @@ def relate(graph: Graph) -> Relations:
             _pin_all(value.axes, "output axis (classes, vocabulary, positions)")
             if value.points is not None:
                 pin(value.points, "its positions are an output")
-    _pin_unread(relations, _readers(graph))
+    _pin_unread(relations, _readers(graph), _computed(graph))
     return relations
 
 
@@ -145,11 +142,22 @@ def _pin_all(terms: Iterable[Term], reason: str) -> None:
         pin(term, reason)
 
 
-def _pin_unread(relations: Relations, readers: Mapping[str, int]) -> None:
-    """Pin what is cut away from an axis and never used, such as later positions."""
+def _computed(graph: Graph) -> set[str]:
+    """Values that depend on the example."""
+    found = {name for name, source in graph.sources.items() if source.kind == "input"}
+    for operation in graph.operations:
+        arguments = [operation.args, *operation.kwargs.values()]
+        if any(ref.name in found for ref in _refs(arguments)):
+            found.add(operation.name)
+    return found
+
+
+def _pin_unread(relations: Relations, readers: Mapping[str, int], computed: set[str]) -> None:
+    """Pin what is cut away from a table and never used, such as later positions."""
     for (name, dim), taken in relations.notes.taken.items():
         value = relations.values[name]
-        if isinstance(value, Value) and len(taken) == readers[name]:
+        whole = len(taken) < readers[name] or name in computed
+        if isinstance(value, Value) and not whole:
             _pin_gaps(value.axes[dim], [r for ranges in taken for r in ranges])
 
 
@@ -186,7 +194,7 @@ def _apply(relations: Relations, operation: Operation) -> None:
     arguments = bind(operation.target, operation.args, operation.kwargs)
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes)
-    results = _results(_rule(operation.target)(call), call)
+    results = _results(rule_of(operation.target)(call), call)
     values = [
         None if axes is None else _described(call, place, axes)
         for place, axes in enumerate(results)
@@ -226,17 +234,6 @@ def _results(result: Result, call: Call) -> list[Axes | None]:
             raise DiscoveryError(f"the rule for {call.op} gives the shape {found}, not {shape}")
         checked.append(None if shape is None else terms)
     return checked
-
-
-def _rule(op: Callable[..., Any]) -> Rule:
-    packet = getattr(op, "overloadpacket", None)
-    if found := RULES.get(op) or RULES.get(packet):
-        return found
-    tags: Sequence[torch.Tag] = getattr(op, "tags", ())
-    random = torch.Tag.nondeterministic_seeded in tags
-    if torch.Tag.pointwise in tags and not random:
-        return pointwise
-    return unknown
 
 
 def _uniform(call: Call) -> bool:

@@ -4,6 +4,7 @@ The model is exported with torch.export in evaluation mode and stripped of in-pl
 Nothing is computed, so this works on the meta device, where weights take no memory.
 """
 
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -147,7 +148,9 @@ def evaluation(model: nn.Module) -> Generator[None]:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Hide what torch.export says about torch's own modules and its own future."""
+    """Hide what torch says about itself while it exports; its errors are raised by us."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
         warnings.filterwarnings("ignore", message=r".*treespec.*", category=FutureWarning)
@@ -161,9 +164,10 @@ def _untraceable(model: nn.Module, error: Exception) -> str:
     cause = str(error).strip().splitlines() or [""]
     return (
         f"{type(model).__name__} cannot be traced: {type(error).__name__}: {cause[0][:300]}. "
-        "Its operations must not depend on the values of tensors: replace branches and loops on "
-        "data (if, while, .item(), nonzero) by torch.where or masks, or write the spec by hand "
-        "with PermutationSpec.parse"
+        "If calling the model with these inputs fails too, mend the inputs. Otherwise its "
+        "operations depend on the values of tensors: replace branches and loops on data (if, "
+        "while, .item(), nonzero) by torch.where or masks, or write the spec by hand with "
+        "PermutationSpec.parse"
     )
 
 

@@ -1,6 +1,6 @@
 """Fused attention."""
 
-from symport.symmetry.calls import Call, Result, rule_for
+from symport.symmetry.calls import Call, Result, rule_for, unknown
 from symport.symmetry.terms import Term, product, tie
 
 
@@ -9,6 +9,8 @@ def attention(call: Call) -> Result:
     """softmax(q kᵀ + mask) v; with `enable_gqa` several query heads share keys and values."""
     q, k, v, mask = call["query"], call["key"], call["value"], call["attn_mask"]
     queries, keys, values = list(q.axes), list(k.axes), list(v.axes)
+    if call["dropout_p"]:
+        return unknown(call)
     if call["is_causal"]:
         call.pin([queries[-2], keys[-2]], "causal mask")
     extra: list[Term] = []

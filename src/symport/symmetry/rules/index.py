@@ -127,7 +127,7 @@ def scatter(call: Call) -> Result:
     return value.axes
 
 
-@rule_for("_grouped_mm")
+@rule_for("_grouped_mm", "transformers.grouped_mm_fallback")
 def grouped_mm(call: Call) -> Result:
     """Rows that are sorted by expert, each times the matrix of its own."""
     x, weight, ends = call.tensors[:3]
@@ -136,7 +136,8 @@ def grouped_mm(call: Call) -> Result:
     rows, inner = x.axes
     experts, columns, units = weight.axes
     tie(inner, columns)
-    call.pin([rows, experts, *ends.axes], "rows are sorted by expert")
+    tie(experts, ends.axes[0])
+    call.pin([rows, experts], "rows are sorted by expert")
     call.belong(ends.name, (rows,), experts)
     call.alone(rows, inner)
     return (rows, units)

@@ -11,6 +11,7 @@ from symport.symmetry.calls import (
     fresh,
     pinned,
     rule_for,
+    unknown,
 )
 from symport.symmetry.terms import Term, product, split, tie, total
 
@@ -21,6 +22,8 @@ def reshape(call: Call) -> Result:
     value = call["self"]
     if call.shape == value.shape:
         return value.axes
+    if "dtype" in call.arguments:  # the bits of each entry are read as several numbers
+        return unknown(call)
     if 0 in call.shape:
         return fresh(call.shape)
     axes: dict[int, Term] = {}
@@ -167,10 +170,11 @@ def _taken(call: Call, value: Value, dim: int, chosen: range) -> Term:
 
 def _strided(call: Call) -> Result:
     """Every `step`-th unit, if the axis can be read as units of `step` positions."""
-    value, dim, step = call["self"], call["dim"], call["step"]
-    call.pin([value.axes[dim]], f"every {step}th position is taken")
+    value, dim = call["self"], call["dim"]
+    reason = f"taken in steps of {call['step']}"
+    call.pin([value.axes[dim]], reason)
     axes = list(value.axes)
-    axes[dim] = Term(call.shape[dim], reason=f"every {step}th position is taken")
+    axes[dim] = Term(call.shape[dim], reason=reason)
     return tuple(axes)
 
 
