@@ -76,7 +76,7 @@ def write_report(path: str | Path, title: str, summary: str, sections: Sequence[
 
 
 def draw(
-    panels: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str, marks: bool = True
+    panels: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str, log_x: bool = False
 ) -> "Figure":
     """Draw panels side by side that share their y axis, each with named curves.
 
@@ -95,13 +95,15 @@ def draw(
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for name, curve in curves.items():
             color = f"C{names.index(name)}"
-            axis.plot(curve.x, curve.y, label=name, color=color, marker="o" if marks else "", ms=3)
+            axis.plot(curve.x, curve.y, label=name, color=color, marker="o", ms=3)
             if curve.spread:
                 low = [y - s for y, s in zip(curve.y, curve.spread, strict=True)]
                 high = [y + s for y, s in zip(curve.y, curve.spread, strict=True)]
                 axis.fill_between(curve.x, low, high, color=color, alpha=0.15, lw=0)
         axis.set_title(title)
         axis.set_xlabel(xlabel)
+        if log_x:
+            axis.set_xscale("log")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(ylabel)
     figure.legend(*_legend(list(axes)), loc="outside right center", frameon=False)
