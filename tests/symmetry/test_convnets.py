@@ -102,8 +102,15 @@ def test_a_group_norm_makes_channels_nest_in_its_groups():
     assert spec.sizes == {"h0": 2, "h0/inner": 3}
 
 
-@pytest.mark.parametrize("norm", [nn.GroupNorm(1, 6), nn.GroupNorm(6, 6), nn.InstanceNorm2d(6),
-                                  nn.InstanceNorm2d(6, affine=True, track_running_stats=True)])  # fmt: skip
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.GroupNorm(1, 6),
+        nn.GroupNorm(6, 6),
+        nn.InstanceNorm2d(6),
+        nn.InstanceNorm2d(6, affine=True, track_running_stats=True),
+    ],
+)
 def test_a_norm_of_one_group_or_one_channel_each_leaves_all_channels_free(norm):
     spec, _ = find(nn.Sequential(nn.Conv2d(3, 6, 3), norm, nn.Conv2d(6, 2, 1)), IMAGE)
     assert spec.sizes == {"h0": 6}

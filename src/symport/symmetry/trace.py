@@ -151,13 +151,15 @@ def _quiet() -> Generator[None]:
     """Hide what torch says about itself while it exports; its errors are raised by us."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    assigned = r"The tensor attributes? .*assigned during export"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
-        warnings.filterwarnings("ignore", message=r".*treespec.*", category=FutureWarning)
-        warnings.filterwarnings(
-            "ignore", message=r"The tensor attributes? .*assigned during export"
-        )
-        yield
+        warnings.filterwarnings("ignore", category=FutureWarning, message=r".*treespec.*")
+        warnings.filterwarnings("ignore", message=assigned)
+        try:
+            yield
+        finally:
+            logging.disable(level)
 
 
 def _untraceable(model: nn.Module, error: Exception) -> str:
