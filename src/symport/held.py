@@ -1,5 +1,6 @@
-"""A part of a tensor with several moving axes: its pairs are kept, since its slots depend on each
-other, and its similarities are corrected when one of them moves.
+"""A part of a tensor with several moving axes, whose similarities depend on each other.
+
+Its pairs are kept, and its similarities corrected when one of the axes moves.
 """
 
 from collections.abc import Iterator
