@@ -71,9 +71,18 @@ def test_products_are_refined_to_their_common_factors():
 
 
 def test_products_that_share_no_factor_stay():
-    a, b = product([Term(3), Term(4)]), product([Term(2), Term(6)])
+    a, b = product([Term(4), Term(3)]), product([Term(6), Term(2)])
     tie(a, b)
     assert all("share no factor" in atom.reason for t in (a, b) for atom in atoms(t))
+
+
+def test_products_that_share_only_their_innermost_positions_keep_those():
+    a, b = product([Term(3), Term(4)]), product([Term(2), Term(6)])
+    tie(a, b)
+    assert [(atom.size, atom.reason is None) for atom in atoms(a)] == [
+        (3, False), (2, False), (2, True),
+    ]  # fmt: skip
+    assert agree_where_free(a, b)
 
 
 def test_sums_are_cut_at_the_ends_of_both():

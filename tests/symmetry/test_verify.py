@@ -221,3 +221,74 @@ def test_nothing_is_warned_about_when_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         discover(small(), IMAGE)
+
+
+class Frozen(nn.Module):
+    """A BatchNorm whose four vectors are buffers, as in detection networks."""
+
+    def __init__(self, width):
+        super().__init__()
+        for name, value in (("scale", 1.0), ("shift", 0.0), ("mean", 0.0), ("var", 1.0)):
+            self.register_buffer(name, torch.full((width, 1, 1), value))
+
+    def forward(self, x):
+        return (x - self.mean) * (self.var + 1e-5).rsqrt() * self.scale + self.shift
+
+
+def test_buffers_are_constants_unless_they_are_said_to_move():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Frozen(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    assert discover(net, IMAGE, strict=True).groups == {}
+    names = [f"1.{name}" for name in ("scale", "shift", "mean", "var")]
+    spec = discover(net, IMAGE, strict=True, moving=names)
+    assert spec.sizes == {"h0": 4}
+    assert spec.buffers == set(names)
+    wrong = PermutationSpec(
+        {**spec.patterns, "1.shift": spec.patterns["3.bias"] + spec.patterns["1.var"][1:]},
+        spec.groups, spec.buffers,
+    )  # fmt: skip
+    assert verify(wrong, net, IMAGE).failed
+
+
+def test_a_moving_buffer_must_exist():
+    with pytest.raises(DiscoveryError, match=r"1\.gain"):
+        discover(small(), IMAGE, moving=["1.gain"])
+
+
+def test_what_a_model_stores_on_itself_while_it_runs_does_not_reach_it():
+    class Caching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+            self.table = None
+
+        def forward(self, x):
+            if self.table is None or self.table.shape[0] != x.shape[0]:
+                self.table = torch.arange(x.shape[0], dtype=torch.float32)[:, None].cos()
+            return self.last(torch.relu(self.first(x) * self.table))
+
+    net = Caching()
+    assert discover(net, torch.randn(2, 3), strict=True).sizes == {"first": 4}
+    assert net.table is None
+
+
+def test_a_model_that_cannot_run_in_float64_is_refused_by_name():
+    @torch.library.custom_op("symport_tests::single", mutates_args=())
+    def single(x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.float32:
+            raise RuntimeError("only float32 here")
+        return x.clone()
+
+    @single.register_fake
+    def _(x):
+        return torch.empty_like(x)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return single(self.last(self.first(x).relu()))
+
+    with pytest.raises(DiscoveryError, match=r"Net cannot be run in float64.*only float32 here"):
+        discover(Net(), torch.zeros(1, 3))

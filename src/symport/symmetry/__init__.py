@@ -1,7 +1,7 @@
 """Find the permutation symmetry of any network, and prove it."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import Generator, Tensor, nn
@@ -32,6 +32,7 @@ def discover(
     *,
     strict: bool = False,
     select: Callable[[Any], Any] | None = None,
+    moving: Collection[str] = (),
     generator: Generator | None = None,
 ) -> PermutationSpec:
     """Find which axes of which tensors can be permuted together without changing the function.
@@ -46,6 +47,9 @@ def discover(
         strict: Raise if a group fails its proof, instead of warning and letting it stay.
         select: Picks the outputs whose values must not change from what the model returns, for
             instance `lambda out: out.logits`; all of them by default.
+        moving: Buffers that differ between networks and so move with their units, such as those
+            of a frozen BatchNorm; running means and variances always do, all others are constants
+            that pin their axes.
         generator: Draws the random elements; seed 0 by default.
 
     Returns:
@@ -64,12 +68,15 @@ def discover(
         groups: h0 3
     """
     state = model.state_dict()
+    if unknown := sorted(set(moving) - state.keys()):
+        raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
     graph = unstack(trace(model, example, select))
-    relations = relate(graph)
+    statistics = running_statistics(graph).union(moving)
+    relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)
-    buffers = running_statistics(graph) & tensors.keys()
+    buffers = statistics & tensors.keys()
     spec = describe(tensors, nest(tensors, relations), buffers)
     if on_meta or not spec.groups:
         return spec

@@ -73,14 +73,17 @@ class Relations:
     notes: Notes = field(default_factory=Notes)
 
 
-def relate(graph: Graph) -> Relations:
+def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
     """Apply the rule of every operation; inputs and outputs stay.
+
+    Args:
+        graph: What the model does.
+        statistics: Names of the buffers that move with the units; others are constants.
 
     Raises:
         DiscoveryError: A rule breaks its contract.
     """
     relations = Relations(notes=Notes(picked=_picked(graph)))
-    statistics = running_statistics(graph)
     for name, source in graph.sources.items():
         relations.values[name] = _source_value(name, source, statistics)
     for operation in graph.operations:

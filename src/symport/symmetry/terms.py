@@ -232,8 +232,20 @@ def _tie_segment(xs: Sequence[Term], ys: Sequence[Term]) -> None:
         _tie_sums(a, b)
         return
     reason = f"reshaped from {_shape(xs)} to {_shape(ys)}, which share no factor"
-    pin(a, reason)
-    pin(b, reason)
+    kept = _share_innermost(resolve(xs[-1]), resolve(ys[-1]), reason)
+    for term in (*xs[:-1], *ys[:-1]) if kept else (a, b):
+        pin(term, reason)
+
+
+def _share_innermost(x: Term, y: Term, reason: str) -> bool:
+    """Save what two products share from the right: runs of positions that lie in both alike."""
+    shared = math.gcd(x.size, y.size)
+    if (x.form, y.form) != ("atom", "atom") or not 1 < shared < max(x.size, y.size):
+        return False
+    run = Term(shared, reason=x.reason or y.reason)
+    for atom in (x, y):
+        atom.link = product([Term(atom.size // shared, reason=reason), run])
+    return True
 
 
 def _shape(terms: Iterable[Term]) -> str:

@@ -4,6 +4,7 @@ The model is exported with torch.export in evaluation mode and stripped of in-pl
 Nothing is computed, so this works on the meta device, where weights take no memory.
 """
 
+import copy
 import logging
 import operator
 import warnings
@@ -120,8 +121,8 @@ def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | Non
     Raises:
         DiscoveryError: The model's control flow depends on data, or export fails otherwise.
     """
-    traced = model if select is None else _Selected(model, select)
-    with evaluation(traced), _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+    with evaluation(model) as copied, _quiet(), torch.random.fork_rng([]), torch.no_grad():
+        traced = copied if select is None else _Selected(copied, select).eval()
         try:
             program = torch.export.export(
                 traced, example.args, dict(example.kwargs), strict=False
@@ -132,18 +133,18 @@ def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | Non
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Generator[None]:
-    """Evaluation mode for a while; every submodule gets its own mode back."""
-    modes = {module: module.training for module in model.modules()}
+def evaluation(model: nn.Module) -> Generator[nn.Module]:
+    """A stand-in in evaluation mode, with the model's own tensors.
+
+    What it stores on itself while it runs, such as tables of cosines, does not reach the model.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole layer
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     try:
-        model.eval()
-        yield
+        yield copy.deepcopy(model, shared).eval()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -64,7 +65,9 @@ def verify(
         DiscoveryError: The weights are on the meta device, or the outputs are not finite.
         SpecError: The spec does not fit the model.
     """
-    trial = _Trial(model, Example.of(example_inputs), select, generator or _seeded())
+    spec.check(cast("Mapping[str, Tensor]", model.state_dict()))
+    example = Example.of(example_inputs)
+    trial = _Trial(model, example, spec.buffers, select, generator or _seeded())
     error = trial.error(spec, list(spec.groups))
     if error < TOLERANCE:
         return Proof(error, {})
@@ -76,7 +79,12 @@ class _Trial:
     """A network with random weights in float64, and its outputs."""
 
     def __init__(
-        self, model: nn.Module, example: Example, select: Select | None, generator: Generator
+        self,
+        model: nn.Module,
+        example: Example,
+        statistics: Collection[str],
+        select: Select | None,
+        generator: Generator,
     ) -> None:
         if any(tensor.is_meta for tensor in model.state_dict().values()):
             raise DiscoveryError("weights on the meta device have no values to prove a spec with")
@@ -84,7 +92,7 @@ class _Trial:
         self.example = Example(*tree_map(_double, (example.args, dict(example.kwargs))))
         self.select = select
         self.generator = generator
-        self.state = _randomised(model, generator)
+        self.state = _randomised(model, statistics, generator)
         self.outputs = self._run(self.state)
         if not all(torch.isfinite(out).any() for out in self.outputs):
             self.state = {name: _double(t) for name, t in model.state_dict().items()}
@@ -105,20 +113,21 @@ class _Trial:
             for name, buffer in self.model.named_buffers(remove_duplicate=False)
             if name not in state
         }
+        inputs = (self.example.args, dict(self.example.kwargs))
         with (
-            evaluation(self.model),
-            torch.random.fork_rng(devices=[]),
+            evaluation(self.model) as copied,
+            torch.random.fork_rng([]),
             torch.no_grad(),
             _InDouble(),
         ):
             torch.manual_seed(0)
-            result = torch.func.functional_call(
-                self.model,
-                {**others, **state},
-                self.example.args,
-                dict(self.example.kwargs),
-                tie_weights=False,
-            )
+            try:
+                result = functional_call(copied, {**others, **state}, *inputs, tie_weights=False)
+            except (RuntimeError, NotImplementedError, TypeError) as error:
+                raise DiscoveryError(
+                    f"{type(self.model).__name__} cannot be run in float64 to prove its spec: "
+                    f"{error}. On the meta device it is traced without a proof"
+                ) from error
         chosen = result if self.select is None else self.select(result)
         return [leaf.detach() for leaf in _tensors(chosen)]
 
@@ -174,23 +183,31 @@ def _seeded() -> Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _randomised(model: nn.Module, generator: Generator) -> dict[str, Tensor]:
+def _randomised(
+    model: nn.Module, statistics: Collection[str], generator: Generator
+) -> dict[str, Tensor]:
     """Weights and statistics drawn around their values; names of one tensor agree."""
-    weights = {id(p) for p in model.parameters()}
+    state = model.state_dict(keep_vars=True)
     drawn: dict[int, Tensor] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) in drawn:
-            continue
-        new = cast("Tensor", _double(tensor))
-        last = name.rsplit(".", 1)[-1]
-        if new.is_floating_point() and (id(tensor) in weights or last.startswith("running_")):
-            noise = torch.randn(new.shape, generator=generator, dtype=torch.float64)
-            noise = noise.to(new.device) * 0.3
-            scale = new.square().mean().sqrt() if new.numel() else new.new_tensor(1.0)
-            size = torch.where(scale > 0, scale, torch.full_like(scale, 0.5))
-            new = new * noise.exp() if last == "running_var" else new + noise * size
-        drawn[id(tensor)] = new
-    return {name: drawn[id(t)] for name, t in model.state_dict(keep_vars=True).items()}
+    for name, tensor in state.items():
+        running = name.rsplit(".", 1)[-1].startswith("running_")
+        moves = isinstance(tensor, nn.Parameter) or running or name in statistics
+        if id(tensor) not in drawn:
+            drawn[id(tensor)] = _drawn(tensor, generator) if moves else _double(tensor)
+    return {name: drawn[id(tensor)] for name, tensor in state.items()}
+
+
+def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
+    """A tensor of the same scale; entries that are positive (variances, gains) remain so."""
+    value = cast("Tensor", _double(tensor))
+    if not value.is_floating_point() or not value.numel():
+        return value
+    noise = 0.3 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    noise = noise.to(value.device)
+    if bool((value > 0).all()):
+        return value * noise.exp()
+    scale = value.square().mean().sqrt()
+    return value + noise * (scale if scale > 0 else 0.5)
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
