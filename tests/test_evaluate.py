@@ -154,7 +154,7 @@ def test_the_model_is_left_as_found():
 
 def test_the_model_is_left_as_found_when_it_fails():
     model, state = model_and_state()
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with pytest.raises(DataError, match=r"fails on inputs \(6, 9\) .*shapes cannot be multiplied"):
         predict(model, state, torch.randn(6, 9))
     assert all(module.training for module in model.modules())
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from symport.errors import DataError, ParamsError, SettingsError
-from symport.modes import batch_statistics, call, to_device
+from symport.modes import batch_statistics, call, first_line, outline, to_device
 from symport.params import Params
 from symport.state import state_for
 
@@ -45,8 +45,11 @@ class LossGradient:
         elapsed_seconds: The time they took.
 
     Raises:
-        DataError: There are no batches, a batch is empty, or a label is out of range.
-        ParamsError: A gradient is NaN or infinite.
+        DataError: There are no batches, a batch is empty, the model or the loss fails on it, or a
+            label is out of range.
+        ParamsError: The parameters do not fit the model or are integers, or a gradient is NaN or
+            infinite.
+        SettingsError: `micro_batch` is below 1, or the loss returns no scalar.
 
     Example:
         >>> gradient = LossGradient(
@@ -74,13 +77,14 @@ class LossGradient:
         self.micro_batch = micro_batch
         self.evaluations = 0
         self.elapsed_seconds = 0.0
-        self._along: WeakKeyDictionary[Points, GradientsAlong] = WeakKeyDictionary()
+        # By trajectory, which is held weakly: its gradients are forgotten along with it.
+        self._known: WeakKeyDictionary[Points, dict[int, dict[str, Tensor]]] = WeakKeyDictionary()
 
     def __call__(self, params: Params, step: int) -> dict[str, Tensor]:
         """The gradient at `params` on the batch of `step`, for every trained parameter."""
         number = step % len(self.batches)
         inputs, labels = self.batches[number]
-        total = _size(labels if isinstance(labels, Tensor) else inputs)
+        total = _size(labels if isinstance(labels, Tensor) and labels.ndim else inputs)
         if total == 0:
             raise DataError(f"batch {number} is empty")
         begun = time.perf_counter()
@@ -100,11 +104,9 @@ class LossGradient:
         """The gradients at the points of a trajectory, each computed once.
 
         The same trajectory gives the same cache, so carrying one source to many targets computes
-        the source's gradients once.
+        the source's gradients once. They are kept for as long as the trajectory is.
         """
-        if points not in self._along:
-            self._along[points] = GradientsAlong(self, points)
-        return self._along[points]
+        return GradientsAlong(self, points, self._known.setdefault(points, {}))
 
     def digest(self) -> str:
         """A fingerprint of all batches, to tell whether a run may be resumed with them."""
@@ -112,39 +114,70 @@ class LossGradient:
         for batch in self.batches:
             for tensor in _tensors(batch):
                 state.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                flat = tensor.detach().cpu().reshape(-1)  # a tensor without axes has no bytes view
+                state.update(flat.view(torch.uint8).numpy().data)
         return state.hexdigest()
 
     def _piece(self, params: Params, piece: Batch, number: int) -> dict[str, Tensor]:
         state = state_for(self.model, params)
-        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        leaves = {name: state[name].requires_grad_() for name in trained}
+        leaves = self._leaves(state)
         inputs, labels = to_device(piece, next(iter(leaves.values())))
         with torch.enable_grad(), batch_statistics(self.model):
-            try:
-                value = self.loss(call(self.model, state, inputs), labels)
-            except IndexError as error:
-                raise DataError(
-                    f"batch {number}: the loss failed ({error}); are all labels between 0 and the "
-                    "number of classes - 1?"
-                ) from error
+            value = self._value(call(self.model, state, inputs), labels, number)
             # A parameter that the loss does not reach has the gradient zero.
             grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
         return dict(zip(leaves, grads, strict=True))
+
+    def _leaves(self, state: Params) -> dict[str, Tensor]:
+        """The parameters that the model trains, ready to receive gradients."""
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        if not trained:
+            raise ParamsError("the model has no parameter that requires a gradient")
+        if odd := [name for name in trained if not state[name].is_floating_point()]:
+            raise ParamsError(
+                f"{odd[0]}: is of {state[odd[0]].dtype}, which has no gradient; convert the "
+                "weights to a floating-point dtype first"
+            )
+        return {name: state[name].requires_grad_() for name in trained}
+
+    def _value(self, outputs: Any, labels: Any, number: int) -> Tensor:
+        try:
+            value = self.loss(outputs, labels)
+        except torch.OutOfMemoryError:
+            raise
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(
+                f"batch {number}: the loss failed on outputs {outline(outputs)} and labels "
+                f"{outline(labels)}: {first_line(error)}{_hint(error)}"
+            ) from error
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SettingsError(
+                f"the loss must return a scalar tensor that depends on the parameters, not "
+                f"{outline(value)}"
+            )
+        return value
 
 
 class GradientsAlong:
     """Gradients at the points of a trajectory, computed when first asked for, then kept."""
 
-    def __init__(self, gradient: LossGradient, points: Points) -> None:
+    def __init__(
+        self, gradient: LossGradient, points: Points, known: dict[int, dict[str, Tensor]]
+    ) -> None:
         self._gradient = gradient
-        self._read = points.__getitem__
-        self._known: dict[int, dict[str, Tensor]] = {}
+        self._points = points
+        self._known = known
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         if step not in self._known:
-            self._known[step] = self._gradient(self._read(step), step)
+            self._known[step] = self._gradient(self._points[step], step)
         return self._known[step]
+
+
+def _hint(error: Exception) -> str:
+    """What cross-entropy on the CPU says to a label that is no class is an IndexError."""
+    is_index = isinstance(error, IndexError)
+    return " Are all labels between 0 and the number of classes - 1?" if is_index else ""
 
 
 def _finite(grads: dict[str, Tensor], number: int) -> dict[str, Tensor]:

@@ -4,11 +4,13 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from symport.params import Params
+from symport.errors import DataError
+from symport.params import Params, takes_part
 
 
 @contextmanager
@@ -52,13 +54,43 @@ def call(model: nn.Module, params: Params, inputs: Any) -> Any:
         params: Tensors by name. Buffers that the call updates in place are updated in `params`'
             own tensors: pass copies if that matters.
         inputs: A tensor, a tuple of positional or a mapping of keyword arguments.
+
+    Raises:
+        DataError: The model fails on these inputs: they have another shape or dtype than it takes.
     """
-    state = dict(params)
-    if isinstance(inputs, Mapping):
-        return functional_call(model, state, (), dict(inputs))
-    if isinstance(inputs, tuple | list):
-        return functional_call(model, state, tuple(inputs))
-    return functional_call(model, state, (inputs,))
+    args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    args, keywords = ((), dict(inputs)) if isinstance(inputs, Mapping) else (args, {})
+    try:
+        return functional_call(model, dict(params), args, keywords)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        dtypes = ", ".join(sorted({str(t.dtype) for t in params.values() if takes_part(t)}))
+        raise DataError(
+            f"the model fails on inputs {outline(inputs)} with weights of {dtypes}: "
+            f"{first_line(error)}"
+        ) from error
+
+
+def outline(value: Any) -> str:
+    """The shapes and dtypes of all tensors in a batch, for messages.
+
+    Example:
+        >>> outline({"x": torch.zeros(2, 3), "scale": 1.0})
+        '{x: (2, 3) torch.float32, scale: float}'
+    """
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.dtype}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {outline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(outline, value)) + "]"
+    return type(value).__name__
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, cut after its first line; its type if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def to_device(value: Any, like: Tensor) -> Any:
