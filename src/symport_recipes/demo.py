@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import symport
@@ -26,6 +26,7 @@ from symport.compare import Case, CompareSettings, compare
 from symport.evaluate import evaluate
 from symport.files import write_text
 from symport.methods import Oracle
+from symport.params import Params
 from symport.progress import bar
 from symport.report import Curve, Section, draw, png, save_picture, write_report
 from symport_recipes.data import digits, split
@@ -38,6 +39,54 @@ STEPS = 10
 PARTS = (400, 1000, 397)  # digits of the source, of the target's side, of the test set
 TRAINING = TrainSettings(epochs=30, batch_size=64, lr=0.1)
 COLUMNS = ("untouched", "naive", "gmt", "fgmt", "oracle", "direct")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A trained source, a target initialization, and what the target's side has.
+
+    Attributes:
+        model: Gives the computation.
+        source_init: The source's initialization.
+        source_final: The trained source.
+        target_init: Another initialization.
+        target_final: The target after training on the source's digits, for the oracle alone.
+        hand: The labels at hand.
+        test: Labels that only report.
+    """
+
+    model: nn.Module
+    source_init: Params
+    source_final: Params
+    target_init: Params
+    target_final: Params
+    hand: Labelled
+    test: Labelled
+
+    @property
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """All labels at hand as one batch."""
+        return [(self.hand.inputs, self.hand.labels)]
+
+    def accuracy(self, params: Params) -> float:
+        """Share of right answers on the test set, in [0, 1]."""
+        return evaluate(self.model, params, self.test.inputs, self.test.labels).accuracy
+
+
+def scene(labels: int, seed: int = 0) -> Scene:
+    """Train a source on its own digits, and deal so many labels to the target's side."""
+    source_side, target_side, test = _sides(seed)
+    model, seeds = digits_mlp(), (seed, 100 + seed)
+    inits = [initial(digits_mlp, s) for s in seeds]
+    data = (source_side.inputs, source_side.labels)
+    finals = [
+        train(model, init, data, TRAINING, seed=s).params
+        for init, s in zip(inits, seeds, strict=True)
+    ]
+    # Labels come as they come: classes are not balanced, and a larger set begins with a smaller.
+    order = torch.randperm(len(target_side), generator=Generator().manual_seed(seed))
+    hand = target_side.take(order[:labels])
+    return Scene(model, inits[0], finals[0], inits[1], finals[1], hand, test)
 
 
 @dataclass(frozen=True)
@@ -58,33 +107,23 @@ class Outcome:
 
 
 def run_one(seed: int, labels: int) -> Outcome:
-    """Train a source, transfer it with so many labels, and compare."""
-    source_side, target_side, test = _sides(seed)
-    model, seeds = digits_mlp(), (seed, 100 + seed)
-    source_init, target_init = (initial(digits_mlp, s) for s in seeds)
-    trained, target_trained = (
-        train(model, init, (source_side.inputs, source_side.labels), TRAINING, seed=s).params
-        for init, s in zip((source_init, target_init), seeds, strict=True)
-    )
-    source = symport.Trajectory.linear(source_init, trained, STEPS)
-    spec = symport.discover(model, test.inputs[:2])
-    # Labels come as they come: classes are not balanced, and a larger set begins with a smaller.
-    order = torch.randperm(len(target_side), generator=Generator().manual_seed(seed))
-    hand = target_side.take(order[:labels])
-    case = Case(model, cross_entropy, source, target_init, spec, hand)
-    fgmt = compare(case, test, CompareSettings(method="fgmt", seed=seed)).entries
-    gmt = compare(case, test, CompareSettings(method="gmt", seed=seed, direct_steps=0)).entries
-    oracle = symport.transfer(source, target_init, spec, Oracle(target_trained))
+    """Transfer a source with so many labels in every way, and compare."""
+    at = scene(labels, seed)
+    source = symport.Trajectory.linear(at.source_init, at.source_final, STEPS)
+    spec = symport.discover(at.model, at.test.inputs[:2])
+    case = Case(at.model, cross_entropy, source, at.target_init, spec, at.hand)
+    fgmt = compare(case, at.test, CompareSettings(method="fgmt", seed=seed)).entries
+    gmt = compare(case, at.test, CompareSettings(method="gmt", seed=seed, direct_steps=0)).entries
+    oracle = symport.transfer(source, at.target_init, spec, Oracle(at.target_final))
     accuracy = {
         "untouched": fgmt["untouched"].accuracy,
         "naive": fgmt["identity"].accuracy,
         "gmt": gmt["transfer"].accuracy,
         "fgmt": fgmt["transfer"].accuracy,
-        "oracle": evaluate(model, oracle.params, test.inputs, test.labels).accuracy,
+        "oracle": at.accuracy(oracle.params),
         "direct": fgmt["direct"].accuracy,
     }
-    on_source = evaluate(model, trained, test.inputs, test.labels).accuracy
-    return Outcome(seed, labels, on_source, accuracy)
+    return Outcome(seed, labels, at.accuracy(at.source_final), accuracy)
 
 
 def run_all(seeds: Sequence[int], labels: Sequence[int], *, progress: bool) -> list[Outcome]:
@@ -107,7 +146,7 @@ def run_all(seeds: Sequence[int], labels: Sequence[int], *, progress: bool) -> l
 def table(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """One row for each number of labels: mean ± standard deviation over seeds, in percent."""
     return [
-        [str(n), *(_mean_sd(_column(outcomes, n, name)) for name in COLUMNS)]
+        [str(n), *(mean_sd(_column(outcomes, n, name)) for name in COLUMNS)]
         for n in sorted({outcome.labels for outcome in outcomes})
     ]
 
@@ -162,9 +201,37 @@ def main(
     summary = {"seconds": round(seconds, 1), "outcomes": [asdict(o) for o in outcomes]}
     write_text(folder / "result.json", json.dumps(summary, indent=1) + "\n")
     save_picture(folder / "digits.png", image)
+    write_text(folder / "digits.md", page(rows, text, seconds))
     section = Section("Test accuracy in %", __doc__ or "", ("labels", *COLUMNS), rows, image)
     write_report(folder / "report.html", "A transfer with few labels: digits", text, [section])
     console.print(f"{seconds:.0f} s; report: {folder / 'report.html'}", highlight=False)
+
+
+def page(rows: Sequence[Sequence[str]], text: str, seconds: float) -> str:
+    """The results as a page of the documentation."""
+    cells = [["labels", *COLUMNS], ["---"] * (1 + len(COLUMNS)), *map(list, rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join(
+        [
+            "# Digits with few labels",
+            "",
+            "![Test accuracy against labels](digits.png)",
+            "",
+            *lines,
+            "",
+            text,
+            "",
+            "Test accuracy in %, mean ± standard deviation over pairs of seeds.",
+            f"Made by `make demo` in {seconds:.0f} seconds, from `result.json` beside this page.",
+            "",
+            __doc__ or "",
+        ]
+    )
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """Mean ± standard deviation of values in [0, 1], in %."""
+    return f"{100 * statistics.mean(values):.1f}\u2009±\u2009{100 * _sd(values):.1f}"
 
 
 def _sides(seed: int) -> tuple[Labelled, Labelled, Labelled]:
@@ -183,10 +250,6 @@ def _column(outcomes: Sequence[Outcome], labels: int, name: str) -> list[float]:
 
 def _sd(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def _mean_sd(values: Sequence[float]) -> str:
-    return f"{100 * statistics.mean(values):.1f}\u2009±\u2009{100 * _sd(values):.1f}"
 
 
 if __name__ == "__main__":
