@@ -98,9 +98,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     lines += [f"| labels | {' | '.join(WAYS)} |", "| --- " * (1 + len(WAYS)) + "|"]
     for n in sorted({outcome.labels for outcome in outcomes}):
         columns = [[o.accuracy[way] for o in outcomes if o.labels == n] for way in WAYS]
-        cells = [
-            f"{100 * statistics.mean(c):.1f} ± {100 * statistics.stdev(c):.1f}" for c in columns
-        ]
+        cells = [mean_sd(column) for column in columns]
         lines.append(f"| {n} | {' | '.join(cells)} |")
     lines += ["", "Test accuracy in %, mean ± standard deviation. Made by"]
     return "\n".join([*lines, "`python -m symport_recipes.choosing --out docs/results`.", ""])
