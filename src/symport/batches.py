@@ -8,6 +8,8 @@ from torch import Generator, Tensor
 
 from symport.errors import DataError, SettingsError
 
+MAX_SEED = 2**31 - 1  # a seed and a number of passes share the 64 bits of a generator's seed
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -48,7 +50,10 @@ class Labelled:
         """
         count = round(share * len(self)) if 0 < share < 1 else 0
         if not 0 < count < len(self):
-            raise SettingsError(f"a share of {share} of {len(self)} examples leaves a part empty")
+            raise SettingsError(
+                f"a share of {share} of {len(self)} examples leaves a part empty; "
+                "choose one between 0 and 1, or bring more examples"
+            )
         order = torch.randperm(len(self), generator=Generator().manual_seed(seed))
         return self.take(order[count:].sort().values), self.take(order[:count].sort().values)
 
@@ -67,10 +72,10 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
         data: What to draw from.
         size: Examples in a batch; all of them if there are fewer.
         count: Number of batches.
-        seed: Of the orders.
+        seed: Of the orders, from 0 to 2³¹ − 1.
 
     Raises:
-        SettingsError: `size` or `count` is below 1.
+        SettingsError: `size` or `count` is below 1, or `seed` out of its range.
 
     Example:
         >>> data = Labelled(torch.arange(5), torch.arange(5))
@@ -81,6 +86,8 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
     def __init__(self, data: Labelled, *, size: int, count: int, seed: int) -> None:
         if size < 1 or count < 1:
             raise SettingsError(f"size={size} and count={count} must both be at least 1")
+        if not 0 <= seed <= MAX_SEED:
+            raise SettingsError(f"seed must be between 0 and {MAX_SEED}, not {seed}")
         self._data = data
         self._size = min(size, len(data))
         self._count = count
@@ -99,6 +106,6 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
         return batch.inputs, batch.labels
 
     def _order(self, turn: int) -> Tensor:
-        # A seed of its own for each pass; 2³² passes are out of reach.
+        # 2³² passes are out of reach.
         generator = Generator().manual_seed(self._seed * 2**32 + turn)
         return torch.randperm(len(self._data), generator=generator)

@@ -7,16 +7,19 @@ matches on all labels. So every label serves matching and choosing, and none is 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from symport.batches import Labelled
+from symport.errors import SettingsError
 from symport.evaluate import Fold
+from symport.files import digest
 from symport.methods import Method
 from symport.params import Params
 from symport.progress import bar
 from symport.spec import PermutationSpec
 from symport.trajectory import Trajectory
-from symport.transfer import Candidate, Finish, Kind, transfer
+from symport.transfer import Candidate, Finish, Kind, transfer, worth
 
 LENGTHS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
 
@@ -48,6 +51,7 @@ def cross_validate(
     score: ScoreOn,
     finish: Finish | None = None,
     lengths: Sequence[float] = LENGTHS,
+    folder: str | Path | None = None,
     progress: bool = False,
 ) -> CrossValidation:
     """Score every candidate on labels that its matching has not seen.
@@ -62,20 +66,30 @@ def cross_validate(
         score: How good some parameters are on some labels, a mean; higher is better.
         finish: As for `transfer`.
         lengths: As for `transfer`.
+        folder: Where to write the transfer of each fold, to go on there after an interruption.
         progress: Whether to show a progress bar.
+
+    Raises:
+        SettingsError: There are no folds.
+        DataError: The labels do not fit the model.
+        ParamsError: As `transfer`.
+        FileError: As `transfer`.
     """
+    if not folds:
+        raise SettingsError("there are no folds: pass at least two")
     totals: dict[Key, float] = {}
     with bar("cross-validation", len(folds), show=progress) as advance:
         for fold in folds:
-            left_out = data.take(fold.held_out)
+            known, left_out = data.take(fold.train), data.take(fold.held_out)
             result = transfer(
                 source,
                 target_init,
                 spec,
-                make(data.take(fold.train)),
+                make(known),
                 score=lambda params, part=left_out: score(params, part),
                 finish=finish,
                 lengths=lengths,
+                folder=None if folder is None else Path(folder) / _name(known, left_out),
             )
             for candidate in result.candidates:
                 key = (candidate.kind, candidate.step, candidate.length)
@@ -85,12 +99,20 @@ def cross_validate(
     return _best(totals)
 
 
+def _name(known: Labelled, left_out: Labelled) -> str:
+    """A folder's name that changes with the examples, since scores leave no other trace of them."""
+    parts = {"known": known, "left out": left_out}
+    tensors = {f"{name} inputs": part.inputs for name, part in parts.items()}
+    tensors |= {f"{name} labels": part.labels for name, part in parts.items()}
+    return f"fold-{digest(tensors)[:12]}"
+
+
 def _best(totals: Mapping[Key, float]) -> CrossValidation:
     """Among equals the candidate nearest to what the method says: the last step, length 1."""
     candidates = [Candidate(kind, step, length, s) for (kind, step, length), s in totals.items()]
 
     def rank(candidate: Candidate) -> tuple[float, bool, int, float]:
-        score = -float("inf") if candidate.score is None else candidate.score
-        return score, candidate.kind == "method", candidate.step, -abs(candidate.length - 1)
+        is_method = candidate.kind == "method"
+        return worth(candidate.score), is_method, candidate.step, -abs(candidate.length - 1)
 
     return CrossValidation(max(candidates, key=rank), tuple(candidates))

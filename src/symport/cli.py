@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from symport.batches import Labelled
-from symport.compare import METHODS, Case, CompareSettings, Comparison, compare
+from symport.compare import METHODS, Case, CompareSettings, Comparison, check_examples, compare
 from symport.errors import SettingsError, SymportError
 from symport.files import load_tensors
 from symport.loading import LOSSES, load_examples, load_loss, load_model
@@ -23,104 +22,162 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Carry a training run over to another network, without training it.",
 )
-out = Console()
+# Paths and names are printed as they are: no markup, no emoji, no line breaks of our own.
+out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
-Model = Annotated[str, typer.Option(help="A function that makes the network, as module:function.")]
+SOURCE, EXAMPLES, HOW = "The source", "The labelled examples", "How"
+Model = Annotated[
+    str, typer.Option(help="A function that makes the network, as module:function, e.g. nets:mlp.")
+]
 
 
-@app.command("discover")
+@app.command(
+    "discover", epilog="Example: symport discover --model nets:cnn --inputs 1,3,32,32 --reasons"
+)
 def discover_command(
     model: Model,
     inputs: Annotated[
         str,
-        typer.Option(help="An example input: its shape, such as 1,3,32,32, or a file of examples."),
+        typer.Option(
+            help="Example inputs: their shape with the batch first, such as 1,3,32,32, or labelled "
+            "examples as a .safetensors or .npz file or module:function."
+        ),
     ],
-    save: Annotated[Path | None, typer.Option(help="Write the spec to this JSON file.")] = None,
-    strict: Annotated[bool, typer.Option(help="Fail if a group fails its proof.")] = False,
-    reasons: Annotated[bool, typer.Option(help="Say why each axis that stays does so.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the spec to this JSON file, for --spec.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if a group fails its proof.")
+    ] = False,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="Say why each axis that stays does so.")
+    ] = False,
 ) -> None:
-    """Find and prove which axes of a network can be permuted together."""
+    """Find and prove which axes of a network can be permuted together.
+
+    Prints one pattern for each tensor: a word names units that move together, a dot stays.
+    """
     spec = discover(load_model(model), _example(inputs), strict=strict)
-    out.print(str(spec), markup=False, highlight=False, soft_wrap=True)
+    out.print(str(spec))
     if reasons:
         for name, why in spec.reasons.items():
             for axis, reason in why.items():
-                out.print(f"{name}, axis {axis} stays: {reason}", markup=False, highlight=False)
+                out.print(f"{name}, axis {axis} stays: {reason}")
+    elif not spec.groups:
+        err.print("no unit can change its place; --reasons says why")
     if save is not None:
         spec.save(save)
 
 
-@app.command("transfer")
+@app.command(
+    "transfer",
+    epilog="Example: symport transfer --model nets:mlp --start a0.safetensors --end a.safetensors "
+    "--target b0.safetensors --data few.npz --test test.npz --out runs/b",
+)
 def transfer_command(
     model: Model,
-    target: Annotated[Path, typer.Option(help="The target initialization, a state dict.")],
+    target: Annotated[
+        Path,
+        typer.Option(help="The target initialization: a .safetensors file, or a .pt state dict."),
+    ],
     data: Annotated[
         str,
         typer.Option(
-            help="The labelled examples at hand: a .safetensors or .npz file with 'inputs' and "
-            "'labels', or module:function returning both."
+            help="Those at hand, which match, choose and train: a .safetensors or .npz file with "
+            "'inputs' and 'labels' (classes from 0), or module:function returning both. "
+            "Floating-point inputs take the dtype of the weights.",
+            rich_help_panel=EXAMPLES,
         ),
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Where results go; resumed if begun.")],
+    folder: Annotated[
+        Path,
+        typer.Option("--out", help="A folder for the results; a run begun there goes on."),
+    ],
     source: Annotated[
-        Path | None, typer.Option(help="The source's trajectory: a folder of step files.")
+        Path | None,
+        typer.Option(help="A folder of step files, as recorded.", rich_help_panel=SOURCE),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Instead of --source: the source's initialization …")
+        Path | None, typer.Option(help="Or: its initialization …", rich_help_panel=SOURCE)
     ] = None,
-    end: Annotated[Path | None, typer.Option(help="… and its trained weights.")] = None,
+    end: Annotated[
+        Path | None, typer.Option(help="… and its trained weights.", rich_help_panel=SOURCE)
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Length T. Default: 10 for two ends, all recorded steps.")
+        int | None,
+        typer.Option(
+            help="Length T. Without it 10 between two ends, or all recorded steps.",
+            rich_help_panel=SOURCE,
+        ),
     ] = None,
     test: Annotated[
-        str | None, typer.Option(help="Labelled examples that only report; form as --data.")
+        str | None,
+        typer.Option(help="Those that only report, given as --data.", rich_help_panel=EXAMPLES),
     ] = None,
     hold_out: Annotated[
-        float, typer.Option(help="Without --test: the share of examples that only report.")
+        float,
+        typer.Option(
+            help="Without --test: the share of --data that only reports.", rich_help_panel=EXAMPLES
+        ),
     ] = 0.2,
+    method: Annotated[
+        str, typer.Option(help=f"One of {', '.join(METHODS)}.", rich_help_panel=HOW)
+    ] = "fgmt",
     loss: Annotated[
-        str, typer.Option(help=f"{', '.join(LOSSES)}, or module:function.")
+        str, typer.Option(help=f"{', '.join(LOSSES)}, or module:function.", rich_help_panel=HOW)
     ] = "cross-entropy",
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "fgmt",
     spec: Annotated[
-        Path | None, typer.Option(help="A spec file; otherwise the symmetry is discovered.")
+        Path | None,
+        typer.Option(help="A spec file; otherwise the symmetry is found.", rich_help_panel=HOW),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples in a gradient.")] = 256,
+    batch_size: Annotated[
+        int, typer.Option(help="Examples in a gradient.", rich_help_panel=HOW)
+    ] = 256,
     folds: Annotated[
-        int, typer.Option(help="Folds that choose step and length; 0 takes the last step.")
+        int,
+        typer.Option(
+            help="Of the cross-validation that chooses step and length; 0 takes the last step.",
+            rich_help_panel=HOW,
+        ),
     ] = 5,
     direct_steps: Annotated[
-        int, typer.Option(help="Steps of direct training to compare with; 0 for none.")
+        int,
+        typer.Option(
+            help="Steps of direct training to compare with; 0 for none.", rich_help_panel=HOW
+        ),
     ] = 500,
-    seed: Annotated[int, typer.Option(help="Of splits, folds and batches.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(help="Of splits, folds and batches.", rich_help_panel=HOW),
+    ] = 0,
 ) -> None:
     """Transfer a source's training to a target, and say whether it was worth it.
 
-    Writes params.safetensors (the chosen weights), permutation.safetensors, history.jsonl,
-    result.json and report.html. Interrupted, the same command goes on.
+    Writes params.safetensors (the weights chosen), report.html, result.json, history.jsonl and
+    permutation.safetensors. After an interruption the same command goes on.
     """
-    net = load_model(model)
-    labelled, reporting = _reporting(load_examples(data), test, hold_out, seed)
-    symmetry = PermutationSpec.load(spec) if spec else discover(net, labelled.inputs[:2])
-    case = Case(
-        net,
-        load_loss(loss),
-        _trajectory(source, start, end, steps),
-        load_tensors(target),
-        symmetry,
-        labelled,
-    )
     settings = CompareSettings(
         method=method, batch_size=batch_size, folds=folds, direct_steps=direct_steps, seed=seed
     )
+    net, function, weights = load_model(model), load_loss(loss), load_tensors(target)
+    trajectory = _trajectory(source, start, end, steps)
+    labelled = load_examples(data, like=weights)
+    if test is None:
+        labelled, reporting = labelled.split(hold_out, seed)
+    else:
+        reporting = load_examples(test, like=weights)
+    check_examples(net, weights, {data: labelled, test or data: reporting})
+    symmetry = PermutationSpec.load(spec) if spec else discover(net, labelled.inputs[:2])
+    case = Case(net, function, trajectory, weights, symmetry, labelled)
     try:
         found = compare(case, reporting, settings, folder=folder, progress=True)
     except KeyboardInterrupt:
-        out.print("stopped: the same command goes on from the last finished step")
+        err.print("stopped; the same command goes on after the last finished step")
         raise typer.Exit(130) from None
-    write_comparison(folder / "report.html", found)
     _show(found, folder)
 
 
@@ -129,14 +186,20 @@ def main() -> None:
     try:
         app()
     except SymportError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        err.print(f"error: {' '.join(str(error).split())}", style="red")
         raise SystemExit(1) from None
 
 
 def _example(text: str) -> Tensor:
-    """Zeros of a shape, or the first two of a file of examples."""
-    if text.replace(",", "").replace(" ", "").isdigit():
-        return torch.zeros([int(part) for part in text.split(",")])
+    """Zeros of a shape, or the first two of some examples."""
+    sizes = [part.strip() for part in text.split(",")]
+    if all(size.isdecimal() and int(size) > 0 for size in sizes):
+        return torch.zeros([int(size) for size in sizes])
+    if ":" not in text and Path(text).suffix not in (".safetensors", ".npz"):
+        raise SettingsError(
+            f"{text!r} is neither a shape such as 1,3,32,32, nor a .safetensors or .npz file, nor "
+            "module:function"
+        )
     return load_examples(text).inputs[:2]
 
 
@@ -148,16 +211,7 @@ def _trajectory(
         return recorded if steps is None else recorded.thinned(steps)
     if source is None and start is not None and end is not None:
         return Trajectory.linear(start, end, 10 if steps is None else steps)
-    raise SettingsError("give either --source, or both --start and --end")
-
-
-def _reporting(
-    data: Labelled, test: str | None, hold_out: float, seed: int
-) -> tuple[Labelled, Labelled]:
-    """Labels to work with, and labels to report on."""
-    if test is not None:
-        return data, load_examples(test)
-    return data.split(hold_out, seed)
+    raise SettingsError("the source is either a folder, --source, or both --start and --end")
 
 
 def _show(found: Comparison, folder: Path) -> None:
@@ -165,6 +219,11 @@ def _show(found: Comparison, folder: Path) -> None:
     for name, entry in found.entries.items():
         table.add_row(name, f"{entry.accuracy:.1%}", f"{entry.nll:.3f}")
     out.print(table)
-    out.print(found.verdict, markup=False, highlight=False)
-    out.print(f"weights: {folder / 'params.safetensors'}", markup=False, highlight=False)
-    out.print(f"report:  {folder / 'report.html'}", markup=False, highlight=False)
+    out.print(found.verdict)
+    out.print(f"weights: {folder / 'params.safetensors'}")
+    try:
+        write_comparison(folder / "report.html", found)
+    except SettingsError as error:  # the extra is not installed; all else is there
+        err.print(f"no report: {error}")
+    else:
+        out.print(f"report:  {folder / 'report.html'}")

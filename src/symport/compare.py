@@ -5,26 +5,32 @@ All of them get the same labels. What is reported comes from labels that chose n
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Generator, Tensor, nn
 
-from symport.batches import Labelled, ShuffledBatches
+from symport.batches import MAX_SEED, Labelled, ShuffledBatches
 from symport.batchnorm import has_batchnorm, reestimate
 from symport.choosing import LENGTHS, CrossValidation, cross_validate
 from symport.direct import train_directly
-from symport.errors import SettingsError
+from symport.errors import DataError, ParamsError, SettingsError
 from symport.evaluate import evaluate, nll, predict, stratified_folds
 from symport.gmt import FGMT, GMT
 from symport.gradients import Loss, LossGradient
 from symport.methods import Method, Naive, WeightMatching
-from symport.params import Params
+from symport.params import Params, check_finite, takes_part
 from symport.spec import PermutationSpec
+from symport.state import state_for
 from symport.trajectory import Trajectory
-from symport.transfer import Finish, TransferResult, transfer
+from symport.transfer import Finish, TransferResult, check_fit, transfer
 
 METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "naive")
+RIVALS = {
+    "direct": "direct training",
+    "identity": "the identity",
+    "untouched": "the untouched target",
+}
 TIE_BREAKER = 1e-3  # nats of likelihood decide only between equal accuracies of a few labels
 
 
@@ -39,7 +45,10 @@ class CompareSettings:
         lengths: Factors on the displacement that compete.
         direct_steps: Steps of direct training; 0 leaves it out.
         direct_lr: Its learning rate (Adam).
-        seed: Of folds and batch orders.
+        seed: Of folds and batch orders, from 0 to 2³¹ − 1.
+
+    Raises:
+        SettingsError: One of them is out of its range.
     """
 
     method: str = "fgmt"
@@ -53,11 +62,16 @@ class CompareSettings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise SettingsError(f"method {self.method!r} is none of {', '.join(METHODS)}")
-        for name, least in (("batch_size", 1), ("folds", 0), ("direct_steps", 0)):
+        for name, least in (("batch_size", 1), ("folds", 0), ("direct_steps", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.folds == 1:
             raise SettingsError("folds must be 0, or at least 2")
+        if self.seed > MAX_SEED:
+            raise SettingsError(f"seed must be at most {MAX_SEED}, not {self.seed}")
+        for name, values in (("a length", self.lengths), ("direct_lr", [self.direct_lr])):
+            if odd := [value for value in values if not 0 < value < math.inf]:
+                raise SettingsError(f"{name} must be positive and finite, not {odd[0]}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +93,11 @@ class Entry:
         """Share of right answers, in [0, 1]."""
         return float(self.right.double().mean())
 
+    @property
+    def accuracy_error(self) -> float:
+        """Standard error of the accuracy, √(p(1 − p)/n)."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.right.numel())
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -89,7 +108,8 @@ class Comparison:
         chosen_by: The cross-validation, or None if the last step was taken.
         entries: `"untouched"`, `"identity"`, `"transfer"` and `"direct"`, on the test set.
         labels: Number of labels that matched, chose and trained.
-        verdict: What this means, in a sentence or two.
+        verdict: What this means, one sentence a rival.
+        settings: How it was run.
     """
 
     result: TransferResult
@@ -97,6 +117,7 @@ class Comparison:
     entries: Mapping[str, Entry]
     labels: int
     verdict: str
+    settings: CompareSettings = field(default_factory=CompareSettings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,17 +182,25 @@ def compare(
         case: What is to be transferred where.
         test: Labels that only report.
         settings: How.
-        folder: As for `transfer`.
+        folder: As for `transfer`; cross-validation writes to `folds` in it.
         progress: Whether to show progress bars.
 
     Raises:
-        DataError: Labels are out of range.
-        ParamsError: As `transfer`.
+        DataError: The model fails on the examples, or labels are out of range; found out before
+            anything is written.
+        ParamsError: As `transfer`, or the target does not fit the model.
+        SpecError: As `transfer`.
         FileError: As `transfer`.
     """
     settings = settings or CompareSettings()
+    examples = {"the labelled examples": case.labelled, "the test set": test}
+    check_examples(case.model, case.target_init, examples)
+    check_fit(case.source, case.target_init, case.spec)
+    if settings.direct_steps or settings.method in ("fgmt", "gmt"):
+        case.gradient(case.labelled, settings.batch_size)(case.target_init, 0)  # fails early
     finish = case.finish(settings)
-    chosen = _cross_validate(case, settings, finish, progress=progress)
+    folds = None if folder is None else Path(folder) / "folds"
+    chosen = _cross_validate(case, settings, finish, folds, progress=progress)
     result = transfer(
         case.source,
         case.target_init,
@@ -187,11 +216,41 @@ def compare(
         name: _entry(case.model, params, test)
         for name, params in {**rivals, "transfer": result.params}.items()
     }
-    return Comparison(result, chosen, entries, len(case.labelled), verdict(entries))
+    labels = len(case.labelled)
+    return Comparison(result, chosen, entries, labels, verdict(entries), settings)
+
+
+def check_examples(model: nn.Module, params: Params, examples: Mapping[str, Labelled]) -> None:
+    """Raise unless the model can be scored on some sets of examples.
+
+    Args:
+        model: A classifier.
+        params: A state dict of the model.
+        examples: Sets of examples, under the names by which messages call them.
+
+    Raises:
+        ParamsError: The parameters do not fit the model, are integers, or hold NaN or infinity.
+        DataError: The model fails on a set, or a label is no class of it.
+    """
+    check_finite(params, "the target initialization")
+    try:
+        state = state_for(model, params)
+    except ParamsError as error:
+        raise ParamsError(f"the target initialization does not fit the model: {error}") from error
+    if odd := [name for name, _ in model.named_parameters() if not takes_part(state[name])]:
+        raise ParamsError(
+            f"{odd[0]}: weights of {state[odd[0]].dtype} cannot be transferred; convert them to a "
+            "floating-point dtype first"
+        )
+    for name, part in examples.items():
+        try:
+            evaluate(model, params, part.inputs, part.labels)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
 
 
 def _cross_validate(
-    case: Case, settings: CompareSettings, finish: Finish, *, progress: bool
+    case: Case, settings: CompareSettings, finish: Finish, folder: Path | None, *, progress: bool
 ) -> CrossValidation | None:
     if not settings.folds or len(case.labelled) < 2:
         return None
@@ -207,6 +266,7 @@ def _cross_validate(
         score=case.score,
         finish=finish,
         lengths=settings.lengths,
+        folder=folder,
         progress=progress,
     )
 
@@ -241,23 +301,37 @@ def _entry(model: nn.Module, params: Params, test: Labelled) -> Entry:
 
 
 def verdict(entries: Mapping[str, Entry]) -> str:
-    """Say who wins, by how much, and whether the test set is large enough to tell."""
-    lines = [
-        _duel("transfer", entries["transfer"], name, entries[name])
-        for name in ("direct", "identity", "untouched")
+    """Say who wins, by how much, and whether the test set is large enough to tell.
+
+    Args:
+        entries: `"transfer"` and any of its rivals, on the same test labels.
+
+    Returns:
+        One line for each rival.
+
+    Example:
+        >>> import torch
+        >>> half, all_right = torch.arange(40) < 20, torch.ones(40, dtype=torch.bool)
+        >>> verdict({"transfer": Entry({}, all_right, 0.1), "direct": Entry({}, half, 0.9)})
+        'Transfer beats direct training by 50.0 ± 7.9 points: 100.0% against 50.0%.'
+    """
+    return "\n".join(
+        _duel("transfer", entries["transfer"], title, entries[name])
+        for name, title in RIVALS.items()
         if name in entries
-    ]
-    return "\n".join(lines)
+    )
 
 
 def _duel(name: str, entry: Entry, rival_name: str, rival: Entry) -> str:
     """One sentence; a difference within two standard errors is called open."""
     paired = entry.right.double() - rival.right.double()
     difference = 100 * float(paired.mean())
-    error = 100 * float(paired.std(correction=0)) / math.sqrt(len(paired))
-    numbers = f"{100 * entry.accuracy:.1f}% against {100 * rival.accuracy:.1f}%"
+    error = 100 * float(paired.std(correction=0)) / math.sqrt(paired.numel())
     if abs(difference) <= 2 * error or difference == 0:
-        return f"{name} and {rival_name}: no clear difference ({numbers})."
-    winner, loser = (name, rival_name) if difference > 0 else (rival_name, name)
-    gap = f"{abs(difference):.1f} ± {error:.1f} points"
-    return f"{winner} beats {loser} by {gap} ({numbers} for {name} and {rival_name})."
+        numbers = f"{100 * entry.accuracy:.1f}% against {100 * rival.accuracy:.1f}%"
+        return f"No clear difference between {name} and {rival_name}: {numbers}."
+    if difference < 0:
+        name, entry, rival_name, rival = rival_name, rival, name, entry
+    numbers = f"{100 * entry.accuracy:.1f}% against {100 * rival.accuracy:.1f}%"
+    first, gap = name[0].upper() + name[1:], f"{abs(difference):.1f} ± {error:.1f} points"
+    return f"{first} beats {rival_name} by {gap}: {numbers}."

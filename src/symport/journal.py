@@ -6,9 +6,10 @@ again.
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from symport.errors import FileError
 from symport.files import append_line, load_tensors, save_tensors, write_text
@@ -57,9 +58,11 @@ class Journal:
     def __init__(self, folder: str | Path, run: dict[str, Any]) -> None:
         self.folder = Path(folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "steps").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"{folder}: cannot make this folder ({error})") from error
+            raise FileError(
+                f"{folder}: cannot make this folder ({error.strerror}); choose another"
+            ) from error
         self._claim(run)
         self.records = self._read_history()
 
@@ -75,17 +78,31 @@ class Journal:
         """Make a step count as done."""
         append_line(self.folder / "history.jsonl", json.dumps(asdict(record)))
 
+    def tidy(self) -> None:
+        """Remove what only going on would need; raises FileError if that cannot be done."""
+        try:
+            for path in (self.folder / "steps").iterdir():
+                if not path.name.startswith("permutation-"):
+                    path.unlink()
+        except OSError as error:
+            raise FileError(f"{self.folder}: cannot be tidied ({error.strerror})") from error
+
     def _permutation_file(self, step: int) -> Path:
         return self.folder / "steps" / f"permutation-{step:05d}.safetensors"
 
     def _claim(self, run: dict[str, Any]) -> None:
-        (self.folder / "steps").mkdir(exist_ok=True)
         path = self.folder / "run.json"
         if not path.exists():
             write_text(path, json.dumps(run, indent=1) + "\n")
             return
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if odd := [key for key in {**found, **run} if found.get(key) != run.get(key)]:
+        try:
+            found = cast("dict[str, Any]", json.loads(_read(path)))
+            odd = list(_differences(found, run))
+        except (ValueError, AttributeError) as error:
+            raise FileError(
+                f"{path}: does not describe a run of symport; choose another folder"
+            ) from error
+        if odd:
             raise FileError(
                 f"{self.folder} holds another run: it differs in {', '.join(odd)}; "
                 "choose another folder, or remove this one"
@@ -95,8 +112,33 @@ class Journal:
         path = self.folder / "history.jsonl"
         if not path.exists():
             return []
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
         whole = text[: text.rfind("\n") + 1]  # a line without its end was cut off
         if whole != text:
             write_text(path, whole)
-        return [StepRecord(**json.loads(line)) for line in whole.splitlines()]
+        try:
+            records = [StepRecord(**json.loads(line)) for line in whole.splitlines()]
+        except (ValueError, TypeError) as error:
+            raise FileError(f"{path}: holds a line that is no step; remove the folder") from error
+        if [record.step for record in records] != list(range(1, len(records) + 1)):
+            raise FileError(f"{path}: the steps are not 1, 2, 3 …; remove the folder")
+        return records
+
+
+def _differences(found: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that differ, those of a mapping inside in parentheses."""
+    for key in {**found, **run}:
+        ours, theirs = run.get(key), found.get(key)
+        if ours == theirs:
+            continue
+        inside = ""
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            inside = f" ({', '.join(_differences(theirs, ours))})"
+        yield f"{key}{inside}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: cannot be read ({error}); remove the folder") from error

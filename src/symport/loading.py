@@ -2,6 +2,9 @@
 
 import importlib
 import sys
+import traceback
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,22 +18,40 @@ from symport.batches import Labelled
 from symport.errors import DataError, FileError, SettingsError
 from symport.files import load_tensors
 from symport.gradients import Loss
+from symport.params import Params, takes_part
 
-LOSSES: dict[str, Loss] = {
-    "cross-entropy": functional.cross_entropy,
-    "mse": functional.mse_loss,
-}
+
+def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean squared error; integer labels are classes and stand for one-hot vectors.
+
+    Args:
+        outputs: Shape `(batch, n)`.
+        labels: Classes, shape `(batch,)` and an integer dtype, or targets of the outputs' shape.
+
+    Example:
+        >>> squared_error(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0]))  # 9 / 3
+        tensor(3.)
+    """
+    if not labels.is_floating_point():
+        labels = functional.one_hot(labels.long(), outputs.shape[-1]).to(outputs.dtype)
+    return functional.mse_loss(outputs, labels)
+
+
+LOSSES: dict[str, Loss] = {"cross-entropy": functional.cross_entropy, "mse": squared_error}
 
 
 def load_function(reference: str) -> Callable[..., Any]:
     """Import `module:function`; the current folder comes first, as it does for `python -m`.
 
     Raises:
-        SettingsError: The reference has no colon, or the module or function does not exist.
+        SettingsError: The reference has no colon, the module or function does not exist, or the
+            module fails when it is imported.
     """
     module, colon, name = reference.partition(":")
-    if not colon or not name:
+    if not module or not colon or not name:
         raise SettingsError(f"{reference!r} is not of the form module:function, e.g. nets:mlp")
+    if module.endswith(".py"):
+        raise SettingsError(f"{reference}: write the module without .py, {module[:-3]}:{name}")
     sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = importlib.import_module(module)
@@ -38,10 +59,12 @@ def load_function(reference: str) -> Callable[..., Any]:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise SettingsError(f"{reference}: {error}; is it spelled right and installed?") from error
+    except Exception as error:
+        raise _blame(f"importing {module}", error) from error
     finally:
         sys.path.pop(0)
     if not callable(found):
-        raise SettingsError(f"{reference} is a {type(found).__name__}, not a function")
+        raise SettingsError(f"{reference} is of type {type(found).__name__}, not a function")
     return cast("Callable[..., Any]", found)
 
 
@@ -51,11 +74,7 @@ def load_model(reference: str) -> nn.Module:
     Raises:
         SettingsError: It does not exist, fails, or returns something else.
     """
-    function = load_function(reference)
-    try:
-        model = function()
-    except TypeError as error:
-        raise SettingsError(f"{reference} must be callable without arguments: {error}") from error
+    model = _called(reference)
     if not isinstance(model, nn.Module):
         raise SettingsError(f"{reference} returned a {type(model).__name__}, not an nn.Module")
     return model
@@ -74,17 +93,21 @@ def load_loss(name: str) -> Loss:
     return cast("Loss", load_function(name))
 
 
-def load_examples(reference: str) -> Labelled:
+def load_examples(reference: str, *, like: Params | None = None) -> Labelled:
     """Labelled examples from a file, or from a function.
 
     Args:
         reference: A `.safetensors` or `.npz` file with the arrays `inputs` and `labels`, or
             `module:function` returning such a pair.
+        like: Weights whose dtype floating-point inputs take, if they have one in common.
+
+    Returns:
+        Examples with integer labels as int64, whatever their width.
 
     Raises:
-        DataError: The pair is empty or does not fit together.
+        DataError: The pair is empty, does not fit together, or is no pair of arrays.
         FileError: The file cannot be read.
-        SettingsError: The function does not exist.
+        SettingsError: The function does not exist, or fails.
     """
     path = Path(reference)
     if path.suffix == ".safetensors":
@@ -92,18 +115,61 @@ def load_examples(reference: str) -> Labelled:
     elif path.suffix == ".npz":
         found = _load_npz(path)
     elif ":" in reference:
-        inputs, labels = load_function(reference)()
-        return Labelled(torch.as_tensor(inputs), torch.as_tensor(labels))
+        found = _pair(reference)
     else:
-        raise DataError(f"{reference}: give a .safetensors or .npz file, or module:function")
+        raise DataError(f"{reference!r}: give a .safetensors or .npz file, or module:function")
     if missing := [name for name in ("inputs", "labels") if name not in found]:
         raise DataError(f"{path}: has no array {missing[0]!r}, only {sorted(found)}")
-    return Labelled(found["inputs"], found["labels"])
+    inputs, labels = found["inputs"], found["labels"]
+    dtypes = {tensor.dtype for tensor in (like or {}).values() if tensor.is_floating_point()}
+    if inputs.is_floating_point() and len(dtypes) == 1:
+        inputs = inputs.to(dtypes.pop())
+    if not takes_part(labels):
+        labels = labels.long()
+    try:
+        return Labelled(inputs, labels)
+    except DataError as error:
+        raise DataError(f"{reference}: {error}") from error
 
 
 def _load_npz(path: Path) -> dict[str, Tensor]:
     try:
+        with path.open("rb") as file, zipfile.ZipFile(file):
+            pass  # np.load would take a lone array, or a pickle
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: not a readable .npz file of plain arrays ({error})") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FileError(
+            f"{path}: not a whole .npz file of plain numbers ({error}); write it again with "
+            "numpy.savez(path, inputs=…, labels=…)"
+        ) from error
+
+
+def _pair(reference: str) -> dict[str, Tensor]:
+    found = _called(reference)
+    try:
+        inputs, labels = found
+        return {"inputs": torch.as_tensor(inputs), "labels": torch.as_tensor(labels)}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{reference} must return two arrays, inputs and labels: {error}"
+        ) from error
+
+
+def _called(reference: str) -> Any:
+    function = load_function(reference)
+    try:
+        return function()
+    except Exception as error:  # anything at all: it is the user's code
+        raise _blame(f"{reference}()", error) from error
+
+
+def _blame(action: str, error: Exception) -> SettingsError:
+    """Name the last line of the user's own code, not that of a library."""
+    libraries = tuple({sys.prefix, sys.base_prefix, str(Path(__file__).parent), "<"})
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(libraries)]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return SettingsError(f"{action} fails with {type(error).__name__}: {error}{place}")

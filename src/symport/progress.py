@@ -41,4 +41,8 @@ def bar(title: str, total: int, *, show: bool, done: int = 0) -> Generator[Calla
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")
-        yield lambda note: progress.update(task, advance=1, note=note)
+        try:
+            yield lambda note: progress.update(task, advance=1, note=note)
+        except Exception:
+            progress.live.transient = True  # the message of the error stands alone
+            raise

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,7 +15,8 @@ from symport.errors import ParamsError, SettingsError
 from symport.files import digest, save_tensors, write_text
 from symport.journal import Journal, StepRecord
 from symport.methods import Method, Naive, Problem, State
-from symport.params import Params, check_alike, check_finite
+from symport.params import Params, check_alike, check_finite, takes_part
+from symport.pattern import groups_in
 from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -122,18 +124,20 @@ def transfer(
         The chosen parameters and how they were reached.
 
     Raises:
-        ParamsError: The target does not fit the source, or tensors hold NaN or infinity.
+        ParamsError: The target does not fit the source, tensors hold NaN or infinity, or weights
+            are integers.
         SpecError: The spec does not fit the network.
         FileError: The folder cannot be written, or holds another run.
         SettingsError: `lengths` without `score`, or `take` lies outside of the trajectory.
     """
-    _check(source, target_init, spec, lengths, score)
+    check_fit(source, target_init, spec)
+    _check_lengths(lengths, score)
     _check_taken(take, source.steps)
     problem = Problem(source, target_init, spec)
     judge = _Judge(problem, score, finish or dict)
     journal = Journal(folder, _identify(problem, method)) if folder is not None else None
     walk = _walk(problem, method, judge, journal, progress=progress)
-    candidates = judge.candidates(walk, method, lengths)
+    candidates = [take] if take and score is None else judge.candidates(walk, method, lengths)
     choice = take or max(candidates, key=_rank)
     permutation = _permutation_of(choice, walk, spec)
     result = TransferResult(
@@ -143,8 +147,9 @@ def transfer(
         tuple(candidates),
         tuple(walk.records),
     )
-    if folder is not None:
-        result.save(folder)
+    if journal is not None:
+        result.save(journal.folder)
+        journal.tidy()
     return result
 
 
@@ -205,9 +210,10 @@ def _walk(
     if journal is not None and journal.records:
         walk.records.extend(journal.records)
         walk.permutations.extend(journal.permutation(r.step) for r in journal.records)
-        done = State(walk.permutations[-1], walk.records[-1].objective)
-        state = method.restore(problem, done, journal.folder / "steps", len(walk.records))
+        state = State(walk.permutations[-1], walk.records[-1].objective)
     steps, done = problem.source.steps, len(walk.records)
+    if journal is not None and 0 < done < steps:
+        state = method.restore(problem, state, journal.folder / "steps", done)
     with bar(method.name, steps, show=progress, done=done) as advance:
         for step in range(done + 1, steps + 1):
             state, record = _step(problem, method, judge, state, step)
@@ -249,28 +255,44 @@ def _permutation_of(choice: Candidate, walk: _Walk, spec: PermutationSpec) -> Pe
 
 def _rank(candidate: Candidate) -> tuple[float, bool, int]:
     """The best score; among equals the method's, and of those the last step."""
-    score = -float("inf") if candidate.score is None else candidate.score
-    return score, candidate.kind == "method", candidate.step
+    return worth(candidate.score), candidate.kind == "method", candidate.step
 
 
-def _check(
-    source: Trajectory,
-    target_init: Params,
-    spec: PermutationSpec,
-    lengths: Sequence[float],
-    score: Score | None,
-) -> None:
-    if lengths and score is None:
-        raise SettingsError("lengths are candidates for a score to choose among: pass score=")
-    if odd := [length for length in lengths if not 0 < length < float("inf")]:
-        raise SettingsError(f"a length must be positive and finite, not {odd[0]}")
+def worth(score: float | None) -> float:
+    """A score to compare by: none, or NaN, is worse than any."""
+    return -math.inf if score is None or math.isnan(score) else score
+
+
+def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) -> None:
+    """Raise unless the source, the target and the spec belong together.
+
+    Raises:
+        ParamsError: The target does not fit the source, holds NaN or infinity, or has integer
+            weights.
+        SpecError: The spec does not fit the target.
+    """
     start = source[0]
-    unknown = [name for name in start if name not in target_init]
-    if unknown:
-        raise ParamsError(f"the target initialization lacks {unknown[0]}, which the source has")
-    check_alike({name: target_init[name] for name in start}, start, "the target", "the source")
+    shared = {name: target_init[name] for name in start if name in target_init}
+    check_alike(shared, start, "the target initialization", "the source")
     spec.check(target_init)
     check_finite(target_init, "the target initialization")
+    for name, tensor in target_init.items():
+        if not takes_part(tensor) and name not in spec.buffers and any(_moving(spec, name)):
+            raise ParamsError(
+                f"{name}: weights of {tensor.dtype} cannot be transferred; convert them to a "
+                "floating-point dtype first, or name the tensor among the spec's buffers"
+            )
+
+
+def _check_lengths(lengths: Sequence[float], score: Score | None) -> None:
+    if lengths and score is None:
+        raise SettingsError("lengths are candidates for a score to choose among: pass score=")
+    if odd := [length for length in lengths if not 0 < length < math.inf]:
+        raise SettingsError(f"a length must be positive and finite, not {odd[0]}")
+
+
+def _moving(spec: PermutationSpec, name: str) -> Iterator[str]:
+    return (group for axis in spec.patterns[name] for group in groups_in(axis))
 
 
 def _check_taken(take: Candidate | None, steps: int) -> None:
