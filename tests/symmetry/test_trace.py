@@ -160,3 +160,39 @@ def test_buffers_of_batch_norm_are_constants_if_read_otherwise():
     spec = discover(Odd(), X, strict=True)
     assert spec.groups == {}
     assert spec.buffers <= {"norm.running_var"}
+
+
+def test_a_tensor_without_entries_stays_and_so_does_what_it_is_joined_to():
+    net = Net(torch.relu)
+    net.spare = nn.Parameter(torch.zeros(0, 5))
+    net.do = lambda x: torch.cat([x, net.spare * 2]).relu()
+    spec = discover(net, X, strict=True)
+    assert spec.groups == {}
+    assert spec.reasons["first.weight"][0] == "no entries"
+
+
+def test_a_rule_that_breaks_down_is_reported_and_pins_what_it_touches():
+    from symport.symmetry import register_rule
+    from symport.symmetry.calls import RULES
+
+    def broken(call):
+        return (call["no such argument"].axes,)
+
+    register_rule("aten.tanh", broken)
+    try:
+        with pytest.warns(UserWarning, match=r"the rule for aten\.tanh.* failed: KeyError"):
+            spec = discover(Net(torch.tanh), X)
+    finally:
+        del RULES["aten.tanh"]
+    assert spec.groups == {}
+    assert "failed" in spec.reasons["first.bias"][0]
+
+
+def test_written_and_uninitialised_entries():
+    def do(x):
+        y = torch.empty_like(x)
+        y.copy_(x.tanh())
+        y.mul_(torch.empty(5).fill_(2.0))
+        return y
+
+    assert discover(Net(do), X, strict=True).sizes == {"first": 5}

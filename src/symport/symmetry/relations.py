@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,6 @@ UNIFORM = {
     aten.new_zeros.default,
     aten.new_ones.default,
     aten.new_full.default,
-    aten.empty.memory_format,
 }
 
 
@@ -181,6 +181,8 @@ def _source_value(name: str, source: Source, statistics: frozenset[str]) -> Valu
         "buffer": f"indexed by the buffer {source.target}",
         "constant": "indexed by a constant",
     }
+    if 0 in source.shape:
+        return Value(name, pinned(source.shape, "no entries"))
     if source.kind == "weight" or source.target in statistics:
         return Value(name, fresh(source.shape))
     return Value(name, pinned(source.shape, reasons[source.kind]))
@@ -197,13 +199,25 @@ def _apply(relations: Relations, operation: Operation) -> None:
     arguments = bind(operation.target, operation.args, operation.kwargs)
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes)
-    results = _results(rule_of(operation.target)(call), call)
+    results = _results(_ruled(call), call)
     values = [
         None if axes is None else _described(call, place, axes)
         for place, axes in enumerate(results)
     ]
     _pin_numbers(call)
     relations.values[operation.name] = values if several else values[0]
+
+
+def _ruled(call: Call) -> Result:
+    """What the rule says; if it breaks down on an unusual call, everything involved stays."""
+    try:
+        return rule_of(call.op)(call)
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
+        reason = f"the rule for {call.op} failed: {error!r}"
+        warnings.warn(f"{reason}; the axes it touches stay", stacklevel=2)
+        for value in call.tensors:
+            _pin_all(value.axes, reason)
+        return [pinned(shape or (), reason) for shape in call.shapes]
 
 
 def _described(call: Call, place: int, axes: Axes) -> Value:

@@ -80,10 +80,10 @@ def parts(term: Term) -> list[Term]:
 
 
 def atoms(term: Term) -> Iterator[Term]:
-    """Every atom in a term, from left to right, with repetitions; those of size 1 left out."""
+    """Every atom in a term, from left to right, with repetitions; those of size 0 or 1 left out."""
     term = resolve(term)
     if term.form == "atom":
-        if term.size != 1:
+        if term.size > 1:
             yield term
         return
     for child in term.children:
@@ -105,7 +105,7 @@ def tie(a: Term, b: Term) -> None:
     a, b = resolve(a), resolve(b)
     if a.size != b.size:
         raise DiscoveryError(f"a rule ties an axis of length {a.size} to one of length {b.size}")
-    if a is b or a.size == 1:
+    if a is b or a.size <= 1:
         return
     if a.form == "atom":
         _bind(a, b)

@@ -1,6 +1,6 @@
 """Operations entry by entry that torch does not mark as such."""
 
-from symport.symmetry.calls import Call, Result, pinned, pointwise, rule_for, unknown
+from symport.symmetry.calls import Call, Result, Value, fresh, pinned, pointwise, rule_for, unknown
 from symport.symmetry.terms import tie
 
 
@@ -33,8 +33,12 @@ def same(call: Call) -> Result:
 
 @rule_for("copy", "fill")
 def overwrite(call: Call) -> Result:
-    """The new entries, laid out over the old ones."""
-    return pointwise(call)
+    """The new entries, repeated to the size of the old ones."""
+    source = call.arguments.get("src")
+    new = source.axes if isinstance(source, Value) else ()
+    old = fresh(call.shape[: len(call.shape) - len(new)])
+    wide = fresh(call.shape[len(old) :])
+    return (*old, *(b if a.size == 1 else a for a, b in zip(new, wide, strict=True)))
 
 
 @rule_for("_assert_tensor_metadata", "_assert_async", "_assert_scalar")

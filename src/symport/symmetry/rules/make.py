@@ -13,9 +13,6 @@ from symport.symmetry.calls import Call, Result, fresh, pinned, rule_for
     "new_zeros",
     "new_ones",
     "new_full",
-    "empty",
-    "empty_like",
-    "new_empty",
     "scalar_tensor",
 )
 def constant(call: Call) -> Result:
@@ -27,3 +24,9 @@ def constant(call: Call) -> Result:
 def counted(call: Call) -> Result:
     """Entries that count positions."""
     return pinned(call.shape, "counts positions")
+
+
+@rule_for("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
+def empty(call: Call) -> Result:
+    """Entries that nobody has written yet."""
+    return pinned(call.shape, "not initialised")

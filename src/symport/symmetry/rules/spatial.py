@@ -198,7 +198,7 @@ def _rearranged(call: Call, reason: str) -> Axes:
     return tuple(axes)
 
 
-@rule_for("cumsum", "cumprod", "logcumsumexp", "diff")
+@rule_for("cumsum", "cumprod", "logcumsumexp")
 def cumulative(call: Call) -> Result:
     """The order along one axis matters."""
     value, dim = call["self"], call["dim"]
