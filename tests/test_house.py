@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"parts"},
     {"held"},
     {"similarity"},
+    {"starts"},
     {
         "symmetry",
         "matching",

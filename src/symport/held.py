@@ -43,10 +43,11 @@ class HeldPart:
             self.part.lay_out(target).contiguous(), self.part.lay_out(source).contiguous(), weight
         )
         self.pairs.append(pair)
-        return [
-            gram(pair.target, self._placed(pair.source, skip=(k,)), k) * weight
-            for k in range(len(self.index))
-        ]
+        return [self.similarity(k, pair) for k in range(len(self.index))]
+
+    def similarity(self, slot: int, pair: HeldPair) -> Tensor:
+        """What a pair says about one slot, the others placed as they are."""
+        return gram(pair.target, self._placed(pair.source, skip=(slot,)), slot) * pair.weight
 
     def correction(self, slot: int, moved: int, index: Tensor) -> Tensor:
         """How the similarity of `slot` changes when slot `moved` takes a new index."""

@@ -19,8 +19,9 @@ from torch import Generator
 
 from symport.errors import SettingsError
 from symport.nested import TreeAssignment, assign_tree
-from symport.similarity import Pair, Similarity
+from symport.similarity import Pair, Similarity, check_pair
 from symport.spec import Permutation, PermutationSpec
+from symport.starts import best_start
 
 __all__ = ["MatchResult", "Pair", "match", "solve", "solve_from"]
 
@@ -60,7 +61,8 @@ def match(
     Args:
         spec: The symmetry of the network.
         pairs: What to align; one pair of parameters is weight matching.
-        start: Where the search starts; the identity if None.
+        start: Where the search starts; if None, `starts.best_start` decides: the identity, unless
+            the networks are alike in another order.
         restarts: Further searches from random permutations; the best is returned.
         generator: Draws the restarts; needed if there are any.
 
@@ -82,13 +84,14 @@ def match(
     """
     if restarts and generator is None:
         raise SettingsError("restarts draw random permutations: pass generator=")
-    similarity = Similarity(spec, start)
-    count = 0
-    for pair in pairs:
-        similarity.add(pair)
-        count += 1
-    if not count:
+    listed = list(pairs)
+    if not listed:
         raise SettingsError("there is nothing to match: pass at least one pair")
+    for pair in listed:
+        check_pair(pair, spec)
+    similarity = Similarity(spec, best_start(spec, listed) if start is None else start)
+    for pair in listed:
+        similarity.add(pair)
     result = solve(similarity)
     if generator is not None:
         for _ in range(restarts):

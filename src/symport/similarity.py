@@ -91,7 +91,7 @@ class Similarity:
 
     def add(self, pair: Pair) -> None:
         """Add one pair to the objective; raises ParamsError or SpecError if it does not fit."""
-        _check(pair, self.spec)
+        check_pair(pair, self.spec)
         # In the spec's order, so that a restored matcher sums in the same order.
         for name in [name for name in self.spec.patterns if name in pair.target]:
             target = pair.target[name]
@@ -240,7 +240,8 @@ def _trace(gain: Tensor, index: Tensor) -> float:
     return float(gain.gather(1, index[:, None]).sum())
 
 
-def _check(pair: Pair, spec: PermutationSpec) -> None:
+def check_pair(pair: Pair, spec: PermutationSpec) -> None:
+    """Raise ParamsError or SpecError unless a pair fits the spec and is finite."""
     if pair.target.keys() != pair.source.keys():
         odd = sorted(pair.target.keys() ^ pair.source.keys())
         raise ParamsError(f"target and source of a pair differ in {odd[:5]}")
