@@ -64,7 +64,6 @@ HEAVY = {
     "jinja2",
     "matplotlib",
     "numba",
-    "pydantic",
     "rich",
     "scipy.optimize",
     "sklearn",
