@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NOTHING = "–"
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
@@ -123,26 +124,56 @@ def save_picture(path: str | Path, picture: bytes) -> None:
 
 
 def write_comparison(path: str | Path, found: Comparison) -> None:
-    """Write the report of one comparison, with the curves of its transfer."""
-    rows = [
-        (name, f"{entry.accuracy:.2%}", f"{entry.nll:.3f}", str(len(entry.right)))
-        for name, entry in found.entries.items()
-    ]
-    choice = found.result.choice
-    chosen = f"Chosen: {choice.kind}, step {choice.step}, length {choice.length:g}"
-    if found.chosen_by is not None:
-        chosen += f", by cross-validation over the {found.labels} labels"
-    header = ("", "accuracy", "NLL (nats)", "test labels")
-    sections = [Section("Results on labels that chose nothing", f"{chosen}.", header, rows)]
+    """Write the report of one comparison, with the curves of its transfer.
+
+    Raises:
+        FileError: It cannot be written.
+        SettingsError: matplotlib or jinja2 is not installed.
+    """
+    sections = [_results_section(found)]
     if found.chosen_by is not None:
         sections.append(_choice_section(found.chosen_by))
     sections += transfer_sections(found.result)
     write_report(path, f"Transfer with {found.labels} labels", found.verdict, sections)
 
 
+def _results_section(found: Comparison) -> Section:
+    named = {
+        "transfer": f"transfer by {found.settings.method}",
+        "direct": f"direct training, {found.settings.direct_steps} steps on the same labels",
+        "identity": "identity: the source's displacement added as it is",
+        "untouched": "untouched: the target initialization",
+    }
+    rows = [
+        (
+            title,
+            f"{100 * entry.accuracy:.1f} ± {100 * entry.accuracy_error:.1f}",
+            f"{entry.nll:.3f}",
+        )
+        for name, title in named.items()
+        if (entry := found.entries.get(name)) is not None
+    ]
+    text = (
+        f"The {found.labels} labels at hand matched, chose and trained. Accuracy, with its "
+        f"standard error, is on {found.entries['transfer'].right.numel()} others that chose "
+        f"nothing. The transfer ended in {_ending(found)}."
+    )
+    return Section("Results", text, ("", "accuracy (%)", "NLL (nats)"), rows)
+
+
+def _ending(found: Comparison) -> str:
+    choice = found.result.choice
+    if choice.kind == "untouched":
+        return "the untouched target: no step scored better"
+    by = "" if found.chosen_by is None else ", chosen by cross-validation"
+    far = "" if choice.length == 1 else f", the displacement times {choice.length:g}"
+    kind = " of the identity" if choice.kind == "identity" else ""
+    return f"step {choice.step} of {len(found.result.history)}{kind}{far}{by}"
+
+
 def _choice_section(found: CrossValidation) -> Section:
     """The cross-validated score of each step and of each length."""
-    panels: dict[str, dict[str, Curve]] = {"by step, length 1": {}, "by length, last step": {}}
+    panels: dict[str, dict[str, Curve]] = {"step t, length 1": {}, "length, last step": {}}
     last = max(candidate.step for candidate in found.candidates)
     for kind in ("method", "identity"):
         own = [c for c in found.candidates if c.kind == kind and c.score is not None]
@@ -154,7 +185,8 @@ def _choice_section(found: CrossValidation) -> Section:
                 panels[title][kind] = Curve(x, y)
     drawn = {title: curves for title, curves in panels.items() if curves}
     picture = png(draw(drawn, xlabel="", ylabel="cross-validated accuracy")) if drawn else b""
-    return Section("How step and length were chosen", picture=picture)
+    text = "Each fold of the labels scored what was matched on the others; the best mean was taken."
+    return Section("How step and length were chosen", text, picture=picture)
 
 
 def transfer_sections(result: TransferResult) -> list[Section]:
@@ -169,28 +201,39 @@ def transfer_sections(result: TransferResult) -> list[Section]:
         for name, values in scores.items()
         if None not in values
     }
-    header = ("step", "objective", "units moved", "score", "identity", "gradients", "seconds")
-    rows = [
-        (
-            str(r.step),
-            _number(r.objective),
-            f"{r.moved:.1%}",
-            _number(r.score),
-            _number(r.identity_score),
-            str(r.evaluations),
-            f"{r.elapsed_seconds:.2f}",
-        )
-        for r in result.history
-    ]
-    sections = [Section("Steps", "", header, rows)]
+    header, rows = _filled(
+        ("step", "objective", "units moved", "score", "identity", "gradients", "seconds"),
+        [
+            (
+                str(r.step),
+                _number(r.objective),
+                f"{r.moved:.1%}",
+                _number(r.score),
+                _number(r.identity_score),
+                str(r.evaluations),
+                f"{r.elapsed_seconds:.2f}",
+            )
+            for r in result.history
+        ],
+    )
+    text = f"{result.evaluations} gradients in all; units moved counts from the source's order."
+    sections = [Section("Steps", text, header, rows)]
     if drawn:
         picture = png(draw({"selection set": drawn}, xlabel="step", ylabel="score"))
         sections.insert(0, Section("Score along the transfer", picture=picture))
     return sections
 
 
+def _filled(
+    header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """The columns that say something."""
+    kept = [k for k in range(len(header)) if any(row[k] != NOTHING for row in rows)]
+    return [header[k] for k in kept], [[row[k] for k in kept] for row in rows]
+
+
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return NOTHING if value is None else f"{value:.4g}"
 
 
 def _legend(axes: Sequence["Axes"]) -> "tuple[list[Artist], list[str]]":
