@@ -292,3 +292,13 @@ def test_a_model_that_cannot_run_in_float64_is_refused_by_name():
 
     with pytest.raises(DiscoveryError, match=r"Net cannot be run in float64.*only float32 here"):
         discover(Net(), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_wrong_group_of_two_units_is_caught_whatever_the_draw(seed):
+    # Half of all random permutations of two units are the identity, which would prove anything.
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+    text = {"0.weight": "h .", "0.bias": ".", "2.weight": ". h", "2.bias": "."}
+    spec = PermutationSpec.parse(text, net.state_dict())
+    generator = torch.Generator().manual_seed(seed)
+    assert set(verify(spec, net, torch.randn(4, 3), generator=generator).failed) == {"h"}

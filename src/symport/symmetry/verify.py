@@ -22,6 +22,7 @@ from symport.spec import Permutation, PermutationSpec
 from symport.symmetry.trace import Example, evaluation
 
 TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
+ELEMENTS = 2  # drawn of each group; one may by chance lie in a smaller group that is the true one
 LOW = (torch.float32, torch.float16, torch.bfloat16)
 Select = Callable[[Any], Any]
 
@@ -75,6 +76,18 @@ def verify(
     return Proof(error, {root: e for root, e in alone.items() if not e < TOLERANCE})
 
 
+def _moving(permutation: Permutation, spec: PermutationSpec) -> Permutation:
+    """The same, but turned by one wherever it would leave all units of a group in place."""
+
+    def moved(name: str, index: Tensor) -> Tensor:
+        if spec.groups[name].kind == "fixed":
+            return index
+        stays = (index == torch.arange(index.shape[-1])).all(-1, keepdim=True)
+        return torch.where(stays, index.roll(1, -1), index)
+
+    return Permutation({name: moved(name, index) for name, index in permutation.indices.items()})
+
+
 class _Trial:
     """A network with random weights in float64, and its outputs."""
 
@@ -99,8 +112,11 @@ class _Trial:
             self.outputs = self._run(self.state)
 
     def error(self, spec: PermutationSpec, names: Collection[str]) -> float:
-        """Relative error of the outputs when only the named groups are permuted."""
-        drawn = Permutation.random(spec, self.generator).indices
+        """Largest relative error of the outputs when only the named groups are permuted."""
+        return max(self._one(spec, names) for _ in range(ELEMENTS))
+
+    def _one(self, spec: PermutationSpec, names: Collection[str]) -> float:
+        drawn = _moving(Permutation.random(spec, self.generator), spec).indices
         still = Permutation.identity(spec).indices
         element = Permutation({g: (drawn if g in names else still)[g] for g in spec.groups})
         after = self._run(permute(self.state, spec, element))
@@ -176,7 +192,7 @@ _SUBSTITUTES = {
 
 def _double(value: Any) -> Any:
     is_real = isinstance(value, Tensor) and value.is_floating_point()
-    return cast("Tensor", value).detach().double().clone() if is_real else value
+    return value.detach().to(torch.float64, copy=True) if is_real else value
 
 
 def _seeded() -> Generator:
@@ -202,12 +218,11 @@ def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
     value = cast("Tensor", _double(tensor))
     if not value.is_floating_point() or not value.numel():
         return value
-    noise = 0.3 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
-    noise = noise.to(value.device)
-    if bool((value > 0).all()):
-        return value * noise.exp()
-    scale = value.square().mean().sqrt()
-    return value + noise * (scale if scale > 0 else 0.5)
+    noise = torch.randn(value.shape, generator=generator).mul_(0.3).to(value.device)
+    if bool(value.min() > 0):
+        return value.mul_(noise.double().exp_())
+    scale = float(value.norm()) / value.numel() ** 0.5
+    return value.add_(noise, alpha=scale or 0.5)
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
