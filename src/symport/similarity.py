@@ -19,7 +19,7 @@ from symport.held import HeldPair, HeldPart, gram
 from symport.nested import Facet, facet_index
 from symport.params import Params
 from symport.parts import Part, cut
-from symport.pattern import root
+from symport.pattern import groups_in, root
 from symport.spec import Permutation, PermutationSpec
 
 
@@ -253,9 +253,20 @@ def check_pair(pair: Pair, spec: PermutationSpec) -> None:
                 f"{name}: the target has shape {tuple(target.shape)}, "
                 f"the source {tuple(source.shape)}"
             )
+        moves = name not in spec.buffers and is_moved(spec, name)
         for side, tensor in (("target", target), ("source", source)):
+            if moves and not tensor.is_floating_point():
+                raise ParamsError(
+                    f"{name}: the {side} is of {tensor.dtype} and cannot be matched; convert it to "
+                    "a floating-point dtype first"
+                )
             if tensor.is_floating_point() and not _is_finite(tensor):
                 raise ParamsError(f"{name}: the {side} holds NaN or infinity")
+
+
+def is_moved(spec: PermutationSpec, name: str) -> bool:
+    """Whether any axis of a tensor can be permuted."""
+    return any(True for axis in spec.patterns[name] for _ in groups_in(axis))
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,8 +16,8 @@ from symport.files import digest, save_tensors, write_text
 from symport.journal import Journal, StepRecord
 from symport.methods import Method, Naive, Problem, State
 from symport.params import Params, check_alike, check_finite, takes_part
-from symport.pattern import groups_in
 from symport.progress import bar
+from symport.similarity import is_moved
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
@@ -277,7 +277,7 @@ def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) ->
     spec.check(target_init)
     check_finite(target_init, "the target initialization")
     for name, tensor in target_init.items():
-        if not takes_part(tensor) and name not in spec.buffers and any(_moving(spec, name)):
+        if not takes_part(tensor) and name not in spec.buffers and is_moved(spec, name):
             raise ParamsError(
                 f"{name}: weights of {tensor.dtype} cannot be transferred; convert them to a "
                 "floating-point dtype first, or name the tensor among the spec's buffers"
@@ -289,10 +289,6 @@ def _check_lengths(lengths: Sequence[float], score: Score | None) -> None:
         raise SettingsError("lengths are candidates for a score to choose among: pass score=")
     if odd := [length for length in lengths if not 0 < length < math.inf]:
         raise SettingsError(f"a length must be positive and finite, not {odd[0]}")
-
-
-def _moving(spec: PermutationSpec, name: str) -> Iterator[str]:
-    return (group for axis in spec.patterns[name] for group in groups_in(axis))
 
 
 def _check_taken(take: Candidate | None, steps: int) -> None:
