@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from symport.batches import Labelled
+from symport.compare import Case
 from symport.gradients import LossGradient
+from symport.params import Params
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -65,3 +68,26 @@ def accuracy(params: dict[str, Tensor]) -> float:
     model.load_state_dict(params)
     with torch.no_grad():
         return float((model(inputs).argmax(1) == labels).double().mean())
+
+
+def batch_norm_net(seed: int = 0) -> nn.Module:
+    """BatchNorm and dropout, both of which behave otherwise in training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5),
+                             nn.Linear(8, 3))  # fmt: skip
+
+
+def labelled(count: int = 60, seed: int = 0) -> Labelled:
+    return Labelled(*examples(count, seed))
+
+
+def case(count: int = 30, steps: int = 3) -> Case:
+    """A transfer from seed 1 to seed 2 with so many labels."""
+    return Case(net(), functional.cross_entropy, source(steps), weights(2), spec(),
+                labelled(count))  # fmt: skip
+
+
+def same(a: Params, b: Params) -> bool:
+    """The same names and bits."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
