@@ -12,8 +12,10 @@ from torch import Tensor
 from symport.compare import METHODS, Case, CompareSettings, Comparison, check_examples, compare
 from symport.errors import SettingsError, SymportError
 from symport.files import load_tensors
+from symport.huggingface import is_config, load_architecture
 from symport.loading import LOSSES, load_examples, load_loss, load_model
-from symport.report import write_comparison
+from symport.picture import draw_spec
+from symport.report import png, save_picture, write_comparison
 from symport.spec import PermutationSpec
 from symport.symmetry import discover
 from symport.trajectory import Trajectory
@@ -36,19 +38,30 @@ Model = Annotated[
 
 
 @app.command(
-    "discover", epilog="Example: symport discover --model nets:cnn --inputs 1,3,32,32 --reasons"
+    "discover",
+    epilog="Examples: symport discover --model nets:cnn --inputs 1,3,32,32 --reasons; "
+    "symport discover --model llama/config.json --picture groups.png",
 )
 def discover_command(
-    model: Model,
-    inputs: Annotated[
+    model: Annotated[
         str,
         typer.Option(
-            help="Example inputs: their shape with the batch first, such as 1,3,32,32, or labelled "
-            "examples as a .safetensors or .npz file or module:function."
+            help="A function that makes the network, as module:function, e.g. nets:mlp; or a "
+            "model folder of transformers, or its config.json (its weights are not read)."
         ),
     ],
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            help="Example inputs: their shape with the batch first, such as 1,3,32,32, or labelled "
+            "examples as a .safetensors or .npz file or module:function. Made up for transformers."
+        ),
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Write the spec to this JSON file, for --spec.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw which tensors move together, to this PNG file.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a group fails its proof.")
@@ -61,7 +74,7 @@ def discover_command(
 
     Prints one pattern for each tensor: a word names units that move together, a dot stays.
     """
-    spec = discover(load_model(model), _example(inputs), strict=strict)
+    spec = _discovered(model, inputs, strict=strict)
     out.print(str(spec))
     if reasons:
         for name, why in spec.reasons.items():
@@ -71,6 +84,8 @@ def discover_command(
         err.print("no unit can change its place; --reasons says why")
     if save is not None:
         spec.save(save)
+    if picture is not None:
+        save_picture(picture, png(draw_spec(spec)))
 
 
 @app.command(
@@ -188,6 +203,18 @@ def main() -> None:
     except SymportError as error:
         err.print(f"error: {' '.join(str(error).split())}", style="red")
         raise SystemExit(1) from None
+
+
+def _discovered(model: str, inputs: str | None, *, strict: bool) -> PermutationSpec:
+    if is_config(model):
+        found = load_architecture(model)
+        example = found.inputs if inputs is None else _example(inputs)
+        spec = discover(found.model, example, select=found.select)
+        err.print("found without weights, so not proven; with weights, discover proves every group")
+        return spec
+    if inputs is None:
+        raise SettingsError("give example inputs, such as --inputs 1,3,32,32")
+    return discover(load_model(model), _example(inputs), strict=strict)
 
 
 def _example(text: str) -> Tensor:

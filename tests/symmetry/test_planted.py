@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import ResNet50
+from networks import ResNet
 from test_hf_models import find
 
 from symport.matching import match
@@ -53,6 +53,6 @@ def test_a_permuted_transformer_is_matched_for_every_seed(name):
 
 @pytest.mark.slow
 def test_a_permuted_resnet_50_is_matched_for_every_seed():
-    model = ResNet50()
+    model = ResNet((3, 4, 6, 3), base=8, bottleneck=True)
     spec = discover(model, torch.zeros(1, 3, 32, 32))
     assert count_exact(model, spec, SEEDS) >= SEEDS - 1
