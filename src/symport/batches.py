@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from symport.errors import DataError, SettingsError
 
-MAX_SEED = 2**31 - 1  # a seed and a number of passes share the 64 bits of a generator's seed
+MAX_SEED = 2**32 - 1  # torch's generator on the CPU ignores all higher bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
         data: What to draw from.
         size: Examples in a batch; all of them if there are fewer.
         count: Number of batches.
-        seed: Of the orders, from 0 to 2³¹ − 1.
+        seed: Of the orders, from 0 to 2³² − 1.
 
     Raises:
         SettingsError: `size` or `count` is below 1, or `seed` out of its range.
@@ -106,6 +107,6 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
         return batch.inputs, batch.labels
 
     def _order(self, turn: int) -> Tensor:
-        # 2³² passes are out of reach.
-        generator = Generator().manual_seed(self._seed * 2**32 + turn)
+        state = np.random.SeedSequence((self._seed, turn)).generate_state(1)  # 32 bits of both
+        generator = Generator().manual_seed(int(state[0]))
         return torch.randperm(len(self._data), generator=generator)

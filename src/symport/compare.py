@@ -45,7 +45,7 @@ class CompareSettings:
         lengths: Factors on the displacement that compete.
         direct_steps: Steps of direct training; 0 leaves it out.
         direct_lr: Its learning rate (Adam).
-        seed: Of folds and batch orders, from 0 to 2³¹ − 1.
+        seed: Of folds and batch orders, from 0 to 2³² − 1.
 
     Raises:
         SettingsError: One of them is out of its range.

@@ -114,7 +114,7 @@ class LossGradient:
         for batch in self.batches:
             for tensor in _tensors(batch):
                 state.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                flat = tensor.detach().cpu().contiguous().reshape(-1)  # one axis, or it has no bytes
+                flat = tensor.detach().cpu().contiguous().reshape(-1)  # without axes: no bytes
                 state.update(flat.view(torch.uint8).numpy().data)
         return state.hexdigest()
 

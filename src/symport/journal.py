@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from symport.errors import FileError
 from symport.files import append_line, load_tensors, save_tensors, write_text
@@ -96,9 +96,9 @@ class Journal:
             write_text(path, json.dumps(run, indent=1) + "\n")
             return
         try:
-            found = cast("dict[str, Any]", json.loads(_read(path)))
-            odd = list(_differences(found, run))
-        except (ValueError, AttributeError) as error:
+            found = json.loads(_read(path))
+            odd = list(_differences(dict(found), run))
+        except (ValueError, TypeError) as error:
             raise FileError(
                 f"{path}: does not describe a run of symport; choose another folder"
             ) from error
