@@ -471,5 +471,13 @@ def test_an_optimizer_of_another_network_is_refused():
         permute_optimizer(state, list(MLP.shapes), spec, identity)
 
 
+def test_linked_axes_of_a_tensor_without_entries_keep_its_shape():
+    tensors = {"w": torch.zeros(2, 3, 0), "v": torch.arange(6.0).reshape(2, 3)}
+    spec = PermutationSpec.parse({"w": "h h/i .", "v": "h h/i"}, tensors)
+    moved = permute(tensors, spec, Permutation.random(spec, seeded(0)))
+    assert moved["w"].shape == (2, 3, 0)
+    assert moved["v"].flatten().sort()[0].tolist() == list(range(6))
+
+
 def test_every_case_has_a_network():
     assert set(NETWORKS) == {case.name for case in CASES}

@@ -222,7 +222,7 @@ def _select(tensor: Tensor, dims: Sequence[int], index: Tensor) -> Tensor:
         return tensor.index_select(dims[0], index)
     places = list(range(len(dims)))
     front = tensor.movedim(list(dims), places)
-    flat = front.reshape(-1, *front.shape[len(dims) :])
+    flat = front.flatten(0, len(dims) - 1)
     return flat.index_select(0, index).reshape(front.shape).movedim(places, list(dims)).contiguous()
 
 
