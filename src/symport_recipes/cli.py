@@ -112,10 +112,10 @@ def _section(experiment: Experiment, outcomes: list[Outcome]) -> Section:
 
 
 def _markdown(found: dict[str, list[Outcome]], image: str) -> str:
-    lines = [f"![Accuracy along the steps]({image})", ""]
+    lines = ["# The paper's experiments, repeated", "", f"![Accuracy along the steps]({image})", ""]
     for name, outcomes in found.items():
         section = _section(FIGURES[name], outcomes)
-        lines += [f"### {section.title}", "", section.text, ""]
+        lines += [f"## {section.title}", "", section.text, ""]
         cells = [list(section.header), ["---"] * len(section.header), *map(list, section.rows)]
         lines += [f"| {' | '.join(row)} |" for row in cells]
         lines.append("")
