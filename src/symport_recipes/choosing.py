@@ -18,12 +18,11 @@ from pathlib import Path
 
 import torch
 from torch import Generator
-from torch.nn.functional import cross_entropy
 
 import symport
 from symport.batches import Labelled
 from symport.choosing import LENGTHS, cross_validate
-from symport.compare import Case, CompareSettings
+from symport.compare import CompareSettings
 from symport.evaluate import evaluate, stratified_folds
 from symport.files import write_text
 from symport.params import Params
@@ -46,16 +45,14 @@ class Outcome:
 def run_one(seed: int, labels: int) -> Outcome:
     """Choose in every way, and score the choices on the test set."""
     at = scene(labels, seed)
-    source = symport.Trajectory.linear(at.source_init, at.source_final, STEPS)
-    spec = symport.discover(at.model, at.test.inputs[:2])
-    case = Case(at.model, cross_entropy, source, at.target_init, spec, at.hand)
+    case = at.case()
     settings = CompareSettings()
 
     def carried(hand: Labelled, scored: Labelled, take: Candidate | None = None) -> TransferResult:
         return symport.transfer(
-            source,
-            at.target_init,
-            spec,
+            case.source,
+            case.target_init,
+            case.spec,
             case.method(settings, hand),
             score=lambda params: case.score(params, scored),
             lengths=LENGTHS,
@@ -66,13 +63,18 @@ def run_one(seed: int, labels: int) -> Outcome:
         return -evaluate(at.model, params, at.hand.inputs, at.hand.labels).nll
 
     by_loss = symport.transfer(
-        source, at.target_init, spec, case.method(settings, at.hand), score=loss, lengths=LENGTHS
+        case.source,
+        case.target_init,
+        case.spec,
+        case.method(settings, at.hand),
+        score=loss,
+        lengths=LENGTHS,
     )
     folds = stratified_folds(at.hand.labels, settings.folds, Generator().manual_seed(seed))
     crossed = cross_validate(
-        source,
-        at.target_init,
-        spec,
+        case.source,
+        case.target_init,
+        case.spec,
         lambda hand: case.method(settings, hand),
         at.hand,
         folds=folds,
@@ -94,7 +96,12 @@ def run_one(seed: int, labels: int) -> Outcome:
 
 def page(outcomes: Sequence[Outcome]) -> str:
     """The table as a page of the documentation."""
-    lines = ["# Choosing with few labels", "", *(__doc__ or "").splitlines()[:6], ""]
+    lines = [
+        "# Choosing with few labels",
+        "",
+        *(__doc__ or "").split("Three minutes")[0].strip().splitlines(),
+        "",
+    ]
     lines += [f"| labels | {' | '.join(WAYS)} |", "| --- " * (1 + len(WAYS)) + "|"]
     for n in sorted({outcome.labels for outcome in outcomes}):
         columns = [[o.accuracy[way] for o in outcomes if o.labels == n] for way in WAYS]

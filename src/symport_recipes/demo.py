@@ -69,6 +69,12 @@ class Scene:
         """All labels at hand as one batch."""
         return [(self.hand.inputs, self.hand.labels)]
 
+    def case(self) -> Case:
+        """The transfer with these labels, along a linear trajectory."""
+        source = symport.Trajectory.linear(self.source_init, self.source_final, STEPS)
+        spec = symport.discover(self.model, self.test.inputs[:2])
+        return Case(self.model, cross_entropy, source, self.target_init, spec, self.hand)
+
     def accuracy(self, params: Params) -> float:
         """Share of right answers on the test set, in [0, 1]."""
         return evaluate(self.model, params, self.test.inputs, self.test.labels).accuracy
@@ -110,12 +116,10 @@ class Outcome:
 def run_one(seed: int, labels: int) -> Outcome:
     """Transfer a source with so many labels in every way, and compare."""
     at = scene(labels, seed)
-    source = symport.Trajectory.linear(at.source_init, at.source_final, STEPS)
-    spec = symport.discover(at.model, at.test.inputs[:2])
-    case = Case(at.model, cross_entropy, source, at.target_init, spec, at.hand)
+    case = at.case()
     fgmt = compare(case, at.test, CompareSettings(method="fgmt", seed=seed)).entries
     gmt = compare(case, at.test, CompareSettings(method="gmt", seed=seed, direct_steps=0)).entries
-    oracle = symport.transfer(source, at.target_init, spec, Oracle(at.target_final))
+    oracle = symport.transfer(case.source, at.target_init, case.spec, Oracle(at.target_final))
     accuracy = {
         "untouched": fgmt["untouched"].accuracy,
         "naive": fgmt["identity"].accuracy,

@@ -24,19 +24,16 @@ from symport_recipes.data.dataset import Dataset, Examples
 from symport_recipes.train_settings import TrainSettings, learning_rate
 
 __all__ = [
-    "DIRECT",
     "Data",
     "Epoch",
     "TrainResult",
     "TrainSettings",
     "learning_rate",
     "train",
-    "train_directly",
 ]
 
 Data: TypeAlias = Dataset | Examples | tuple[Tensor, Tensor]
 
-DIRECT = TrainSettings(steps=500, batch_size=128, lr=0.001, optimizer="adam")
 FLOATS_LIMIT = 1 << 30  # bytes; inputs that fit as floats are normalised once, not every pass
 
 
@@ -116,47 +113,6 @@ def train(
         if progress is not None:
             progress(epoch)
     return TrainResult(_state(net), tuple(history))
-
-
-def train_directly(
-    model: nn.Module,
-    params0: Params,
-    inputs: Tensor,
-    labels: Tensor,
-    *,
-    seed: int,
-    settings: TrainSettings = DIRECT,
-) -> TrainResult:
-    """Train on a few labelled examples from given weights: the baseline of a transfer.
-
-    The setting was chosen on digits held out from training, for `digits_mlp` from its initial
-    weights and labels balanced over the classes. Accuracy in percent, mean over eight seeds (six
-    for 1000 labels), whose standard deviations are about 3.5, 1.5, .7 and .5:
-
-        labels                                         20     100    400    1000
-        Adam .001, 500 steps, batches of 128          76.2   90.0   95.3   97.3
-            the same on the test set                  75.2   90.0   95.9   97.6
-        the same, batches of 16                       76.2   90.2   95.6   95.8
-        the same, batches of 32, cosine               76.2   90.1   95.4   96.2
-        the same, 2000 steps                          75.7   89.7   95.4
-        SGD .1, 500 steps, batches of 128             74.5   88.3   95.0
-        SGD .01, 500 steps, batches of 16             75.3   89.1   94.0
-
-    Args:
-        model: Gives the function; its own weights are not used.
-        params0: Its initial state dict.
-        inputs: As the network takes them, shape `(n, ...)`.
-        labels: Shape `(n,)`, int64.
-        seed: Of everything random.
-        settings: Another way to train.
-
-    Raises:
-        ParamsError: The weights do not fit the model.
-        DataError: Inputs and labels do not belong together, or labels are not below the number
-            of outputs.
-        SettingsError: Training diverged.
-    """
-    return train(model, params0, (inputs, labels), settings, seed=seed)
 
 
 def _epochs(

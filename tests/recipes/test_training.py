@@ -5,11 +5,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from symport.batches import Labelled, ShuffledBatches
+from symport.direct import train_directly
 from symport.errors import DataError, ParamsError, SettingsError
+from symport.gradients import LossGradient
 from symport_recipes import training
 from symport_recipes.data import Dataset, Examples, digits, few_labels
 from symport_recipes.models import conv8, digits_mlp, initial, mlp
-from symport_recipes.training import Epoch, TrainSettings, train, train_directly
+from symport_recipes.training import Epoch, TrainSettings, train
 
 
 def small() -> nn.Module:
@@ -255,6 +258,8 @@ def test_direct_training_on_few_digits_reaches_its_measured_accuracy(n: int, lea
     chosen = few_labels(data.train_labels, n, Generator().manual_seed(0))
     inputs, labels = data.train_inputs[chosen], data.train_labels[chosen]
     params0 = initial(digits_mlp, 0)
-    found = train_directly(digits_mlp(), params0, inputs, labels, seed=0).params
+    batches = ShuffledBatches(Labelled(inputs, labels), size=128, count=500, seed=0)
+    gradient = LossGradient(digits_mlp(), cross_entropy, batches)
+    found = train_directly(gradient, params0, steps=500)
     assert accuracy(found, inputs, labels) == 1
     assert accuracy(found, data.test_inputs, data.test_labels) > least
