@@ -6,7 +6,7 @@ from symport.matching import match
 from symport.objectives import weights
 from symport.permute import permute
 from symport.similarity import Pair
-from symport.spec import Permutation
+from symport.spec import Permutation, PermutationSpec
 from symport.starts import best_start, invariant_start
 
 SEEDS = 50
@@ -60,3 +60,10 @@ def test_independent_networks_start_from_the_identity():
     case = residual(30, 50, 2)
     pairs = [Pair(case.draw(seeded(1)), case.draw(seeded(2)))]
     assert best_start(case.spec, pairs).equal(Permutation.identity(case.spec))
+
+
+def test_units_that_no_description_tells_apart_are_no_obstacle():
+    spec = PermutationSpec.parse({"w": "a b"}, sizes={"a": 20, "b": 20})
+    pair = Pair({"w": torch.eye(20)}, {"w": torch.eye(20).flip(0)})
+    assert invariant_start(spec, [pair]).equal(Permutation.identity(spec))
+    assert match(spec, [pair]).objective == 20

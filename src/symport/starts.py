@@ -19,6 +19,7 @@ from symport.permute import permute
 from symport.similarity import Pair
 from symport.spec import Permutation, PermutationSpec
 
+ROUND_OFF = 1e-6  # relative: descriptions are sums of float32
 ALIKE = 0.5  # of what a perfect match would reach: copies reach 1, independent networks 0.1
 
 
@@ -69,7 +70,9 @@ def _described_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:
     """Inner products of standardised descriptions, on the scale of those of the values."""
     a, b = _description(target, slot), _description(source, slot)
     both = torch.cat([a, b])
-    scale = both.std(0, correction=0).clamp_min(torch.finfo(both.dtype).tiny)
+    spread, size = both.std(0, correction=0), both.abs().amax(0)
+    # What all units share up to round-off tells nothing, and counts nothing.
+    scale = torch.where(spread > ROUND_OFF * size, spread, torch.inf)
     share = _norm(target) * _norm(source) / both.numel()
     return (a / scale) @ (b / scale).T * share
 
