@@ -99,10 +99,6 @@ def test_finish_comes_before_the_score():
     assert {round(c.score, 6) for c in found.candidates} == {round(share, 6)}
 
 
-class Stopped(Exception):  # noqa: N818  # not an error: somebody pressed Ctrl-C
-    pass
-
-
 @pytest.mark.parametrize("after", [1, 9, 17, 26])
 def test_an_interrupted_choice_goes_on_where_it_stopped(after, tmp_path):
     whole = validate()
@@ -110,10 +106,10 @@ def test_an_interrupted_choice_goes_on_where_it_stopped(after, tmp_path):
 
     def failing(params, part):
         if next(calls) == after:
-            raise Stopped
+            raise KeyboardInterrupt
         return accuracy(params, part)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         validate(score=failing, folder=tmp_path)
     assert validate(folder=tmp_path) == whole
 

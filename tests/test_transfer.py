@@ -18,7 +18,7 @@ from symport.params import add
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
-from symport.transfer import transfer
+from symport.transfer import Candidate, transfer
 
 
 def same(a, b):
@@ -123,7 +123,7 @@ def test_the_same_inputs_give_the_same_bits():
 def test_a_resumed_run_gives_the_bits_of_an_uninterrupted_one(make, after, tmp_path):
     whole = transfer(source(), weights(2), spec(), make(gradient(count=2)), score=accuracy)
 
-    class Interrupted(Exception):
+    class Interrupted(Exception):  # noqa: N818  # no error: somebody pressed Ctrl-C
         pass
 
     count = iter(range(100))
@@ -150,7 +150,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from nets import *
 from symport.gmt import FGMT
-from symport.transfer import transfer
+from symport.transfer import Candidate, transfer
 count = 0
 def score(params):
     global count
@@ -251,3 +251,43 @@ def test_an_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot make this folder"):
         transfer(source(), weights(2), spec(), Naive(), folder=tmp_path / "file" / "run")
+
+
+def test_integer_weights_are_refused():
+    integers = {name: (10 * tensor).int() for name, tensor in weights(2).items()}
+    ends = [{name: tensor + k for name, tensor in integers.items()} for k in (0, 1)]
+    with pytest.raises(ParamsError, match=r"weights of torch\.int32 cannot be transferred"):
+        transfer(Trajectory.linear(*ends, 1), integers, spec(), Naive())
+    with pytest.raises(ParamsError, match="convert one of them first"):
+        transfer(source(), integers, spec(), Naive())
+
+
+def test_a_score_that_is_no_number_never_wins():
+    def score(params):
+        moved = not same(params, weights(2))
+        return float("nan") if moved else 0.0
+
+    assert transfer(source(), weights(2), spec(), Naive(), score=score).choice.kind == "untouched"
+
+
+def test_a_candidate_chosen_beforehand_is_returned():
+    trajectory = source()
+    taken = Candidate("method", 3, 0.5, score=0.9)
+    result = transfer(trajectory, weights(2), spec(), Naive(), take=taken)
+    assert result.choice is taken
+    assert result.candidates == (taken,)
+    assert same(result.params, add(weights(2), trajectory.displacement(3), 0.5))
+    for kind, step in (("method", 0), ("method", 6), ("identity", -1)):
+        with pytest.raises(SettingsError, match=f"no {kind} candidate at step {step} of 5"):
+            transfer(trajectory, weights(2), spec(), Naive(), take=Candidate(kind, step))
+
+
+def test_a_finished_folder_keeps_only_what_is_worth_keeping(tmp_path):
+    result = transfer(source(), weights(2), spec(), FGMT(gradient()), folder=tmp_path)
+    kept = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    files = {"run.json", "history.jsonl", "result.json"}
+    files |= {"params.safetensors", "permutation.safetensors"}
+    assert kept == files | {f"steps/permutation-{t:05d}.safetensors" for t in range(1, 6)}
+    again = transfer(source(), weights(2), spec(), FGMT(gradient()), folder=tmp_path)
+    assert same(again.params, result.params)
+    assert again.history == result.history
