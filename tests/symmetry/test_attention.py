@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from networks import Llama
 from torch import nn
 from torch.nn import functional as F
 
 from symport.pattern import show_pattern
 from symport.symmetry import discover
+from symport_recipes.zoo.language import Llama
 
 X = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.tensor([[1, 5, 2, 9, 3], [4, 4, 7, 0, 15]])

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from networks import ResNet
-from test_hf_models import find
 
 from symport.matching import match
 from symport.objectives import weights
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 from symport.symmetry import discover
+from symport_recipes.zoo import ZOO, measure
+from symport_recipes.zoo.residual import ResNet
 
 SEEDS = 50  # of which 49 must be right
 
@@ -38,16 +38,22 @@ def count_exact(model, spec: PermutationSpec, seeds: int) -> int:
     return exact
 
 
+def find(name):
+    pytest.importorskip("transformers")
+    found = measure(next(architecture for architecture in ZOO if architecture.name == name))
+    return found.model, found.spec
+
+
 @pytest.mark.parametrize("name", ["Llama", "GPT2"])
 def test_a_permuted_transformer_is_matched(name):
-    model, spec, _ = find(name)
+    model, spec = find(name)
     assert count_exact(model, spec, 2) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Llama", "GPT2", "ViT", "Mixtral", "Mamba"])
 def test_a_permuted_transformer_is_matched_for_every_seed(name):
-    model, spec, _ = find(name)
+    model, spec = find(name)
     assert count_exact(model, spec, SEEDS) >= SEEDS - 1
 
 

@@ -5,13 +5,13 @@ import warnings
 
 import pytest
 import torch
-from networks import Llama, RMSNorm
 from torch import nn
 
 from symport.errors import DiscoveryError, SpecError
 from symport.spec import PermutationSpec
 from symport.symmetry import discover, register_rule, verify
 from symport.symmetry.verify import TOLERANCE
+from symport_recipes.zoo.language import Llama, RMSNorm
 
 
 def small():

@@ -1,0 +1,223 @@
+"""Architectures whose symmetry is known, in tiny sizes, and what is found in each."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from symport.pattern import Axis, Block, axis_blocks
+from symport.spec import PermutationSpec
+from symport.symmetry import discover, verify
+from symport_recipes.zoo import hugging
+from symport_recipes.zoo.convnets import (
+    DenseNet,
+    MobileNetV2,
+    UNet,
+    googlenet,
+    mobilenet_v3,
+    shufflenet,
+    vgg,
+)
+from symport_recipes.zoo.diffusion import DiffusionUNet
+from symport_recipes.zoo.language import Llama, Mixer, Reader, TiedLoop
+from symport_recipes.zoo.residual import PreActivation, ResNet
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A network and what is known about it.
+
+    Attributes:
+        name: As people call it.
+        make: Builds it with random weights.
+        inputs: An example: a tensor, a tuple of them, or a mapping of keyword arguments.
+        expected_groups: How many groups it has, from independent knowledge.
+        select: Picks the output that counts; all of them if None.
+        moving: Buffers that move with their units, as for `discover`.
+        note: What is left out, and why; empty if every permutation symmetry is found.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    inputs: Any
+    expected_groups: int
+    select: Callable[[Any], Any] | None = None
+    moving: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `discover` found.
+
+    Attributes:
+        name: Of the architecture.
+        groups: Their number, those that stay but hold others not counted.
+        sizes: Of each group; `4/8` is 8 units inside each of 4.
+        share: Of all parameters, those that some element of the group moves; in [0, 1].
+        seconds: Of `discover`, the proof included.
+        error: Of the outputs under random elements of the whole group, relative.
+    """
+
+    name: str
+    groups: int
+    sizes: str
+    share: float
+    seconds: float
+    error: float
+
+
+def perceptron() -> nn.Module:
+    """Two hidden layers."""
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def group_norm(width: int) -> nn.Module:
+    """Two groups of channels."""
+    return nn.GroupNorm(2, width)
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=Generator().manual_seed(0))
+
+
+IMAGE, ROWS, SEQUENCE = _random(1, 3, 32, 32), _random(2, 4), _random(2, 5, 4)
+TOKENS = torch.tensor([[1, 5, 2, 9, 3], [4, 4, 7, 0, 15]])
+SHUFFLED = "channels that pass a shuffle move in runs, not one by one"
+SMALL, LARGE = (2, 2, 2, 2), (3, 4, 6, 3)
+
+WRITTEN = [
+    Architecture("MLP", perceptron, ROWS, 2),
+    Architecture("MLP, one layer three times", TiedLoop, ROWS, 1),
+    Architecture("VGG-11", vgg, IMAGE, 10),
+    Architecture("VGG-11, BatchNorm", partial(vgg, True), IMAGE, 10),
+    Architecture("ResNet-18", partial(ResNet, SMALL), IMAGE, 8 + 4),
+    Architecture("ResNet-34", partial(ResNet, LARGE), IMAGE, 16 + 4),
+    Architecture("ResNet-50", partial(ResNet, LARGE, bottleneck=True), IMAGE, 2 * 16 + 4 + 1),
+    Architecture("WideResNet-18", partial(ResNet, SMALL, base=16), IMAGE, 8 + 4),
+    Architecture("ResNet-18, pre-activation", partial(ResNet, SMALL, block=PreActivation), IMAGE,
+                 8 + 4),
+    Architecture("ResNet-18, GroupNorm", partial(ResNet, SMALL, norm=group_norm), IMAGE,
+                 2 * (8 + 4)),
+    Architecture("ResNeXt-50", partial(ResNet, LARGE, base=8, bottleneck=True, groups=4), IMAGE,
+                 3 * 16 + 4 + 1),
+    Architecture("DenseNet-121", DenseNet, IMAGE, 120),
+    Architecture("MobileNetV2", MobileNetV2, IMAGE, 25),
+    Architecture("MobileNetV3", mobilenet_v3, IMAGE, 10),
+    Architecture("ShuffleNetV2", shufflenet, IMAGE, 12, note=SHUFFLED),
+    Architecture("GoogLeNet", googlenet, IMAGE, 1 + 3 * 6),
+    Architecture("UNet", UNet, _random(1, 3, 16, 16), 12),
+    Architecture("Diffusion UNet", DiffusionUNet, (_random(2, 3, 8, 8), _random(2)), 22),
+    Architecture("LSTM", partial(Reader, nn.LSTM), SEQUENCE, 1),
+    Architecture("GRU", partial(Reader, nn.GRU), SEQUENCE, 1),
+    Architecture("LSTM, 2 layers, both directions",
+                 partial(Reader, nn.LSTM, num_layers=2, bidirectional=True), SEQUENCE, 4),
+    Architecture("MLP-Mixer", Mixer, _random(1, 3, 16, 16), 1 + 2 * 2),
+    Architecture("Llama without rotary positions", partial(Llama, rope=False), TOKENS, 1 + 2 * 5),
+]  # fmt: skip
+ZOO = [
+    *WRITTEN,
+    *(
+        Architecture(
+            name,
+            partial(hugging.build, name),
+            inputs,
+            count,
+            hugging.scores,
+            hugging.MOVING.get(name, ()),
+            hugging.NOTES.get(name, ""),
+        )
+        for name, (_, _, inputs, count) in hugging.CASES.items()
+    ),
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A network, its symmetry, and a row of the table.
+
+    Attributes:
+        model: With random weights.
+        spec: Its symmetry, proven.
+        finding: What is said about it.
+    """
+
+    model: nn.Module
+    spec: PermutationSpec
+    finding: Finding
+
+
+def measure(architecture: Architecture) -> Found:
+    """Find the symmetry of one architecture and prove it.
+
+    Raises:
+        DiscoveryError: It cannot be traced, or a group fails its proof.
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = architecture.make()
+    select = architecture.select
+    start = time.perf_counter()
+    moving = architecture.moving
+    spec = discover(model, architecture.inputs, strict=True, select=select, moving=moving)
+    seconds = time.perf_counter() - start
+    # Other elements than those of the proof inside, and other weights.
+    generator = Generator().manual_seed(1)
+    proof = verify(spec, model, architecture.inputs, generator=generator, select=select)
+    state = dict(model.named_parameters())
+    found = Finding(
+        architecture.name,
+        len(_free(spec)),
+        show_sizes(spec),
+        moving_share(spec, state),
+        seconds,
+        proof.error,
+    )
+    return Found(model, spec, found)
+
+
+def show_sizes(spec: PermutationSpec) -> str:
+    """The sizes of all groups, equal ones counted.
+
+    Example:
+        >>> show_sizes(PermutationSpec.parse({"w": "a b", "v": "c c/u"}, sizes={
+        ...     "a": 4, "b": 4, "c": 2, "c/u": 3}))
+        '2×4, 2, 2/3'
+    """
+    shapes = Counter("/".join(map(str, spec.shape_of(name))) for name in _free(spec))
+    return ", ".join(f"{n}×{shape}" if n > 1 else shape for shape, n in shapes.items())
+
+
+def moving_share(spec: PermutationSpec, params: Mapping[str, Tensor]) -> float:
+    """The share of all entries that some element of the group moves.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "a .", "b": "."}, sizes={"a": 2})
+        >>> moving_share(spec, {"w": torch.zeros(2, 3), "b": torch.zeros(2)})
+        0.75
+    """
+    free = _free(spec)
+    moving = total = 0.0
+    for name, tensor in params.items():
+        stays = 1.0
+        for axis, length in zip(spec.patterns[name], tensor.shape, strict=True):
+            stays *= 1 - _axis_share(axis, length, spec, free)
+        moving += tensor.numel() * (1 - stays)
+        total += tensor.numel()
+    return moving / total
+
+
+def _axis_share(axis: Axis, length: int, spec: PermutationSpec, free: Iterable[str]) -> float:
+    blocks: list[Block] = axis_blocks(axis, length, spec.sizes)
+    moved = sum(b.positions.numel() for b in blocks if set(b.labels) & set(free))
+    return moved / length if length else 0.0
+
+
+def _free(spec: PermutationSpec) -> list[str]:
+    """The groups that can move something."""
+    return [n for n, group in spec.groups.items() if group.kind != "fixed" and group.size > 1]

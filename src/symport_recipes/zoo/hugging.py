@@ -1,0 +1,146 @@
+"""Models of transformers with tiny random configurations."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Generator, Tensor, nn
+
+from symport.errors import SettingsError
+
+Inputs: TypeAlias = Mapping[str, Tensor | bool]
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=Generator().manual_seed(0))
+
+
+TOKENS = torch.tensor([[5, 9, 33, 8, 7, 41, 12], [6, 6, 10, 50, 21, 30, 14]])
+PIXELS: Inputs = {"pixel_values": _random(2, 3, 16, 16)}
+LARGE: Inputs = {"pixel_values": _random(1, 3, 64, 64)}
+TEXT: Inputs = {"input_ids": TOKENS}
+DECODER: Inputs = {**TEXT, "use_cache": False}
+SIZES: dict[str, Any] = {
+    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "max_position_embeddings": 32, "pad_token_id": 0,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+SHARED: dict[str, Any] = {**SIZES, "num_key_value_heads": 2}
+HEADS: dict[str, Any] = {**SHARED, "head_dim": 4}
+EXPERTS: dict[str, Any] = {**SHARED, "num_experts_per_tok": 2}
+GPT2: dict[str, Any] = {
+    "vocab_size": 64, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+T5: dict[str, Any] = {
+    "vocab_size": 64,
+    "d_model": 16,
+    "d_kv": 4,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 4,
+}
+VISION: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+          "num_attention_heads": 4, "image_size": 16, "patch_size": 4}  # fmt: skip
+
+# Groups: the stream and, for each of two layers, heads (of keys), query heads or units of queries
+# and keys where nothing pins them, units of values, and hidden units.
+CASES: dict[str, tuple[str, Mapping[str, Any], Inputs, int]] = {
+    "Llama": ("LlamaForCausalLM", SHARED, DECODER, 1 + 2 * 4),
+    "Mistral": ("MistralForCausalLM", SHARED, DECODER, 1 + 2 * 4),
+    "Qwen2": ("Qwen2ForCausalLM", SHARED, DECODER, 1 + 2 * 4),
+    "Qwen3": ("Qwen3ForCausalLM", HEADS, DECODER, 1 + 2 * 4),
+    "Gemma": ("GemmaForCausalLM", HEADS, DECODER, 1 + 2 * 4),
+    "Gemma2": ("Gemma2ForCausalLM", HEADS, DECODER, 1 + 2 * 4),
+    "Phi3": ("Phi3ForCausalLM", SHARED, DECODER, 1 + 2 * 4),
+    "Olmo2": ("Olmo2ForCausalLM", SHARED, DECODER, 1 + 2 * 4),
+    "GPT2": ("GPT2LMHeadModel", GPT2, DECODER, 1 + 2 * 4),
+    "GPTNeoX": ("GPTNeoXForCausalLM", SIZES, DECODER, 1 + 2 * 4),
+    "OPT": ("OPTForCausalLM",
+            {**SIZES, "ffn_dim": 24, "word_embed_proj_dim": 16}, DECODER, 1 + 2 * 4),
+    "Bloom": ("BloomForCausalLM",
+              {"vocab_size": 64, "hidden_size": 16, "n_layer": 2, "n_head": 4},
+              DECODER, 1 + 2 * 3),  # its heads stay, in all layers at once
+    "Bert": ("BertForMaskedLM", SIZES, TEXT, 1 + 2 * 4),
+    "Roberta": ("RobertaForMaskedLM", SIZES, TEXT, 1 + 2 * 4),
+    "DistilBert": ("DistilBertForMaskedLM",
+                   {"vocab_size": 64, "dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 4},
+                   TEXT, 1 + 2 * 4),
+    "T5": ("T5ForConditionalGeneration", T5,
+           # A stream, heads of the encoder, of the decoder and across, each in all layers at once.
+           {**DECODER, "decoder_input_ids": TOKENS}, 4 + 6 * 2 + 4),
+    "ViT": ("ViTForImageClassification", VISION, PIXELS, 1 + 2 * 4),
+    "DeiT": ("DeiTForImageClassification", VISION, PIXELS, 1 + 2 * 4),
+    "Swin": ("SwinForImageClassification",
+             {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [2, 2],
+              "num_heads": [2, 4], "window_size": 4}, PIXELS, 2 + 4 * 4),
+    "ConvNext": ("ConvNextForImageClassification",
+                 {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 2, 1, 1]},
+                 LARGE, 4 + 5),
+    "EfficientNet": ("EfficientNetForImageClassification",
+                     {"width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320,
+                      "image_size": 64}, LARGE, 28),
+    "Mixtral": ("MixtralForCausalLM",
+                {**EXPERTS, "num_local_experts": 4, "experts_implementation": "batched_mm"},
+                DECODER, 1 + 2 * 5),
+    "Qwen3Moe": ("Qwen3MoeForCausalLM",
+                 {**EXPERTS, "head_dim": 4, "num_experts": 4, "moe_intermediate_size": 12,
+                  "experts_implementation": "batched_mm"}, DECODER, 1 + 2 * 5),
+    "Whisper": ("WhisperForConditionalGeneration",
+                {"vocab_size": 64, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2,
+                 "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+                 "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "num_mel_bins": 8,
+                 "max_source_positions": 12, "max_target_positions": 16, "pad_token_id": 0,
+                 "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1},
+                {"input_features": _random(2, 8, 24), "decoder_input_ids": TOKENS,
+                 "use_cache": False}, 3 + 6 * 3 + 4),
+    "DeepseekV3": ("DeepseekV3ForCausalLM",
+                   {**SIZES, "moe_intermediate_size": 8, "num_key_value_heads": 4,
+                    "n_routed_experts": 8, "n_group": 2, "topk_group": 1,
+                    "num_experts_per_tok": 2, "kv_lora_rank": 6, "q_lora_rank": 5,
+                    "qk_rope_head_dim": 4, "qk_nope_head_dim": 3, "v_head_dim": 5,
+                    "first_k_dense_replace": 1, "experts_implementation": "batched_mm"},
+                   DECODER, 14),
+    "CLIP": ("CLIPModel",
+             {"text_config": {**SIZES, "num_hidden_layers": 2, "vocab_size": 64},
+              "vision_config": VISION, "projection_dim": 12},
+             {**TEXT, **PIXELS}, 3 + 4 * 4),
+    "Mamba": ("MambaForCausalLM",
+              {"vocab_size": 64, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2,
+               "time_step_rank": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+              DECODER, 1 + 2 * 3),
+}  # fmt: skip
+
+
+MOVING = {"DeepseekV3": ("model.layers.1.mlp.gate.e_score_correction_bias",)}
+NOTES = {
+    "T5": "heads across stay alike in all decoder layers, which share one tensor of zeros as bias",
+    "Bloom": "its heads differ by constants (ALiBi) and stay, units inside them move",
+    "DeepseekV3": "heads stay, since keys are put together in memory that starts uninitialised; "
+    "experts and their units move alike in both routing groups, and only with the correction bias, a "
+    "buffer, named in `moving`",
+}
+
+
+def build(name: str) -> nn.Module:
+    """A model with random weights.
+
+    Raises:
+        SettingsError: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise SettingsError(f"{name} needs transformers: pip install 'symport[hf]'") from error
+    kind, settings, _, _ = CASES[name]
+    cls = getattr(transformers, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what transformers says is not ours
+        return cls(cls.config_class(**settings))
+
+
+def scores(output: Any) -> Tensor:
+    """The logits, or those of each pair of a text and an image."""
+    found = getattr(output, "logits", None)
+    return output.logits_per_image if found is None else found

@@ -1,0 +1,45 @@
+"""Every architecture of the zoo has the groups that are known of it, and the page says so."""
+
+import warnings
+
+import pytest
+
+from symport_recipes.zoo import ZOO, measure, moving_share, show_sizes
+from symport_recipes.zoo.__main__ import page
+from symport_recipes.zoo.hugging import CASES
+
+QUICK = {"MLP", "VGG-11, BatchNorm", "ResNet-18", "MobileNetV3", "UNet", "LSTM", "MLP-Mixer",
+         "Llama", "GPT2"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(a, id=a.name, marks=[] if a.name in QUICK else pytest.mark.slow) for a in ZOO],
+)
+def test_the_groups_of_a_known_architecture_are_found_and_proven(architecture):
+    if architecture.name in CASES:
+        pytest.importorskip("transformers")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="transformers")
+        found = measure(architecture)
+    assert found.finding.groups == architecture.expected_groups
+    assert found.finding.error < 1e-10
+    assert found.finding.share > 0.96
+    assert 0 < moving_share(found.spec, dict(found.model.named_parameters())) <= 1
+
+
+def test_the_quick_ones_are_in_the_zoo_and_names_are_unique():
+    names = [architecture.name for architecture in ZOO]
+    assert set(names) >= QUICK
+    assert len(set(names)) == len(names)
+
+
+def test_the_page_has_a_row_for_each_and_says_what_is_left_out():
+    chosen = [a for a in ZOO if a.name in ("LSTM", "ShuffleNetV2")]
+    found = measure(chosen[-1])
+    text = page([found.finding], chosen[-1:])
+    assert text.count("\n| ") == 3
+    assert f"| LSTM | 1 | {show_sizes(found.spec)} | 99.0 % |" in text
+    assert "2 architectures" not in text
+    assert "ShuffleNet" not in text
+    assert "shuffle move in runs" in page([], chosen)
