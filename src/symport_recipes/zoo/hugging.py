@@ -118,8 +118,8 @@ NOTES = {
     "T5": "heads across stay alike in all decoder layers, which share one tensor of zeros as bias",
     "Bloom": "its heads differ by constants (ALiBi) and stay, units inside them move",
     "DeepseekV3": "heads stay, since keys are put together in memory that starts uninitialised; "
-    "experts and their units move alike in both routing groups, and only with the correction bias, a "
-    "buffer, named in `moving`",
+    "experts and their units move alike in both routing groups, and only if the correction bias, "
+    "a buffer, is named in `moving`",
 }
 
 
