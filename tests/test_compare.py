@@ -99,7 +99,7 @@ def test_labels_beyond_a_batch_make_several_even_ones():
     assert torch.equal(torch.cat([labels for _, labels in slope.batches]), labelled(30).labels)
 
 
-def batch_norm_case() -> Case:
+def batch_norm_case(count: int = 30) -> Case:
     model = batch_norm_net()
     patterns = {
         **dict.fromkeys(("0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"), "h"),
@@ -112,7 +112,7 @@ def batch_norm_case() -> Case:
     buffers = [name for name, _ in model.named_buffers()]
     symmetry = PermutationSpec.parse(patterns, start, buffers=buffers)
     trajectory = Trajectory.linear(start, end, 2)
-    return Case(model, functional.cross_entropy, trajectory, target, symmetry, labelled(30))
+    return Case(model, functional.cross_entropy, trajectory, target, symmetry, labelled(count))
 
 
 def test_batchnorm_is_measured_again_on_the_labels_at_hand():
@@ -122,6 +122,10 @@ def test_batchnorm_is_measured_again_on_the_labels_at_hand():
         params = found.entries[name].params
         assert same(dict(params), reestimate(at.model, params, [at.labelled.inputs]))
     assert same(dict(found.entries["untouched"].params), dict(at.target_init))
+
+
+def test_batchnorm_never_sees_a_batch_of_one():
+    compare(batch_norm_case(17), TEST, replace(QUICK, batch_size=16, folds=0))
 
 
 def test_a_comparison_goes_on_after_an_interruption(tmp_path):

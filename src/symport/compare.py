@@ -142,8 +142,7 @@ class Case:
 
     def gradient(self, labels: Labelled, batch_size: int) -> LossGradient:
         """The gradient on some labels, in batches as even as can be."""
-        parts = labels.parts(math.ceil(len(labels) / batch_size))
-        batches = [(part.inputs, part.labels) for part in parts]
+        batches = [(part.inputs, part.labels) for part in _even(labels, batch_size)]
         return LossGradient(self.model, self.loss, batches)
 
     def method(self, settings: CompareSettings, labels: Labelled) -> Method:
@@ -159,13 +158,18 @@ class Case:
         """Re-estimate BatchNorm on the labelled inputs, if there is any."""
         if not has_batchnorm(self.model):
             return dict
-        inputs = list(self.labelled.inputs.split(settings.batch_size))
+        inputs = [part.inputs for part in _even(self.labelled, settings.batch_size)]
         return lambda params: reestimate(self.model, params, inputs)
 
     def score(self, params: Params, labels: Labelled) -> float:
         """Accuracy, ties broken by likelihood."""
         scores = evaluate(self.model, params, labels.inputs, labels.labels)
         return scores.accuracy - TIE_BREAKER * scores.nll
+
+
+def _even(labels: Labelled, batch_size: int) -> list[Labelled]:
+    """As few batches as possible, as even as can be: BatchNorm fails on a last one of one sample."""
+    return labels.parts(math.ceil(len(labels) / batch_size))
 
 
 def compare(
