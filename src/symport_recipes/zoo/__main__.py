@@ -27,7 +27,7 @@ the relative error in the last column.
 {table}
 
 `2×4/8` means two groups of 8 units inside each of 4 units of another group. Seconds are those of
-`discover` with its proof, on one thread; the share of parameters counts every entry that some
+`discover` with its proof, of one busy thread; the share of parameters counts every entry that some
 element of the group moves. Inputs, classes, vocabularies and positions stay everywhere.
 
 Made by `python -m symport_recipes.zoo --out docs/results`.

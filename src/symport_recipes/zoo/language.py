@@ -91,7 +91,7 @@ class Llama(nn.Module):
         """Rotary positions."""
         if not self.rope:
             return x
-        angle = torch.arange(x.shape[-2])[:, None] * self.freq
+        angle = torch.arange(x.shape[-2], device=x.device)[:, None] * self.freq
         angle = torch.cat([angle, angle], -1)
         a, b = x.chunk(2, -1)
         return x * angle.cos() + torch.cat([-b, a], -1) * angle.sin()
