@@ -168,7 +168,7 @@ class Case:
 
 
 def _even(labels: Labelled, batch_size: int) -> list[Labelled]:
-    """As few batches as possible, as even as can be: BatchNorm fails on a last one of one sample."""
+    """Few batches, as even as can be: BatchNorm fails on a last one of one sample."""
     return labels.parts(math.ceil(len(labels) / batch_size))
 
 
