@@ -1,5 +1,6 @@
 """Gradient matching along a trajectory: GMT and FGMT (Algorithms 1 and 2 of the paper)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -8,11 +9,11 @@ from torch import Tensor
 from symport.errors import SettingsError
 from symport.files import load_tensors, save_tensors
 from symport.gradients import LossGradient
-from symport.matching import MatchResult, solve
+from symport.matching import MatchResult, Pair, solve, solve_afresh
 from symport.methods import Method, Problem, State
 from symport.objectives import gradients
 from symport.similarity import Similarity
-from symport.spec import Permutation, PermutationSpec
+from symport.spec import Permutation
 
 Start: TypeAlias = Literal["previous", "identity"]
 
@@ -22,7 +23,8 @@ class GradientMatching(Method):
 
     Args:
         gradient: The gradients, of source and target on the same batches.
-        start: Where each matching starts: the previous permutation, or the paper's identity.
+        start: Where each matching starts: the previous permutation (the first: the identity, and
+            what no permutation can change, whichever ends better), or the paper's identity.
         normalize: Divide each pair by its norms, so that every step has the same say.
     """
 
@@ -53,9 +55,11 @@ class GradientMatching(Method):
             "batches": self.gradient.digest(),
         }
 
-    def _solve(self, similarity: Similarity, spec: PermutationSpec) -> MatchResult:
+    def _solve(self, similarity: Similarity, step: int, newest: Sequence[Pair]) -> MatchResult:
         if self.start == "identity":
-            similarity.move_to(Permutation.identity(spec))
+            similarity.move_to(Permutation.identity(similarity.spec))
+        elif step == 1:
+            return solve_afresh(similarity, newest)
         return solve(similarity)
 
 
@@ -77,9 +81,10 @@ class FGMT(GradientMatching):
         similarity: Similarity = state.memory
         target = self.gradient(problem.place(state.permutation, step - 1), step - 1)
         source = self.gradient.along(problem.source)[step - 1]
-        for pair in gradients(target, source, normalize=self.normalize):
+        newest = gradients(target, source, normalize=self.normalize)
+        for pair in newest:
             similarity.add(pair)
-        result = self._solve(similarity, problem.spec)
+        result = self._solve(similarity, step, newest)
         return State(result.permutation, result.objective, similarity)
 
     def save(self, state: State, folder: Path, step: int) -> None:
@@ -119,13 +124,15 @@ class GMT(GradientMatching):
         """Compute the gradients along the path so far and match them all."""
         known: dict[int, dict[str, Tensor]] = state.memory
         similarity = Similarity(problem.spec, state.permutation)
+        newest: list[Pair] = []
         source = self.gradient.along(problem.source)
         for t in range(step):
             if t not in known:
                 known[t] = self.gradient(problem.place(state.permutation, t), t)
-            for pair in gradients(known[t], source[t], normalize=self.normalize):
+            newest = gradients(known[t], source[t], normalize=self.normalize)
+            for pair in newest:
                 similarity.add(pair)
-        result = self._solve(similarity, problem.spec)
+        result = self._solve(similarity, step, newest)
         if not result.permutation.equal(state.permutation):
             known = {0: known[0]}  # the path has moved, all but its beginning
         return State(result.permutation, result.objective, known)

@@ -21,9 +21,9 @@ from symport.errors import SettingsError
 from symport.nested import TreeAssignment, assign_tree
 from symport.similarity import Pair, Similarity, check_pair
 from symport.spec import Permutation, PermutationSpec
-from symport.starts import best_start
+from symport.starts import best_start, invariant_start
 
-__all__ = ["MatchResult", "Pair", "match", "solve", "solve_from"]
+__all__ = ["MatchResult", "Pair", "match", "solve", "solve_afresh", "solve_from"]
 
 TOLERANCE = 1e-7  # relative: float32 products carry no more, and a smaller gain may be noise
 MAX_SOLVES_PER_TREE = 100  # a safeguard: 5 to 20 are usual
@@ -114,6 +114,18 @@ def solve(similarity: Similarity) -> MatchResult:
             _accept(similarity, tree, solved)
     value = similarity.objective
     return MatchResult(similarity.permutation, value, solves, not similarity.changed, (value,))
+
+
+def solve_afresh(similarity: Similarity, pairs: Sequence[Pair]) -> MatchResult:
+    """Solve from where it stands and from `starts.invariant_start`; stay at the better.
+
+    For the first of several matchings: the later ones start from what it finds.
+
+    Args:
+        similarity: Gives the gains, and is moved to the permutation found.
+        pairs: What has been added to it.
+    """
+    return solve_from(similarity, invariant_start(similarity.spec, pairs), solve(similarity))
 
 
 def solve_from(similarity: Similarity, start: Permutation, best: MatchResult) -> MatchResult:
