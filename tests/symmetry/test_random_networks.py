@@ -175,7 +175,7 @@ def check(layers, pooled):
     return spec
 
 
-quick = settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+quick = settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
 
 
 @quick
