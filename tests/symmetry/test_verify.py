@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from symport.errors import DiscoveryError, SpecError
+from symport.pattern import show_pattern
 from symport.spec import PermutationSpec
 from symport.symmetry import discover, register_rule, verify
 from symport.symmetry.verify import TOLERANCE
@@ -306,3 +307,17 @@ def test_a_wrong_group_of_two_units_is_caught_whatever_the_draw(seed):
     spec = PermutationSpec.parse(text, net.state_dict())
     generator = torch.Generator().manual_seed(seed)
     assert set(verify(spec, net, torch.randn(4, 3), generator=generator).failed) == {"h"}
+
+
+def test_a_wrong_group_shows_behind_many_layers_of_tiny_weights():
+    layers = [nn.Linear(3, 16)]
+    for _ in range(20):
+        layers += [nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(16, 2))
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.02, generator=torch.Generator().manual_seed(0))
+    spec = discover(net, torch.randn(16, 3), strict=True)
+    text = {name: show_pattern(pattern) for name, pattern in spec.patterns.items()}
+    wrong = PermutationSpec.parse({**text, "0.weight": ". ."}, net.state_dict())
+    rows = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+    assert set(verify(wrong, net, rows).failed) == {"h0"}

@@ -23,6 +23,7 @@ from symport.symmetry.trace import Example, evaluation
 
 TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
 ELEMENTS = 2  # drawn of each group; one may by chance lie in a smaller group that is the true one
+SMALL = 0.1  # of the entries of a vector; a gain below it, layer by layer, silences the network
 LOW = (torch.float32, torch.float16, torch.bfloat16)
 Select = Callable[[Any], Any]
 
@@ -221,8 +222,18 @@ def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
     noise = torch.randn(value.shape, generator=generator).mul_(0.3).to(value.device)
     if bool(value.min() > 0):
         return value.mul_(noise.double().exp_())
+    return value.add_(noise, alpha=_noise(value))
+
+
+def _noise(value: Tensor) -> float:
+    """How much of the noise to add, so that signals neither vanish nor explode on their way.
+
+    Behind many layers of tiny weights a wrong group would change less than round-off.
+    """
     scale = float(value.norm()) / value.numel() ** 0.5
-    return value.add_(noise, alpha=scale or 0.5)
+    if value.ndim < 2:
+        return scale if scale > SMALL else 3.0 if scale else 0.5
+    return max(scale, 4.5 * (value.shape[0] / value.numel()) ** 0.5)
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
