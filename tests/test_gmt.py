@@ -16,9 +16,7 @@ T = 5
 @pytest.mark.parametrize("normalize", [False, True])
 def test_a_permuted_initialization_gets_the_permuted_training(make, start, normalize):
     target, permutation = planted_target()
-    result = transfer(
-        source(T), target, spec(), make(gradient(), start=start, normalize=normalize)
-    )
+    result = transfer(source(T), target, spec(), make(gradient(), start=start, normalize=normalize))
     assert result.permutation.equal(permutation)
     expected = permute(trained(weights(1)), spec(), permutation)
     for name, tensor in expected.items():

@@ -87,7 +87,8 @@ def test_three_levels_are_assigned_as_well_as_by_brute_force():
     groups = {"a": Group(2), "a/b": Group(2), "a/b/c": Group(2)}
     spec = PermutationSpec({}, groups)
     similarities = {
-        facet: gain(spec, *facet, seed=len(facet)) for facet in [("a", "a/b"), ("a", "a/b", "a/b/c")]
+        facet: gain(spec, *facet, seed=len(facet))
+        for facet in [("a", "a/b"), ("a", "a/b", "a/b/c")]
     }
     found = assign_tree(spec, "a", similarities, Permutation.identity(spec).indices)
     two = list(permutations(range(2)))

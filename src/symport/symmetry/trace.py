@@ -4,7 +4,9 @@ The model is exported with torch.export in evaluation mode and stripped of in-pl
 Nothing is computed, so this works on the meta device, where weights take no memory.
 """
 
+import contextlib
 import copy
+import io
 import logging
 import operator
 import warnings
@@ -153,7 +155,8 @@ def _quiet() -> Generator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     assigned = r"The tensor attributes? .*assigned during export"
-    with warnings.catch_warnings():
+    # On a failure torch prints whole graphs.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
         warnings.filterwarnings("ignore", category=FutureWarning, message=r".*treespec.*")
         warnings.filterwarnings("ignore", message=assigned)
