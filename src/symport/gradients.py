@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from symport.distributed import add_up, rank, world
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.modes import batch_statistics, call, first_line, outline, to_device
 from symport.params import Params
@@ -38,7 +39,8 @@ class LossGradient:
         batches: Pairs (inputs, labels). `inputs` may be a tensor, a tuple of positional or a
             mapping of keyword arguments.
         micro_batch: Samples per backward pass; the gradients of a batch are averaged over its
-            pieces. Less memory, the same mean (but BatchNorm sees each piece alone).
+            pieces. Less memory, the same mean (but BatchNorm sees each piece alone). Joined
+            processes (`symport.distributed`) compute a share of each batch and average.
 
     Attributes:
         evaluations: How many gradients of a whole batch have been computed so far.
@@ -89,13 +91,13 @@ class LossGradient:
             raise DataError(f"batch {number} is empty")
         begun = time.perf_counter()
         result: dict[str, Tensor] = {}
-        for begin in range(0, total, self.micro_batch or total):
-            end = min(begin + (self.micro_batch or total), total)
+        for begin, end in self._spans(total):
             piece = _slice(inputs, begin, end, total), _slice(labels, begin, end, total)
             grads = self._piece(params, piece, number)
             for name, grad in grads.items():
                 share = grad * ((end - begin) / total) if end - begin < total else grad
                 result[name] = result[name] + share if name in result else share
+        add_up(list(result.values()))
         self.evaluations += 1
         self.elapsed_seconds += time.perf_counter() - begun
         return _finite(result, number)
@@ -117,6 +119,17 @@ class LossGradient:
                 flat = tensor.detach().cpu().contiguous().reshape(-1)  # without axes: no bytes
                 state.update(flat.view(torch.uint8).numpy().data)
         return state.hexdigest()
+
+    def _spans(self, total: int) -> list[tuple[int, int]]:
+        """The pieces of a batch that this process computes: all of them if it is alone."""
+        if total < world():
+            raise DataError(
+                f"a batch of {total} samples cannot be shared out among {world()} processes; "
+                "use larger batches or fewer processes"
+            )
+        first, last = (total * place // world() for place in (rank(), rank() + 1))
+        size = self.micro_batch or last - first
+        return [(begin, min(begin + size, last)) for begin in range(first, last, size)]
 
     def _piece(self, params: Params, piece: Batch, number: int) -> dict[str, Tensor]:
         state = state_for(self.model, params)

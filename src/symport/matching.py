@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import Generator
 
 from symport.errors import SettingsError
-from symport.nested import TreeAssignment, assign_tree
+from symport.nested import Similarities, TreeAssignment, assign_tree
 from symport.similarity import Pair, Similarity, check_pair
 from symport.spec import Permutation, PermutationSpec
 from symport.starts import best_start, invariant_start
@@ -158,13 +158,15 @@ def _take_independent(similarity: Similarity) -> list[str]:
 
 
 def _assign(similarity: Similarity, trees: Sequence[str]) -> list[TreeAssignment]:
-    def one(tree: str) -> TreeAssignment:
-        return assign_tree(similarity.spec, tree, similarity.of(tree), similarity.indices(tree))
+    gains = [similarity.of(tree) for tree in trees]  # not in threads: joined processes meet here
+
+    def one(tree: str, gain: Similarities) -> TreeAssignment:
+        return assign_tree(similarity.spec, tree, gain, similarity.indices(tree))
 
     if len(trees) == 1:
-        return [one(trees[0])]
+        return [one(trees[0], gains[0])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # scipy releases the GIL
-        return list(pool.map(one, trees))
+        return list(pool.map(one, trees, gains))
 
 
 def _accept(similarity: Similarity, tree: str, solved: TreeAssignment) -> None:

@@ -5,6 +5,10 @@ The similarity S of a group says what placing source unit j at target position i
 pair adds one matrix product for each slot of each tensor. When a group's permutation changes, the
 similarities of its neighbours are corrected for the changed units alone. A tensor with a single
 moving axis depends on no other group: it is added and forgotten.
+
+Joined processes (`symport.distributed`) share the tensors out among them. Each keeps what its own
+say, in matrices that are summed over all processes when they are read: sums and corrections are
+linear, so nothing else needs to travel.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +18,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
+from symport.distributed import add_up, rank, total, whole, world
 from symport.errors import ParamsError, SpecError
 from symport.held import HeldPair, HeldPart, gram
 from symport.nested import Facet, facet_index
@@ -72,7 +77,12 @@ class Similarity:
 
     def of(self, tree: str) -> Mapping[Facet, Tensor]:
         """The similarity of each facet of a tree, float64, `(n, n)`."""
-        return self._facets[tree]
+        facets = self._facets[tree]
+        if world() == 1:
+            return facets
+        summed = {facet: facets[facet].clone() for facet in sorted(facets)}
+        add_up(list(summed.values()))
+        return summed
 
     def indices(self, tree: str) -> dict[str, Tensor]:
         """The present indices of the groups of a tree."""
@@ -80,9 +90,11 @@ class Similarity:
 
     def value(self, tree: str, indices: Mapping[str, Tensor]) -> float:
         """What a tree gains under some indices of its groups."""
-        return sum(
-            _trace(gain, facet_index(facet, indices))
-            for facet, gain in sorted(self._facets[tree].items(), key=itemgetter(0))
+        return total(
+            sum(
+                _trace(gain, facet_index(facet, indices))
+                for facet, gain in sorted(self._facets[tree].items(), key=itemgetter(0))
+            )
         )
 
     def neighbours(self, tree: str) -> set[str]:
@@ -92,27 +104,26 @@ class Similarity:
     def add(self, pair: Pair) -> None:
         """Add one pair to the objective; raises ParamsError or SpecError if it does not fit."""
         check_pair(pair, self.spec)
+        gained = 0.0
         # In the spec's order, so that a restored matcher sums in the same order.
-        for name in [name for name in self.spec.patterns if name in pair.target]:
-            target = pair.target[name]
+        for number, name in enumerate(n for n in self.spec.patterns if n in pair.target):
+            target, source = whole(pair.target[name]), whole(pair.source[name])
             if not target.is_floating_point() or name in self.spec.buffers:
                 continue
-            source = pair.source[name]
             self._cut(name, tuple(target.shape))
-            for part in self._single[name]:
-                self._add_single(part, part.lay_out(target), part.lay_out(source), pair.weight)
-            for held in self._held[name]:
-                gains = held.add(target, source, pair.weight)
-                for slot, gain in zip(held.part.slots, gains, strict=True):
-                    self._collect(slot.tree, slot.facet, gain)
-                self.objective += _trace(gains[0], held.index[0])
+            if number % world() == rank():
+                gained += self._add_tensor(name, target, source, pair.weight)
+            else:
+                self._expect(name)
+        self.objective += total(gained)
 
     def add_similarity(self, group: str, similarity: Tensor) -> None:
         """Add gains from elsewhere to a root group, such as correlations of activations.
 
         Args:
             group: A group that is not nested.
-            similarity: Gain of placing source unit `j` at position `i`, shape `(n, n)`.
+            similarity: Gain of placing source unit `j` at position `i`, shape `(n, n)`. Joined
+                processes each add their share.
         """
         n = self.spec.sizes.get(group)
         if group not in self.trees or similarity.shape != (n, n):
@@ -121,7 +132,7 @@ class Similarity:
             )
         gain = similarity.to("cpu", torch.float64)
         self._collect(group, (group,), gain)
-        self.objective += _trace(gain, self._indices[group])
+        self.objective += total(_trace(gain, self._indices[group]))
 
     def move_to(self, permutation: Permutation) -> None:
         """Take another permutation as the present one, all similarities corrected."""
@@ -204,15 +215,33 @@ class Similarity:
             for tree in {slot.tree for slot in held.part.slots}:
                 self._holding[tree].append(held)
 
-    def _add_single(self, part: Part, target: Tensor, source: Tensor, weight: float) -> None:
+    def _add_tensor(self, name: str, target: Tensor, source: Tensor, weight: float) -> float:
+        """Add one tensor of a pair; returns what it contributes to the objective."""
+        gained = 0.0
+        for part in self._single[name]:
+            gained += self._add_single(part, part.lay_out(target), part.lay_out(source), weight)
+        for held in self._held[name]:
+            gains = held.add(target, source, weight)
+            for slot, gain in zip(held.part.slots, gains, strict=True):
+                self._collect(slot.tree, slot.facet, gain)
+            gained += _trace(gains[0], held.index[0])
+        return gained
+
+    def _add_single(self, part: Part, target: Tensor, source: Tensor, weight: float) -> float:
         """Parts with one slot depend on no other group: they are added and forgotten."""
         if not part.slots:
-            self.objective += float((target.double() * source.double()).sum()) * weight
-            return
+            return float((target.double() * source.double()).sum()) * weight
         (slot,) = part.slots
         gain = gram(target, source, 0) * weight
         self._collect(slot.tree, slot.facet, gain)
-        self.objective += _trace(gain, facet_index(slot.facet, self._indices))
+        return _trace(gain, facet_index(slot.facet, self._indices))
+
+    def _expect(self, name: str) -> None:
+        """Nothing of our own to add: another process adds this tensor."""
+        for part in [*self._single[name], *(held.part for held in self._held[name])]:
+            for slot in part.slots:
+                nothing = torch.zeros(slot.size, slot.size, dtype=torch.float64)
+                self._collect(slot.tree, slot.facet, nothing)
 
     def _collect(self, tree: str, facet: Facet, gain: Tensor) -> None:
         facets = self._facets[tree]

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
+from symport.distributed import world
 from symport.errors import ParamsError, SettingsError
 from symport.files import digest, save_tensors, write_text
 from symport.journal import Journal, StepRecord
@@ -128,11 +129,16 @@ def transfer(
             are integers.
         SpecError: The spec does not fit the network.
         FileError: The folder cannot be written, or holds another run.
-        SettingsError: `lengths` without `score`, or `take` lies outside of the trajectory.
+        SettingsError: `lengths` without `score`, `take` lies outside of the trajectory, or a
+            folder is given to joined processes.
     """
     check_fit(source, target_init, spec)
     _check_lengths(lengths, score)
     _check_taken(take, source.steps)
+    if folder is not None and world() > 1:
+        raise SettingsError(
+            "joined processes cannot resume: pass no folder, save the result at rank 0"
+        )
     problem = Problem(source, target_init, spec)
     judge = _Judge(problem, score, finish or dict)
     journal = Journal(folder, _identify(problem, method)) if folder is not None else None

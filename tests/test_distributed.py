@@ -1,0 +1,127 @@
+"""Two joined processes find what one finds alone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import symport
+from symport import distributed
+from symport.errors import DataError, SettingsError
+from symport.matching import Pair, match
+from tests import nets
+
+PROGRAM = """
+import json, sys, torch
+from symport import distributed
+from tests import test_distributed
+distributed.join()
+found = getattr(test_distributed, sys.argv[1])()
+if distributed.rank() == 0:
+    print(json.dumps(found))
+torch.distributed.destroy_process_group()
+"""
+
+
+def in_two_processes(function: str):
+    """What a function of this module returns in the first of two processes joined by gloo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    repository = Path(__file__).resolve().parents[1]
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(repository),
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, function],
+            env={**shared, "RANK": str(number)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    return json.loads(printed[0])
+
+
+def transferred() -> dict[str, object]:
+    """The permutations and objectives of a transfer, and the parameters at its end."""
+    method = symport.FGMT(nets.gradient(count=3))
+    result = symport.transfer(nets.source(3), nets.weights(2), nets.spec(), method)
+    return {
+        "processes": distributed.world(),
+        "permutation": {g: index.tolist() for g, index in result.permutation.indices.items()},
+        "objectives": [record.objective for record in result.history],
+        "params": {name: tensor.tolist() for name, tensor in result.params.items()},
+    }
+
+
+def matched() -> dict[str, object]:
+    """Weight matching with restarts, which moves all similarities about."""
+    result = match(
+        nets.spec(),
+        [Pair(nets.weights(2), nets.weights(1))],
+        restarts=3,
+        generator=torch.Generator().manual_seed(0),
+    )
+    indices = {g: index.tolist() for g, index in result.permutation.indices.items()}
+    return {"permutation": indices, "objectives": list(result.objectives)}
+
+
+def refused() -> dict[str, str]:
+    """What joined processes say to what they cannot do."""
+    said: dict[str, str] = {}
+    one = [tuple(tensor[:1] for tensor in nets.examples())]
+    small = symport.LossGradient(nets.net(), torch.nn.functional.cross_entropy, one)
+    try:
+        small(nets.weights(1), 0)
+    except DataError as error:
+        said["batch"] = str(error)
+    try:
+        method = symport.FGMT(nets.gradient())
+        symport.transfer(nets.source(), nets.weights(2), nets.spec(), method, folder="unused")
+    except SettingsError as error:
+        said["folder"] = str(error)
+    return said
+
+
+def test_two_processes_transfer_as_one_does():
+    alone, joined = transferred(), in_two_processes("transferred")
+    assert (alone.pop("processes"), joined.pop("processes")) == (1, 2)
+    assert joined["permutation"] == alone["permutation"]
+    assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-5)
+    for name, values in alone["params"].items():
+        torch.testing.assert_close(torch.tensor(joined["params"][name]), torch.tensor(values))
+
+
+def test_two_processes_match_weights_as_one_does():
+    alone, joined = matched(), in_two_processes("matched")
+    assert joined["permutation"] == alone["permutation"]
+    assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-6)
+
+
+def test_joined_processes_refuse_what_they_cannot_do():
+    said = in_two_processes("refused")
+    assert "a batch of 1 samples cannot be shared out among 2 processes" in said["batch"]
+    assert "cannot resume" in said["folder"]
+
+
+def test_a_single_process_is_alone():
+    distributed.join()  # not started by torchrun
+    tensor = torch.ones(2)
+    distributed.add_up([tensor])
+    assert (distributed.rank(), distributed.world(), distributed.total(2.5)) == (0, 1, 2.5)
+    assert tensor.tolist() == [1, 1]
+    assert distributed.whole(tensor) is tensor
