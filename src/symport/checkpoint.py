@@ -1,13 +1,26 @@
 """The weights of a model folder: one or many safetensors files, read and written piece by piece."""
 
+import json
+import re
+import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from torch import Tensor
 
-from symport.files import PathLike
-from symport.params import Params
+from symport.errors import FileError, ParamsError
+from symport.files import PathLike, remedy, write_text
+from symport.params import Params, listed
+from symport.pickled import SUFFIXES
+from symport.shards import Shard, ShardWriter, is_temporary, open_shard
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_model.safetensors"
+FORMAT = {"format": "pt"}  # transformers asks for it
+
+_SHARD = re.compile(r".+-\d+-of-\d+\.safetensors")
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -21,26 +34,32 @@ class Checkpoint(Mapping[str, Tensor]):
         metadata: Text kept in the first file.
     """
 
-    path: Path
-    files: Mapping[str, str]
-    metadata: Mapping[str, str]
+    def __init__(self, path: Path, shards: Iterable[Shard]) -> None:
+        self.path = path
+        self._shards = {name: shard for shard in shards for name in shard.outline}
+        self.files = {name: shard.path.name for name, shard in self._shards.items()}
+        first = next(iter(self._shards.values()), None)
+        self.metadata: Mapping[str, str] = first.metadata if first else {}
 
     def __getitem__(self, name: str) -> Tensor:
-        raise NotImplementedError
+        return self._shards[name].rows(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._shards  # the default would read the tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.files)
+        return iter(self._shards)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._shards)
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows `start` to `stop` of a tensor along its first axis; only they are read."""
-        raise NotImplementedError
+        """Positions `start` to `stop` of a tensor's first axis; nothing else of it is read."""
+        return self._shards[name].rows(name, start, stop)
 
     def outline(self) -> dict[str, Tensor]:
         """Shapes and dtypes without contents: tensors on the `meta` device."""
-        raise NotImplementedError
+        return {name: shard.outline[name] for name, shard in self._shards.items()}
 
 
 @contextmanager
@@ -55,8 +74,19 @@ def open_checkpoint(path: PathLike) -> Generator[Checkpoint]:
         FileError: Nothing of that kind is there, or a file is missing, cut short or foreign, or
             the index does not agree with its files.
     """
-    raise NotImplementedError
-    yield
+    path = Path(path)
+    index = _indexed(path / INDEX) if (path / INDEX).is_file() else None
+    names = sorted(set(index.values())) if index else []
+    files = [path / name for name in names] if index else [_only_file(path)]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FileError(
+            f"{path / INDEX} names {listed(missing)}, not in that folder; copy the missing shards"
+        )
+    with ExitStack() as stack:
+        shards = [stack.enter_context(open_shard(file)) for file in files]
+        if index is not None:
+            _check_index(path / INDEX, index, shards)
+        yield Checkpoint(path, shards)
 
 
 def write_checkpoint(
@@ -71,7 +101,8 @@ def write_checkpoint(
     Args:
         folder: Where to write; made if absent. If it is there it must be empty.
         outline: Shapes and dtypes of all tensors, on any device.
-        files: The file name of each tensor. Several files get an index.
+        files: The file name of each tensor. Names like `model-00001-of-00002.safetensors` get an
+            index.
         tensors: The tensors by name, in any order; that of the files is fastest.
         metadata: Text to keep in every file.
 
@@ -80,4 +111,106 @@ def write_checkpoint(
             finished is left behind.
         ParamsError: A tensor is missing, unknown, given twice, or not as outlined.
     """
-    raise NotImplementedError
+    folder = Path(folder)
+    if odd := sorted(outline.keys() ^ files.keys()):
+        raise ParamsError(f"outline and files differ in {listed(odd)}")
+    sizes = {name: tensor.numel() * tensor.itemsize for name, tensor in outline.items()}
+    _make_room(folder, sum(sizes.values()))
+    shards = {file: [name for name in outline if files[name] == file] for file in files.values()}
+    writers: list[ShardWriter] = []
+    try:
+        for file, names in shards.items():
+            part = {name: outline[name] for name in names}
+            writers.append(ShardWriter(folder / file, part, {**FORMAT, **(metadata or {})}))
+        _write_all(dict(zip(shards, writers, strict=True)), outline, files, tensors)
+        for writer in writers:
+            writer.finish()
+        if any(_SHARD.fullmatch(file) for file in shards):
+            index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(files)}
+            write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")
+    except BaseException:  # a keyboard interrupt too
+        for writer in writers:
+            writer.abandon()
+        raise
+
+
+def _write_all(
+    writers: Mapping[str, ShardWriter],
+    outline: Params,
+    files: Mapping[str, str],
+    tensors: Iterable[tuple[str, Tensor]],
+) -> None:
+    for name, tensor in tensors:
+        if name not in outline or name not in writers[files[name]].missing:
+            raise ParamsError(f"{name}: not in the outline, or given twice")
+        expected = outline[name]
+        if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
+            raise ParamsError(
+                f"{name}: {tuple(tensor.shape)} of {tensor.dtype}, outlined as "
+                f"{tuple(expected.shape)} of {expected.dtype}"
+            )
+        writers[files[name]].write(name, tensor)
+        del tensor  # or it would still be there while the next one is made
+    if missing := [name for writer in writers.values() for name in sorted(writer.missing)]:
+        raise ParamsError(f"{listed(missing)}: outlined, but not given")
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Make the folder, or see that it holds nothing but what an interruption left."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made ({error}); {remedy(folder)}") from error
+    if others := sorted(path.name for path in inside if not is_temporary(path)):
+        raise FileError(f"{folder}: holds {listed(others)}; give a new or an empty folder")
+    for path in inside:
+        path.unlink()
+    if size > (free := shutil.disk_usage(folder).free):
+        raise FileError(f"{folder}: {size:,} bytes are needed, {free:,} are free; make room there")
+
+
+def _only_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for name in (WEIGHTS, ADAPTER):
+        if (path / name).is_file():
+            return path / name
+    if not path.exists():
+        raise FileError(f"{path}: there is no such file or folder; check the path")
+    if pickled := sorted(file for file in path.iterdir() if file.suffix in SUFFIXES):
+        raise FileError(
+            f"{path}: has pickled weights only ({listed([f.name for f in pickled])}), which can "
+            f"run any code; convert them where you trust them: {_conversion(pickled[0])}"
+        )
+    raise FileError(f"{path}: has neither {WEIGHTS} nor {INDEX} nor {ADAPTER}")
+
+
+def _conversion(file: Path) -> str:
+    program = (
+        "from symport.files import load_tensors, save_tensors; "
+        f"save_tensors('{file.stem}.safetensors', load_tensors('{file.name}'))"
+    )
+    return f'python -c "{program}"'
+
+
+def _indexed(path: Path) -> dict[str, str]:
+    """The file of each tensor, as an index says."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = {str(name): str(file) for name, file in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{path}: not an index of shards ({error!r}); copy it again") from error
+    if odd := [file for file in names.values() if Path(file).name != file]:
+        raise FileError(f"{path}: names {odd[0]!r}, which is outside its folder")
+    return names
+
+
+def _check_index(path: Path, index: Mapping[str, str], shards: Iterable[Shard]) -> None:
+    found = {shard.path.name: shard.outline for shard in shards}
+    advice = "copy the index and its shards again, from one place"
+    if lost := [name for name, file in index.items() if name not in found[file]]:
+        raise FileError(f"{path}: {listed(lost)} not in {index[lost[0]]} as it says; {advice}")
+    for file, outline in found.items():
+        if extra := [name for name in outline if index.get(name) != file]:
+            raise FileError(f"{path}: does not say that {file} holds {listed(extra)}; {advice}")

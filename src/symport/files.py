@@ -24,7 +24,7 @@ from symport.pickled import SUFFIXES, load_state_dict
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -82,7 +82,7 @@ def load_tensors(path: PathLike) -> dict[str, Tensor]:
         with open_tensors(path) as tensors:
             return dict(tensors)
     if path.suffix in SUFFIXES:
-        _check_readable(path)
+        check_readable(path)
         return load_state_dict(path)
     raise FileError(f"{path}: the ending must be one of .safetensors {' '.join(SUFFIXES)}")
 
@@ -123,9 +123,9 @@ class TensorFile(Mapping[str, Tensor]):
         }
 
     def _dtype(self, name: str, part: Any) -> torch.dtype:
-        if part.get_dtype() not in _DTYPES:
+        if part.get_dtype() not in DTYPES:
             raise FileError(f"{self.path}: {name} has the unknown dtype {part.get_dtype()}")
-        return _DTYPES[part.get_dtype()]
+        return DTYPES[part.get_dtype()]
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def open_tensors(path: PathLike) -> Generator[TensorFile]:
         FileError: The file is missing, empty, cut short, or of another format.
     """
     path = Path(path)
-    _check_readable(path)
+    check_readable(path)
     try:
         handle = safe_open(path, framework="pt")
     except SafetensorError as error:
@@ -186,7 +186,7 @@ def append_line(path: PathLike, line: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error}); {_remedy(path)}") from error
+        raise FileError(f"{path}: cannot be written ({error}); {remedy(path)}") from error
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -220,7 +220,8 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raise FileError if a file is missing, may not be read, or is empty."""
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -239,17 +240,17 @@ def _replacing(path: Path) -> Generator[Path]:
         mode = temporary.stat().st_mode  # safetensors would leave it readable by the owner alone
         yield temporary
         temporary.chmod(mode)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except (OSError, SafetensorError) as error:
-        raise FileError(f"{path}: cannot be written ({error}); {_remedy(path)}") from error
+        raise FileError(f"{path}: cannot be written ({error}); {remedy(path)}") from error
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file or folder is on the disk; only POSIX can do so for an open reader."""
     if os.name != "posix":
         return
@@ -260,7 +261,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remedy(path: Path) -> str:
+def remedy(path: Path) -> str:
+    """What to do about a file that cannot be written."""
     folder = path.parent
     if not folder.is_dir():
         return f"create the folder {folder} first"
