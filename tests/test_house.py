@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"checkpoint"},
     {"pattern"},
     {"spec"},
-    {"permute", "modes", "progress"},
+    {"permute", "modes", "progress", "sharded"},
     {"_augment"},
     {"assignment"},
     {"nested"},
@@ -52,6 +52,7 @@ LAYERS: list[set[str]] = [
     {"choosing"},
     {"compare"},
     {"report", "picture"},
+    {"port"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -89,7 +89,7 @@ def cross_validate(
                 score=lambda params, part=left_out: score(params, part),
                 finish=finish,
                 lengths=lengths,
-                folder=None if folder is None else Path(folder) / _name(known, left_out),
+                folder=None if folder is None else Path(folder) / fold_name(known, left_out),
             )
             for candidate in result.candidates:
                 key = (candidate.kind, candidate.step, candidate.length)
@@ -99,7 +99,7 @@ def cross_validate(
     return _best(totals)
 
 
-def _name(known: Labelled, left_out: Labelled) -> str:
+def fold_name(known: Labelled, left_out: Labelled) -> str:
     """A folder's name that changes with the examples, since scores leave no other trace of them."""
     parts = {"known": known, "left out": left_out}
     tensors = {f"{name} inputs": part.inputs for name, part in parts.items()}

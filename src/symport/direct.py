@@ -1,31 +1,39 @@
 """Train directly on the labels at hand: what a transfer must beat to be worth anything."""
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from symport.errors import SettingsError
-from symport.gradients import LossGradient
 from symport.params import Params
 from symport.progress import bar
 
+Gradient: TypeAlias = Callable[[Params, int], Params]
+Watch: TypeAlias = Callable[[int, Params], bool]
+
 
 def train_directly(
-    gradient: LossGradient,
+    gradient: Gradient,
     params: Params,
     *,
     steps: int,
     lr: float = 1e-3,
+    watch: Watch | None = None,
     progress: bool = False,
 ) -> dict[str, Tensor]:
     """Train some parameters with Adam, one step on each batch in turn.
 
     Args:
-        gradient: The loss and the batches; BatchNorm uses the statistics of each batch.
+        gradient: The gradient at some parameters for step t = 0, 1, …, a `LossGradient` for
+            instance; BatchNorm uses the statistics of each batch.
         params: Where training starts. Never modified.
         steps: Number of steps, and of gradient evaluations.
         lr: Learning rate of Adam (moments .9 and .999).
+        watch: Called with the number of steps done and the parameters, before the first step and
+            after each; if it returns True, training ends there.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -41,6 +49,8 @@ def train_directly(
     optimizer: torch.optim.Adam | None = None
     with bar("direct training", steps, show=progress) as advance:
         for step in range(steps):
+            if watch is not None and watch(step, state):
+                break
             grads = gradient(state, step)
             if optimizer is None:
                 optimizer = torch.optim.Adam([state[name] for name in grads], lr=lr)
@@ -48,6 +58,9 @@ def train_directly(
                 state[name].grad = grad
             optimizer.step()
             advance("")
+        else:
+            if watch is not None:
+                watch(steps, state)
     for tensor in state.values():
         tensor.grad = None
     return state

@@ -1,0 +1,153 @@
+"""How many steps of direct training help, by cross-validation over the examples."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from symport.batches import Labelled, ShuffledBatches
+from symport.direct import train_directly
+from symport.errors import ParamsError
+from symport.files import write_text
+from symport.params import Params
+from symport.port.contest import Contest
+from symport.port.settings import Rules
+
+PATIENCE = 2  # marks without a new best; the marks double, so a third would be far beyond
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A number of steps, and what cross-validation thinks of it.
+
+    Attributes:
+        count: 0 if none helps.
+        lr: Learning rate.
+        loss: Mean loss of examples that were left out.
+        curves: That loss by number of steps, for each learning rate.
+    """
+
+    count: int
+    lr: float
+    loss: float
+    curves: Mapping[float, Mapping[int, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One fold: where training starts, what it sees, and what it is judged on.
+
+    Attributes:
+        name: Tells the fold and the start from all others.
+        start: Makes the tensors that training starts from.
+        known: Examples that train.
+        left_out: Examples that judge.
+    """
+
+    name: str
+    start: Callable[[], Params]
+    known: Labelled
+    left_out: Labelled
+
+
+def marks(most: int) -> list[int]:
+    """The numbers of steps that are judged: 0 and the powers of two.
+
+    Example:
+        >>> marks(10)
+        [0, 1, 2, 4, 8, 10]
+    """
+    return sorted({0, most, *(2**k for k in range(most.bit_length()) if 2**k <= most)})
+
+
+def train(
+    contest: Contest, rules: Rules, start: Params, examples: Labelled, steps: Steps
+) -> dict[str, Tensor]:
+    """Train some tensors for a chosen number of steps."""
+    return _train(contest, rules, start, examples, (steps.lr, steps.count), None)
+
+
+def choose_steps(
+    contest: Contest,
+    rules: Rules,
+    trials: list[Trial],
+    *,
+    folder: Path,
+    advance: Callable[[str], None],
+) -> Steps:
+    """The number of steps, and the learning rate, of least loss on examples left out.
+
+    Args:
+        contest: The problem.
+        rules: At most how many steps, which learning rates, which batches.
+        trials: One for each fold.
+        folder: Curves that are done are kept here.
+        advance: Called after each curve.
+    """
+    total = sum(len(trial.left_out) for trial in trials)
+    curves: dict[float, dict[int, float]] = {}
+    for lr in rules.direct_lrs:
+        mean = dict.fromkeys(marks(rules.direct_steps), 0.0)
+        for trial in trials:
+            curve = _kept(folder / f"{trial.name}-{lr:g}.json", _curve, contest, rules, trial, lr)
+            share = len(trial.left_out) / total
+            mean = {m: v + share * curve.get(m, math.inf) for m, v in mean.items()}
+            advance("")
+        curves[lr] = {mark: loss for mark, loss in mean.items() if loss < math.inf}
+    loss, count, lr = min(
+        (v, mark, lr) for lr, curve in curves.items() for mark, v in curve.items()
+    )
+    return Steps(count, lr, loss, curves)
+
+
+def _curve(contest: Contest, rules: Rules, trial: Trial, lr: float) -> dict[int, float]:
+    """The loss of what was left out after so many steps, until it has long stopped falling."""
+    wanted = marks(rules.direct_steps)
+    found: dict[int, float] = {}
+
+    def watch(step: int, held: Params) -> bool:
+        if step in wanted:
+            loss = contest.judge(contest.space.dense(held), trial.left_out).loss
+            found[step] = loss if math.isfinite(loss) else math.inf
+        values = list(found.values())
+        return len(values) - values.index(min(values)) > PATIENCE
+
+    try:
+        _train(contest, rules, trial.start(), trial.known, (lr, rules.direct_steps), watch)
+    except ParamsError:  # diverged: what was found before stands
+        if not found:
+            raise
+    return {step: loss for step, loss in found.items() if math.isfinite(loss)}
+
+
+def _train(
+    contest: Contest,
+    rules: Rules,
+    start: Params,
+    examples: Labelled,
+    pace: tuple[float, int],
+    watch: Callable[[int, Params], bool] | None,
+) -> dict[str, Tensor]:
+    lr, count = pace
+    batches = ShuffledBatches(
+        examples, size=rules.direct_batch_size, count=max(count, 1), seed=rules.seed
+    )
+    gradient = contest.gradient(batches)
+
+    def pulled(held: Params, step: int) -> Params:
+        return contest.space.pull(held, gradient(contest.space.dense(held), step))
+
+    return train_directly(pulled, start, steps=count, lr=lr, watch=watch)
+
+
+def _kept(
+    path: Path, make: Callable[..., dict[int, float]], *arguments: object
+) -> dict[int, float]:
+    """What a file holds, or what is made now and written there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(make(*arguments)))
+    return {int(step): loss for step, loss in json.loads(path.read_text()).items()}

@@ -1,0 +1,149 @@
+"""What a competition means: share of lift with an interval, and a verdict in plain words."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from symport.port.compete import Name, Outcome, Plan
+
+RESAMPLES = 2000  # the ends of an interval then vary by about a hundredth of its width
+SHARE_OF_INTERVAL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its 95% bootstrap interval over the examples.
+
+    Attributes:
+        value: On the examples as they are.
+        low: 2.5% of resamples are below.
+        high: 2.5% of resamples are above.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+    @property
+    def percent(self) -> str:
+        """As percentages."""
+        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low > 0
+
+
+def mean_interval(values: Tensor, seed: int = 0) -> Interval:
+    """The mean of some numbers, one for each example.
+
+    Example:
+        >>> mean_interval(torch.ones(4))
+        Interval(value=1.0, low=1.0, high=1.0)
+    """
+    means = values[_resamples(len(values), seed)].mean(1)
+    return _interval(float(values.mean()), means)
+
+
+def share_of_lift(outcome: Outcome, name: Name, seed: int = 0) -> Interval | None:
+    """How much of what the fine-tune gains on its own base a competitor gains on the new one.
+
+    (loss(untouched) − loss(competitor)) / (loss(old base) − loss(fine-tune)), on the same examples.
+
+    Returns:
+        None if the fine-tune's own gain is not surely positive, so that there is no whole.
+    """
+    gained = outcome.judged["untouched"].losses - outcome.judged[name].losses
+    whole = outcome.old_base.losses - outcome.tuned.losses
+    if not mean_interval(whole, seed).is_positive:
+        return None
+    index = _resamples(len(whole), seed)
+    shares = gained[index].mean(1) / whole[index].mean(1)
+    return _interval(float(gained.mean() / whole.mean()), shares)
+
+
+def title(name: Name, plan: Plan) -> str:
+    """What a competitor is called.
+
+    Example:
+        >>> title("then direct", Plan("identity", 8))
+        'the identity, then direct training'
+    """
+    first = "the transfer" if plan.kind == "method" else "the identity"
+    names: dict[Name, str] = {
+        "untouched": "the untouched new base",
+        "identity": "the identity",
+        "transfer": "the transfer",
+        "direct": "direct training",
+        "then direct": f"{first}, then direct training",
+    }
+    return names[name]
+
+
+def verdict(outcome: Outcome, seed: int = 0) -> list[str]:
+    """Sentences: what was picked and what it gains, each rival, and what follows."""
+    return [_picked(outcome, seed), *_duels(outcome, seed), *_advice(outcome, seed)]
+
+
+def _picked(outcome: Outcome, seed: int) -> str:
+    pick, loss = outcome.pick, outcome.judged[outcome.pick].loss
+    count = len(outcome.tuned.losses)
+    text = (
+        f"Picked {title(pick, outcome.plans[pick])}: on {count} examples held back its loss is "
+        f"{loss:.3f}, that of the untouched new base {outcome.judged['untouched'].loss:.3f}"
+    )
+    share = share_of_lift(outcome, pick, seed)
+    return f"{text}." if share is None else f"{text}; share of lift {share.percent}."
+
+
+def _duels(outcome: Outcome, seed: int) -> list[str]:
+    """One sentence for each rival, on the examples held back."""
+    pick = outcome.pick
+    first = title(pick, outcome.plans[pick])
+    sentences: list[str] = []
+    for name, judged in outcome.judged.items():
+        if name == pick:
+            continue
+        gain = mean_interval(judged.losses - outcome.judged[pick].losses, seed)
+        rival = title(name, outcome.plans[name])
+        if gain.is_positive:
+            sentences.append(f"It beats {rival} by {gain}.")
+        elif gain.high < 0:
+            sentences.append(f"Held back, {rival} is better than {first} by {-gain.value:.3g}.")
+        else:
+            sentences.append(f"No clear difference from {rival}: {gain}.")
+    return sentences
+
+
+def _advice(outcome: Outcome, seed: int) -> list[str]:
+    own = mean_interval(outcome.old_base.losses - outcome.tuned.losses, seed)
+    follows = {
+        "untouched": "Nothing helped: keep the new base as it is, or bring more examples.",
+        "identity": "The new base takes the fine-tune as it is: no alignment is needed.",
+        "transfer": "Aligning the units is what helps; training on these examples adds nothing.",
+        "direct": "The examples alone do better without the fine-tune: plain training is enough.",
+        "then direct": "The fine-tune is worth most as the place from which to train a few steps.",
+    }
+    advice = [follows[outcome.pick]] if outcome.plans[outcome.pick].loss is not None else []
+    if not own.is_positive:
+        advice.append(
+            f"On its own base the fine-tune gains {own} on these examples: not surely anything, "
+            "so there is no whole to take a share of. Are they what it was made for?"
+        )
+    return advice
+
+
+def _resamples(count: int, seed: int) -> Tensor:
+    return torch.randint(count, (RESAMPLES, count), generator=Generator().manual_seed(seed))
+
+
+def _interval(value: float, resampled: Tensor) -> Interval:
+    tail = (1 - SHARE_OF_INTERVAL) / 2
+    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    low, high = resampled.double().quantile(ends).tolist()
+    return Interval(value, low, high)

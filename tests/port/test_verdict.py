@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from symport.port.compete import Outcome, Plan
+from symport.port.contest import Judged
+from symport.port.few_steps import Steps
+from symport.port.verdict import Interval, mean_interval, share_of_lift, title, verdict
+
+N = 200
+NOISE = 0.1 * torch.randn(N, generator=torch.Generator().manual_seed(0)).double()
+
+
+def outcome(pick: str, **losses: float) -> Outcome:
+    """Competitors whose examples share their noise, with these mean losses."""
+    kinds = {"untouched": "untouched", "identity": "identity", "direct": "untouched"}
+    steps = Steps(4, 1e-3, 1.0, {})
+    plans = {
+        name: Plan(kinds.get(name, "method"), 2, 1.0, loss, steps if "direct" in name else None)
+        for name, loss in losses.items()
+    }
+    centred = NOISE - NOISE.mean()
+    judged = {name: Judged(centred + loss) for name, loss in losses.items()}
+    old, tuned = Judged(centred + 2.0), Judged(centred + 1.0)
+    return Outcome(plans, judged, old, tuned, pick, {}, 0.5, (), 10)
+
+
+def test_an_interval_is_as_wide_as_the_standard_error_says():
+    found = mean_interval(NOISE)
+    error = float(NOISE.std()) / N**0.5
+    assert found.value == pytest.approx(float(NOISE.mean()))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert found.low < found.value < found.high
+
+
+def test_the_share_of_lift_is_the_gain_over_the_fine_tunes_own_gain():
+    found = share_of_lift(outcome("transfer", untouched=3.0, transfer=2.75), "transfer")
+    assert found.value == pytest.approx(0.25)
+    assert found.low == pytest.approx(0.25)  # noise that all share cancels
+
+
+def test_there_is_no_share_of_nothing():
+    same = outcome("transfer", untouched=3.0, transfer=2.75)
+    flat = Outcome(**{**vars(same), "tuned": same.old_base})
+    assert share_of_lift(flat, "transfer") is None
+    assert any("not surely anything" in line for line in verdict(flat))
+
+
+@pytest.mark.parametrize(
+    ("pick", "sentence"),
+    [
+        ("untouched", "Nothing helped"),
+        ("identity", "no alignment is needed"),
+        ("transfer", "training on these examples adds nothing"),
+        ("direct", "do better without the fine-tune"),
+        ("then direct", "the place from which to train"),
+    ],
+)
+def test_the_verdict_says_what_follows(pick, sentence):
+    names = ("untouched", "identity", "transfer", "direct", "then direct")
+    losses = {name: 2.0 if name == pick else 2.5 for name in names}
+    text = verdict(outcome(pick, **losses))
+    assert sentence in text[-1]
+    assert sum("It beats" in line for line in text) == 4
+
+
+def test_differences_are_paired_and_called_open_or_against_the_pick():
+    found = outcome("transfer", untouched=3.0, transfer=2.0, direct=1.9)
+    text = verdict(found)
+    assert "It beats the untouched new base by 1 (1 to 1)." in text
+    assert any("direct training is better than the transfer by 0.1" in line for line in text)
+    mixed = Judged(found.judged["transfer"].losses + NOISE - NOISE.mean())
+    open_ = Outcome(**{**vars(found), "judged": {**found.judged, "direct": mixed}})
+    assert any("No clear difference from direct" in line for line in verdict(open_))
+
+
+def test_names_say_whose_permutation_it_was():
+    assert title("then direct", Plan("method", 3)) == "the transfer, then direct training"
+    assert Interval(0.321, 0.2, 0.44).percent == "32% (20% to 44%)"
