@@ -58,7 +58,7 @@ def in_two_processes(function: str):
 
 def transferred() -> dict[str, object]:
     """The permutations and objectives of a transfer, and the parameters at its end."""
-    method = symport.FGMT(nets.gradient(count=3))
+    method = symport.FGMT(nets.gradient(count=3), normalize=True)
     result = symport.transfer(nets.source(3), nets.weights(2), nets.spec(), method)
     return {
         "processes": distributed.world(),
@@ -78,6 +78,35 @@ def matched() -> dict[str, object]:
     )
     indices = {g: index.tolist() for g, index in result.permutation.indices.items()}
     return {"permutation": indices, "objectives": list(result.objectives)}
+
+
+def sharded_net() -> torch.nn.Module:
+    """The network of the tests, each layer and the whole cut in two."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model, mesh = nets.net(), init_device_mesh("cpu", (distributed.world(),))
+    for layer in [*model.children(), model]:
+        if list(layer.parameters()):
+            fully_shard(layer, mesh=mesh)
+    return model
+
+
+def transferred_sharded() -> dict[str, object]:
+    """As `transferred`, with a model that FSDP2 has cut; and whether its weights are its own."""
+    model = sharded_net()
+    batches = [nets.examples(seed=k) for k in range(3)]
+    loss = torch.nn.functional.cross_entropy
+    gradient = symport.LossGradient(model, loss, batches, micro_batch=10)
+    result = symport.transfer(
+        nets.source(3), nets.weights(2), nets.spec(), symport.FGMT(gradient, normalize=True)
+    )
+    own = {name: tensor.full_tensor() for name, tensor in model.state_dict().items()}
+    return {
+        "permutation": {g: index.tolist() for g, index in result.permutation.indices.items()},
+        "objectives": [record.objective for record in result.history],
+        "untouched": nets.same(own, nets.weights(0)),
+    }
 
 
 def refused() -> dict[str, str]:
@@ -110,6 +139,13 @@ def test_two_processes_match_weights_as_one_does():
     alone, joined = matched(), in_two_processes("matched")
     assert joined["permutation"] == alone["permutation"]
     assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-6)
+
+
+def test_a_sharded_model_transfers_as_a_whole_one_does():
+    alone, joined = transferred(), in_two_processes("transferred_sharded")
+    assert joined["permutation"] == alone["permutation"]
+    assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-5)
+    assert joined["untouched"]
 
 
 def test_joined_processes_refuse_what_they_cannot_do():

@@ -13,6 +13,7 @@ from symport.distributed import add_up, rank, world
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.modes import batch_statistics, call, first_line, outline, to_device
 from symport.params import Params
+from symport.sharded import backward, call_sharded, is_sharded, loaded, local
 from symport.state import state_for
 
 Batch: TypeAlias = tuple[Any, Any]
@@ -40,7 +41,8 @@ class LossGradient:
             mapping of keyword arguments.
         micro_batch: Samples per backward pass; the gradients of a batch are averaged over its
             pieces. Less memory, the same mean (but BatchNorm sees each piece alone). Joined
-            processes (`symport.distributed`) compute a share of each batch and average.
+            processes (`symport.distributed`) compute a share of each batch and average; the model
+            may be cut by FSDP2's `fully_shard`.
 
     Attributes:
         evaluations: How many gradients of a whole batch have been computed so far.
@@ -97,7 +99,8 @@ class LossGradient:
             for name, grad in grads.items():
                 share = grad * ((end - begin) / total) if end - begin < total else grad
                 result[name] = result[name] + share if name in result else share
-        add_up(list(result.values()))
+        if not is_sharded(self.model):  # those are summed as they are computed
+            add_up(list(result.values()))
         self.evaluations += 1
         self.elapsed_seconds += time.perf_counter() - begun
         return _finite(result, number)
@@ -127,12 +130,19 @@ class LossGradient:
                 f"a batch of {total} samples cannot be shared out among {world()} processes; "
                 "use larger batches or fewer processes"
             )
+        if is_sharded(self.model) and total % world():
+            raise DataError(
+                f"a batch of {total} samples does not divide evenly among {world()} processes, "
+                "which a sharded model needs; use another batch size"
+            )
         first, last = (total * place // world() for place in (rank(), rank() + 1))
         size = self.micro_batch or last - first
         return [(begin, min(begin + size, last)) for begin in range(first, last, size)]
 
     def _piece(self, params: Params, piece: Batch, number: int) -> dict[str, Tensor]:
         state = state_for(self.model, params)
+        if is_sharded(self.model):
+            return self._sharded_piece(state, piece, number)
         leaves = self._leaves(state)
         inputs, labels = to_device(piece, next(iter(leaves.values())))
         with torch.enable_grad(), batch_statistics(self.model):
@@ -140,6 +150,13 @@ class LossGradient:
             # A parameter that the loss does not reach has the gradient zero.
             grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
         return dict(zip(leaves, grads, strict=True))
+
+    def _sharded_piece(self, state: Params, piece: Batch, number: int) -> dict[str, Tensor]:
+        """As `_piece`; scaled to undo the mean that FSDP2 takes over the processes."""
+        inputs, labels = to_device(piece, local(next(self.model.parameters())))
+        with loaded(self.model, state), batch_statistics(self.model), torch.enable_grad():
+            value = self._value(call_sharded(self.model, inputs), labels, number)
+            return backward(self.model, value * world())
 
     def _leaves(self, state: Params) -> dict[str, Tensor]:
         """The parameters that the model trains, ready to receive gradients."""
@@ -195,7 +212,7 @@ def _hint(error: Exception) -> str:
 
 def _finite(grads: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     for name, grad in grads.items():
-        if not bool(grad.isfinite().all()):
+        if not bool(local(grad).isfinite().all()):
             raise ParamsError(
                 f"{name}: the gradient on batch {number} holds NaN or infinity; check the weights "
                 "and the inputs, or use a larger batch"

@@ -6,8 +6,9 @@ Concatenate lists to add objectives.
 
 from torch import Tensor
 
+from symport.distributed import whole
 from symport.errors import ParamsError
-from symport.params import Params, norm
+from symport.params import Params, inner
 from symport.similarity import Pair
 from symport.spec import PermutationSpec
 
@@ -33,10 +34,19 @@ def gradients(target: Params, source: Params, *, normalize: bool = False) -> lis
     """
     if not normalize:
         return [Pair(target, source)]
-    size = norm(target) * norm(source)
+    size = _norm(target) * _norm(source)
     if size == 0:
         raise ParamsError("a gradient is zero everywhere and cannot be normalised")
     return [Pair(target, source, 1 / size)]
+
+
+def _norm(grads: Params) -> float:
+    """Gathers sharded tensors one at a time."""
+    squares = 0.0
+    for tensor in grads.values():
+        one = {"": whole(tensor)}
+        squares += inner(one, one)
+    return squares**0.5
 
 
 def _weights_of(params: Params, spec: PermutationSpec) -> dict[str, Tensor]:

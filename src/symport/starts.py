@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from symport.distributed import whole
 from symport.held import gram
 from symport.nested import Facet, assign_tree
 from symport.params import inner
@@ -56,8 +57,9 @@ def _describe(
     spec: PermutationSpec, pair: Pair, name: str, facets: dict[str, dict[Facet, Tensor]]
 ) -> None:
     """Add what one tensor says about each of its slots."""
-    for part in cut(name, tuple(pair.target[name].shape), spec):
-        target, source = part.lay_out(pair.target[name]), part.lay_out(pair.source[name])
+    whole_target, whole_source = whole(pair.target[name]), whole(pair.source[name])
+    for part in cut(name, tuple(whole_target.shape), spec):
+        target, source = part.lay_out(whole_target), part.lay_out(whole_source)
         for k, slot in enumerate(part.slots):
             alone = len(part.slots) == 1
             gain = gram(target, source, k) if alone else _described_similarity(target, source, k)
