@@ -36,6 +36,7 @@ LAYERS: list[set[str]] = [
     {"starts"},
     {
         "symmetry",
+        "activations",
         "matching",
         "gradients",
         "batchnorm",

@@ -7,13 +7,13 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor
 
 from symport.errors import SettingsError
-from symport.files import load_tensors, save_tensors
+from symport.files import digest, load_tensors, save_tensors
 from symport.gradients import LossGradient
 from symport.matching import MatchResult, Pair, solve, solve_afresh
 from symport.methods import Method, Problem, State
 from symport.objectives import gradients
 from symport.similarity import Similarity
-from symport.spec import Permutation
+from symport.spec import Permutation, PermutationSpec
 
 Start: TypeAlias = Literal["previous", "identity"]
 
@@ -26,16 +26,23 @@ class GradientMatching(Method):
         start: Where each matching starts: the previous permutation (the first: the identity, and
             what no permutation can change, whichever ends better), or the paper's identity.
         normalize: Divide each pair by its norms, so that every step has the same say.
+        also: Pairs that every matching counts in, such as one of `activations.activations`.
     """
 
     def __init__(
-        self, gradient: LossGradient, *, start: Start = "previous", normalize: bool = False
+        self,
+        gradient: LossGradient,
+        *,
+        start: Start = "previous",
+        normalize: bool = False,
+        also: Sequence[Pair] = (),
     ) -> None:
         if start not in ("previous", "identity"):
             raise SettingsError(f"start must be 'previous' or 'identity', not {start!r}")
         self.gradient = gradient
         self.start = start
         self.normalize = normalize
+        self.also = list(also)
 
     @property
     def evaluations(self) -> int:
@@ -53,13 +60,20 @@ class GradientMatching(Method):
             "start": self.start,
             "normalize": self.normalize,
             "batches": self.gradient.digest(),
+            "also": [[digest(pair.target), digest(pair.source), pair.weight] for pair in self.also],
         }
+
+    def _similarity(self, spec: PermutationSpec, start: Permutation | None = None) -> Similarity:
+        similarity = Similarity(spec, start)
+        for pair in self.also:
+            similarity.add(pair)
+        return similarity
 
     def _solve(self, similarity: Similarity, step: int, newest: Sequence[Pair]) -> MatchResult:
         if self.start == "identity":
             similarity.move_to(Permutation.identity(similarity.spec))
         elif step == 1:
-            return solve_afresh(similarity, newest)
+            return solve_afresh(similarity, [*self.also, *newest])
         return solve(similarity)
 
 
@@ -74,7 +88,7 @@ class FGMT(GradientMatching):
 
     def init(self, problem: Problem) -> State:
         """No pairs yet, and the identity."""
-        return State(Permutation.identity(problem.spec), None, Similarity(problem.spec))
+        return State(Permutation.identity(problem.spec), None, self._similarity(problem.spec))
 
     def step(self, problem: Problem, state: State, step: int) -> State:
         """Add the newest pair and match again."""
@@ -123,7 +137,7 @@ class GMT(GradientMatching):
     def step(self, problem: Problem, state: State, step: int) -> State:
         """Compute the gradients along the path so far and match them all."""
         known: dict[int, dict[str, Tensor]] = state.memory
-        similarity = Similarity(problem.spec, state.permutation)
+        similarity = self._similarity(problem.spec, state.permutation)
         newest: list[Pair] = []
         source = self.gradient.along(problem.source)
         for t in range(step):

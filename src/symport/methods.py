@@ -6,13 +6,17 @@ not tell (`save`, `restore`).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from symport.matching import match
+from symport.activations import activations, with_activations
+from symport.files import digest
+from symport.matching import Pair, match
 from symport.objectives import weights
 from symport.params import Params, add
 from symport.permute import permute
@@ -164,4 +168,34 @@ class WeightMatching(Once):
         """Match the source's initialization to the target's."""
         pairs = weights(problem.target_init, problem.source[0], problem.spec)
         result = match(problem.spec, pairs)
+        return State(result.permutation, result.objective)
+
+
+class ActivationMatching(Once):
+    """Align the two initializations by what their units answer to the same inputs, no labels.
+
+    Args:
+        model: Gives the computation.
+        inputs: Batches of inputs, as for `activations.activations`.
+    """
+
+    name = "activations"
+
+    def __init__(self, model: nn.Module, inputs: Iterable[Any]) -> None:
+        self.model = model
+        self.inputs = list(inputs)
+
+    def settings(self) -> dict[str, Any]:
+        """The inputs."""
+        leaves = {str(k): leaf for k, leaf in enumerate(tree_leaves(self.inputs))}
+        return {"inputs": digest({k: t for k, t in leaves.items() if isinstance(t, Tensor)})}
+
+    def init(self, problem: Problem) -> State:
+        """Match what the units of the source's initialization answer to the target's."""
+        spec = with_activations(problem.spec, self.model)
+        target, source = (
+            activations(self.model, params, self.inputs, spec)
+            for params in (problem.target_init, problem.source[0])
+        )
+        result = match(spec, [Pair(target, source)])
         return State(result.permutation, result.objective)
