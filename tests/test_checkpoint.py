@@ -221,7 +221,7 @@ def test_tensors_that_are_not_as_outlined_are_refused(tmp_path: Path):
         ([("mask", mixed()["mask"])] * 2, "mask: not in the outline, or given twice"),
         ([("w", torch.ones(3, 5))], r"w: \(3, 5\) of torch.float32, outlined as \(5, 3\)"),
         ([("half", torch.ones(4, 2))], r"half: .* outlined as \(4, 2\) of torch.bfloat16"),
-        ([], "mask, w, half, none, scalar and 1 more: outlined, but not given"),
+        ([], "half, mask, w, kernel, none and 1 more: outlined, but not given"),
     ]:
         with pytest.raises(ParamsError, match=message):
             write(tmp_path, iter(given))
