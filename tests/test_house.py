@@ -44,6 +44,7 @@ LAYERS: list[set[str]] = [
         "evaluate",
         "landscape",
     },
+    {"rows"},
     {"transport", "streaming"},
     {"objectives", "direct", "loading", "huggingface", "adapters"},
     {"methods"},

@@ -68,13 +68,13 @@ def test_transport_is_the_formula(dtype: torch.dtype, length: float):
 def test_rows_in_several_runs_give_the_same(monkeypatch):
     old, tuned, new = (base(seed) for seed in range(3))
     whole = dict(transport(old, tuned, new, SPEC, drawn()))
-    monkeypatch.setattr("symport.transport.CHUNK", 13)
+    monkeypatch.setattr("symport.rows.CHUNK", 13)
     runs = dict(transport(old, tuned, new, SPEC, drawn()))
     assert all(torch.equal(runs[name], tensor) for name, tensor in whole.items())
 
 
 def test_files_give_the_same_as_memory(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("symport.transport.CHUNK", 13)
+    monkeypatch.setattr("symport.rows.CHUNK", 13)
     models = [base(seed, torch.bfloat16) for seed in range(3)]
     for k, params in enumerate(models):
         (tmp_path / f"{k}").mkdir()

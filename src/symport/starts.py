@@ -62,14 +62,17 @@ def _describe(
         target, source = part.lay_out(whole_target), part.lay_out(whole_source)
         for k, slot in enumerate(part.slots):
             alone = len(part.slots) == 1
-            gain = gram(target, source, k) if alone else _described_similarity(target, source, k)
+            gain = gram(target, source, k) if alone else described_similarity(target, source, k)
             known = facets[slot.tree].get(slot.facet)
             gain *= pair.weight
             facets[slot.tree][slot.facet] = gain if known is None else known + gain
 
 
-def _described_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:
-    """Inner products of standardised descriptions, on the scale of those of the values."""
+def described_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:
+    """What tensors laid out as `(rest, n_1, …, n_m)` say about one slot, whatever the others do.
+
+    Inner products of standardised descriptions, on the scale of those of the values.
+    """
     a, b = _description(target, slot), _description(source, slot)
     both = torch.cat([a, b])
     spread, size = both.std(0, correction=0), both.abs().amax(0)

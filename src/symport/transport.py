@@ -6,25 +6,18 @@ or dtypes differ.) The arithmetic is in float32, float64 stays. What the fine-tu
 keeps the bits of the new base.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from symport.checkpoint import Checkpoint
 from symport.errors import ParamsError, SpecError
 from symport.params import Params, check_finite, listed, takes_part
-from symport.pattern import Pattern, axis_blocks, groups_in, parents
-from symport.permute import axis_index, permute_tensor
+from symport.rows import Rows, gathered, outlined, permuted_rows, plain_rows, row_shape, runs
 from symport.spec import Permutation, PermutationSpec
 
 COUNTS = (torch.int64, torch.bool)  # positions and masks too; quantized weights are narrower
-CHUNK = 2**18  # elements at a time: what is computed on stays in a core's cache
-
-Rows: TypeAlias = Callable[[int, int], Tensor]
 
 
 def transport(
@@ -81,7 +74,7 @@ def outline_of(old: Params, tuned: Params, new: Params) -> dict[str, Tensor]:
     Raises:
         ParamsError: Names or shapes do not agree.
     """
-    before, after, base = (_outline(params) for params in (old, tuned, new))
+    before, after, base = (outlined(params) for params in (old, tuned, new))
     shared = [name for name in after if name in before]
     if lost := [name for name in shared if name not in base]:
         raise ParamsError(f"the new base lacks {listed(lost)}, which old base and fine-tune have")
@@ -109,7 +102,7 @@ class _Task:
         if name in self.new and (name in self.spec.buffers or like.dtype in COUNTS):
             return self.new[name]
         if name not in self.old:
-            found = self._permuted(self.tuned, name, _shape(like))
+            found = gathered(self._rows(self.tuned, name), row_shape(like))
             self._check(name, found)
         elif name in self.spec.patterns and self._has_arithmetic(name):
             found = self._displaced(name, like)
@@ -119,7 +112,7 @@ class _Task:
 
     def _has_arithmetic(self, name: str) -> bool:
         """Whether no side is of integers, or of the 8-bit formats, whose scales are elsewhere."""
-        sides = [_reader(params, name)(0, 0) for params in (self.old, self.tuned, self.new)]
+        sides = [plain_rows(params, name)(0, 0) for params in (self.old, self.tuned, self.new)]
         return all(takes_part(side) and side.itemsize > 1 for side in sides)
 
     def _unchanged(self, name: str, like: Tensor) -> Tensor:
@@ -136,37 +129,19 @@ class _Task:
         )
 
     def _displaced(self, name: str, like: Tensor) -> Tensor:
-        shape = _shape(like)
-        tuned = self._permuted(self.tuned, name, shape)
+        shape = row_shape(like)
+        tuned = gathered(self._rows(self.tuned, name), shape)
         result = tuned if tuned.dtype == like.dtype else tuned.new_empty(shape, dtype=like.dtype)
-        old = self._rows(self.old, name, shape)
-        new = _reader(self.new, name)
-        for run in _runs(shape):
-            part = result[slice(*run)]
-            part.copy_(_displace(new(*run), tuned[slice(*run)], old(*run), self.length))
+        old = self._rows(self.old, name)
+        new = plain_rows(self.new, name)
+        for run in runs(shape):
+            part, ends = result[run], (run.start, run.stop)
+            part.copy_(_displace(new(*ends), tuned[run], old(*ends), self.length))
             self._check(name, part)
         return result
 
-    def _permuted(self, params: Params, name: str, shape: Sequence[int]) -> Tensor:
-        """A whole tensor, its units in their new order."""
-        rows = self._rows(params, name, shape)
-        result = rows(0, 0).new_empty(shape)
-        for run in _runs(shape):
-            result[slice(*run)] = rows(*run)
-        return result
-
-    def _rows(self, params: Params, name: str, shape: Sequence[int]) -> Rows:
-        """The rows of a permuted tensor; the whole is kept only if rows change places."""
-        read = _reader(params, name)
-        pattern = self.spec.patterns[name]
-        if _is_linked(pattern):
-            whole = permute_tensor(read(0, shape[0]), pattern, self.permutation)
-            return lambda start, stop: whole[start:stop]
-        indices = _indices(pattern, shape, self.permutation)
-        if 0 not in indices:
-            return lambda start, stop: _take(read(start, stop), indices)
-        rows, whole = indices.pop(0), read(0, shape[0])
-        return lambda start, stop: _take(_take(whole, {0: rows[start:stop]}), indices)
+    def _rows(self, params: Params, name: str) -> Rows:
+        return permuted_rows(params, name, self.spec.patterns[name], self.permutation)
 
     def _check(self, name: str, part: Tensor) -> None:
         """Raise ParamsError if part of a result is not finite, with the input that is to blame."""
@@ -191,55 +166,5 @@ def _displace(new: Tensor, tuned: Tensor, old: Tensor, length: float) -> Tensor:
     return torch.sub(new.to(wide), change, alpha=abs(length))
 
 
-def _is_linked(pattern: Pattern) -> bool:
-    """Whether a group has a parent on another axis, so that axes must be permuted together."""
-    needed = [({p for g in groups_in(a) for p in parents(g)}, set(groups_in(a))) for a in pattern]
-    return any(above - here for above, here in needed)
-
-
-def _indices(pattern: Pattern, shape: Sequence[int], permutation: Permutation) -> dict[int, Tensor]:
-    """For each axis that moves, the old position of every new one."""
-    sizes = {name: index.shape[-1] for name, index in permutation.indices.items()}
-    found = {
-        dim: axis_index(axis_blocks(axis, n, sizes), n, permutation)
-        for dim, (axis, n) in enumerate(zip(pattern, shape, strict=False))
-    }
-    return {d: i for d, i in found.items() if not torch.equal(i, torch.arange(len(i)))}
-
-
-def _take(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
-    for dim, index in indices.items():
-        if 0 < dim == tensor.ndim - 1:  # 3 times faster in 16 bits than index_select, measured
-            tensor = tensor.gather(dim, index.to(tensor.device).expand(tensor.shape))
-        else:
-            tensor = tensor.index_select(dim, index.to(tensor.device))
-    return tensor
-
-
-def _runs(shape: Sequence[int]) -> Iterator[tuple[int, int]]:
-    step = max(1, CHUNK // max(1, math.prod(shape[1:])))
-    return ((start, min(start + step, shape[0])) for start in range(0, shape[0], step))
-
-
-def _reader(params: Params, name: str) -> Rows:
-    """The rows of a tensor as it is; a number counts as one row."""
-    if isinstance(params, Checkpoint):
-        return lambda start, stop: _with_rows(params.rows(name, start, stop))
-    tensor = _with_rows(params[name].detach())
-    return lambda start, stop: tensor[start:stop]
-
-
-def _with_rows(tensor: Tensor) -> Tensor:
-    return tensor if tensor.ndim else tensor.reshape(1)
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape) or (1,)
-
-
 def _bits(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-
-
-def _outline(params: Params) -> Params:
-    return params.outline() if isinstance(params, Checkpoint) else params

@@ -1,0 +1,99 @@
+"""Rows of a tensor, plain or permuted, read and computed when asked for.
+
+A checkpoint larger than memory is worked on in runs of rows: positions along the first axis.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from symport.checkpoint import Checkpoint
+from symport.params import Params
+from symport.pattern import Pattern, axis_blocks, groups_in, parents
+from symport.permute import axis_index, permute_tensor
+from symport.spec import Permutation
+
+CHUNK = 2**18  # elements at a time: what is computed on stays in a core's cache
+
+Rows: TypeAlias = Callable[[int, int], Tensor]
+
+
+def outlined(params: Params) -> Params:
+    """Tensors of which the shapes and dtypes can be asked without reading any."""
+    return params.outline() if isinstance(params, Checkpoint) else params
+
+
+def row_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a tensor; a single number counts as one row."""
+    return tuple(tensor.shape) or (1,)
+
+
+def runs(shape: Sequence[int]) -> Iterator[slice]:
+    """Rows in runs of about `CHUNK` elements, from the first to the last."""
+    step = max(1, CHUNK // max(1, math.prod(shape[1:])))
+    return (slice(k, min(k + step, shape[0])) for k in range(0, shape[0], step))
+
+
+def plain_rows(params: Params, name: str) -> Rows:
+    """The rows of a tensor as it is."""
+    if isinstance(params, Checkpoint):
+        return lambda start, stop: _with_rows(params.rows(name, start, stop))
+    tensor = _with_rows(params[name].detach())
+    return lambda start, stop: tensor[start:stop]
+
+
+def permuted_rows(params: Params, name: str, pattern: Pattern, permutation: Permutation) -> Rows:
+    """The rows of a permuted tensor.
+
+    The whole tensor is kept only if rows change places. If axes are linked, a nested group on one
+    and its parent on the other, it is permuted at once, which takes the memory of two.
+    """
+    read = plain_rows(params, name)
+    shape = row_shape(outlined(params)[name])
+    if _is_linked(pattern):
+        whole = permute_tensor(read(0, shape[0]), pattern, permutation)
+        return lambda start, stop: whole[start:stop]
+    indices = _indices(pattern, shape, permutation)
+    if 0 not in indices:
+        return lambda start, stop: _take(read(start, stop), indices)
+    rows, whole = indices.pop(0), read(0, shape[0])
+    return lambda start, stop: _take(_take(whole, {0: rows[start:stop]}), indices)
+
+
+def gathered(rows: Rows, shape: Sequence[int]) -> Tensor:
+    """All rows in one tensor."""
+    result = rows(0, 0).new_empty(tuple(shape))
+    for run in runs(shape):
+        result[run] = rows(run.start, run.stop)
+    return result
+
+
+def _is_linked(pattern: Pattern) -> bool:
+    needed = [({p for g in groups_in(a) for p in parents(g)}, set(groups_in(a))) for a in pattern]
+    return any(above - here for above, here in needed)
+
+
+def _indices(pattern: Pattern, shape: Sequence[int], permutation: Permutation) -> dict[int, Tensor]:
+    """For each axis that moves, the old position of every new one."""
+    sizes = {name: index.shape[-1] for name, index in permutation.indices.items()}
+    found = {
+        dim: axis_index(axis_blocks(axis, n, sizes), n, permutation)
+        for dim, (axis, n) in enumerate(zip(pattern, shape, strict=False))
+    }
+    return {d: i for d, i in found.items() if not torch.equal(i, torch.arange(len(i)))}
+
+
+def _take(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
+    for dim, index in indices.items():
+        if 0 < dim == tensor.ndim - 1:  # 3 times faster in 16 bits than index_select, measured
+            tensor = tensor.gather(dim, index.to(tensor.device).expand(tensor.shape))
+        else:
+            tensor = tensor.index_select(dim, index.to(tensor.device))
+    return tensor
+
+
+def _with_rows(tensor: Tensor) -> Tensor:
+    return tensor if tensor.ndim else tensor.reshape(1)
