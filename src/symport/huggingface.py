@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from symport.errors import FileError, SettingsError
 
 LENGTH = 8  # tokens of an example: the symmetry does not depend on it
+EXPERTS = "batched_mm"  # others loop over data or sort rows by expert, which keeps experts in place
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,9 @@ def load_architecture(reference: str) -> Architecture:
         ) from error
     path = Path(reference)
     try:
-        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(
+            path, trust_remote_code=False, experts_implementation=EXPERTS
+        )
     except (OSError, ValueError, KeyError) as error:
         raise FileError(f"{path}: not a configuration that transformers knows ({error})") from error
     config.use_cache = False
@@ -65,10 +68,10 @@ def load_architecture(reference: str) -> Architecture:
         )
     with torch.device("meta"):
         model = kind(config)
-    return Architecture(model.eval(), _inputs(model, config), _main_output)
+    return Architecture(model.eval(), example_inputs(model, config), main_output)
 
 
-def _inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
+def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
     """One example of what the model takes first, and of what its decoder takes."""
     name = str(getattr(model, "main_input_name", "input_ids"))
     tokens = torch.zeros(1, LENGTH, dtype=torch.int64)
@@ -88,7 +91,7 @@ def _inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
     return inputs
 
 
-def _main_output(output: Any) -> Any:
+def main_output(output: Any) -> Any:
     """Logits if there are any, else the last hidden state, else everything."""
     for name in ("logits", "logits_per_image", "last_hidden_state"):
         found = getattr(output, name, None)

@@ -6,8 +6,10 @@ Either way the network sees θ₂⁰ + length · π(θ₁ᵀ − θ₁⁰), and 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
+from symport.adapters import Adapter, displacement, targets, transport_adapter
 from symport.params import Params, add
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
@@ -56,3 +58,56 @@ class Whole(Space):
         """The same."""
         del held
         return gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Factors(Space):
+    """The tensors of an adapter, at its own rank.
+
+    Attributes:
+        target_init: The new base.
+        adapter: The fine-tune.
+        spec: The symmetry of the network.
+        old_base: What the adapter was made for.
+        seed: Draws the factors of a fresh adapter.
+    """
+
+    target_init: Params
+    adapter: Adapter
+    spec: PermutationSpec
+    old_base: Params
+    seed: int = 0
+
+    def place(self, permutation: Permutation, length: float) -> dict[str, Tensor]:
+        """The adapter under a permutation; at length 0 a fresh one, as LoRA starts: B = 0."""
+        carried = transport_adapter(
+            self.adapter,
+            self.spec,
+            permutation,
+            length=length,
+            old_base=self.old_base,
+            new_base=self.target_init,
+        )
+        tensors = dict(carried.tensors)
+        if length == 0:
+            generator = Generator().manual_seed(self.seed)
+            for target in targets(self.adapter).values():
+                bound = tensors[target.a].shape[-1] ** -0.5
+                draw = torch.rand(tensors[target.a].shape, generator=generator)
+                tensors[target.a] = (bound * (2 * draw - 1)).to(tensors[target.a].dtype)
+        return tensors
+
+    def dense(self, held: Params) -> dict[str, Tensor]:
+        """The new base plus scaling · B A and whatever else the adapter changes."""
+        change = displacement(Adapter(self.adapter.config, held), self.target_init)
+        return add(self.target_init, change)
+
+    def pull(self, held: Params, gradient: Params) -> dict[str, Tensor]:
+        """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W; all else of the adapter stays."""
+        found: dict[str, Tensor] = {}
+        for name, target in targets(self.adapter).items():
+            slope = gradient[name].T if target.transposed else gradient[name]
+            a, b = held[target.a].to(slope.dtype), held[target.b].to(slope.dtype)
+            found[target.b] = (target.scaling * slope @ a.T).to(held[target.b].dtype)
+            found[target.a] = (target.scaling * b.T @ slope).to(held[target.a].dtype)
+        return found

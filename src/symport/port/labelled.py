@@ -1,0 +1,144 @@
+"""Port with examples, in memory: every way competes, and the best is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from symport.adapters import Adapter, displacement, load_adapter, save_adapter
+from symport.batches import Labelled
+from symport.errors import DataError
+from symport.methods import Problem
+from symport.params import Params, add
+from symport.port.alignment import align, find_spec
+from symport.port.compete import Outcome, compete
+from symport.port.contest import Contest
+from symport.port.models import Family, Folders, load, load_tokenizer
+from symport.port.settings import PortSettings
+from symport.port.spaces import Factors, Space, Whole
+from symport.port.tasks import Reading, make_task, read_examples, task_named
+from symport.port.write import write_weights
+from symport.spec import Permutation, PermutationSpec
+from symport.trajectory import Trajectory
+
+FEWEST = 4  # one held back, and folds of the rest that leave something to match
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Three networks in memory.
+
+    Attributes:
+        model: The new base, which also gives the computation.
+        old: The old base.
+        tuned: The fine-tune on it, dense.
+        new: The new base.
+        adapter: The fine-tune, if it is an adapter.
+    """
+
+    model: Any
+    old: Params
+    tuned: Params
+    new: Params
+    adapter: Adapter | None = None
+
+
+def port_by_examples(
+    settings: PortSettings, folders: Folders, family: Family, work: Path, *, progress: bool
+) -> tuple[Outcome, Loaded]:
+    """Run the competition.
+
+    Raises:
+        SymportError: As `port`.
+    """
+    task = task_named(settings.task, family.name)
+    examples = read_examples(task, reading(settings, settings.examples, folders, family))
+    if len(examples) < FEWEST:
+        raise DataError(
+            f"{settings.examples}: {len(examples)} examples, and at least {FEWEST} are needed; "
+            "leave --examples out to port without any"
+        )
+    working, reporting = examples.split(settings.hold_back, settings.seed)
+    loaded = load_all(folders, family, settings)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    contest = Contest(
+        loaded.model,
+        make_task(task, settings.loss),
+        Trajectory.linear(loaded.old, loaded.tuned, settings.steps),
+        loaded.new,
+        spec,
+        _space(loaded, spec, settings.seed),
+        _in_dtype(working, settings.dtype),
+        _in_dtype(reporting, settings.dtype),
+        settings.micro_batch,
+    )
+    given = _given(settings, contest)
+    return compete(contest, settings, folder=work, given=given, progress=progress), loaded
+
+
+def reading(
+    settings: PortSettings, reference: str | None, folders: Folders, family: Family
+) -> Reading:
+    """What reading examples needs: the fine-tune's tokenizer, or that of the new base."""
+    tokenizer = load_tokenizer(folders.tuned) or load_tokenizer(folders.new_base)
+    folder = folders.new_base if folders.is_adapter else folders.tuned
+    return Reading(str(reference), family.config, tokenizer, folder, settings.max_length)
+
+
+def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded:
+    """All three in memory, in one dtype and on one device."""
+    how = {"dtype": settings.dtype, "device": settings.device}
+    _, old = load(folders.old_base, family, **how)
+    model, new = load(folders.new_base, family, **how)
+    model.requires_grad_(True)
+    if not folders.is_adapter:
+        _, tuned = load(folders.tuned, family, **how)
+        return Loaded(model, old, tuned, new)
+    adapter = load_adapter(folders.tuned)
+    change = displacement(adapter, old)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in change)
+    return Loaded(model, old, add(old, change), new, adapter)
+
+
+def write_outcome(
+    folder: Path, settings: PortSettings, folders: Folders, loaded: Loaded, held: Params
+) -> None:
+    """Write the picked tensors, as whole weights or as an adapter."""
+    if loaded.adapter is None:
+        write_weights(folder, folders, loaded.model, held)
+        return
+    before = loaded.adapter.tensors
+    tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in held.items()}
+    save_adapter(folder, Adapter(rebased(loaded.adapter.config, settings), tensors))
+
+
+def rebased(config: Mapping[str, Any], settings: PortSettings) -> dict[str, Any]:
+    """An adapter's configuration that names its new base."""
+    return {**config, "base_model_name_or_path": settings.new_base}
+
+
+def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:
+    if loaded.adapter is not None:
+        return Factors(loaded.new, loaded.adapter, spec, loaded.old, seed)
+    change = Trajectory.linear(loaded.old, loaded.tuned, 1).displacement(1)
+    return Whole(loaded.new, change, spec)
+
+
+def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
+    """The permutation of a method that needs no labels."""
+    if settings.method in ("fgmt", "gmt"):
+        return None
+    problem = Problem(contest.source, contest.target_init, contest.spec)
+    inputs = contest.working.inputs.split(settings.micro_batch)
+    batches = (contest.task.feed(piece.to(settings.device)) for piece in inputs)
+    return align(settings.method, problem, contest.model, batches)
+
+
+def _in_dtype(examples: Labelled, dtype: str) -> Labelled:
+    """Images take the dtype of the weights; tokens stay."""
+    if not examples.inputs.is_floating_point():
+        return examples
+    return Labelled(examples.inputs.to(getattr(torch, dtype)), examples.labels)

@@ -1,0 +1,141 @@
+"""Write the folder of a result: weights as they were laid out, and all that loading them needs."""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from symport.checkpoint import INDEX, Checkpoint, open_checkpoint, write_checkpoint
+from symport.errors import FileError
+from symport.files import write_text
+from symport.params import Params
+from symport.port.models import Folders, quiet
+from symport.state import own_tensors
+from symport.transport import outline_of
+
+CARRIED = (
+    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+    "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
+    "chat_template*",
+)  # fmt: skip
+
+
+class Workplace:
+    """Where a port works until its result is whole: `<out>.work`, renamed to `<out>` at the end.
+
+    Args:
+        out: The folder that the result will have.
+        claim: What tells this port from any other; the same may go on.
+
+    Attributes:
+        out: As given.
+        folder: For the journals of work under way.
+        result: For what will become `out`.
+
+    Raises:
+        FileError: `out` exists and is not empty, or another port works there.
+    """
+
+    def __init__(self, out: Path, claim: Mapping[str, Any]) -> None:
+        self.out = out
+        self.folder = out.with_name(f"{out.name}.work")
+        self.result = self.folder / "result"
+        refuse_existing(out)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"{self.folder}: cannot be made ({error.strerror})") from error
+        self._claim(json.dumps(claim, indent=1, default=str, sort_keys=True) + "\n")
+        if self.result.exists():  # half written: everything in it is made again
+            shutil.rmtree(self.result)
+
+    def finish(self) -> None:
+        """Give the result its name, and remove what only going on would have needed."""
+        try:
+            if self.out.is_dir():
+                self.out.rmdir()
+            self.result.rename(self.out)
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise FileError(f"{self.out}: cannot be finished ({error})") from error
+
+    def _claim(self, text: str) -> None:
+        path = self.folder / "port.json"
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise FileError(
+                f"{self.folder}: holds an unfinished port with other settings or inputs; remove it "
+                "or choose another --out"
+            )
+        write_text(path, text)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise FileError if a result would overwrite anything."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileError(f"{out}: exists already; remove it or choose another --out")
+
+
+def write_weights(folder: Path, folders: Folders, model: Any, params: Params) -> None:
+    """Write whole weights in the layout of the fine-tune and the dtypes of the new base.
+
+    Where the names in its files are not those of the model, transformers writes them itself.
+    """
+    names = _names_in_files(model, params)
+    with (
+        open_checkpoint(folders.old_base) as old,
+        open_checkpoint(folders.tuned) as tuned,
+        open_checkpoint(folders.new_base) as new,
+    ):
+        outline = outline_of(old, tuned, new)
+        if outline.keys() <= names.keys() and set(map(names.get, outline)) == set(params):
+            tensors = ((n, params[names[n]].to(like.dtype).cpu()) for n, like in outline.items())
+            write_as(folder, tuned, outline, tensors)
+            return
+        dtype = next(t.dtype for t in outline.values() if t.is_floating_point())
+    model.load_state_dict(dict(params), strict=False)
+    with quiet():
+        model.to(dtype).save_pretrained(folder, max_shard_size=_largest_file(folders.tuned))
+
+
+def write_as(
+    folder: Path, like: Checkpoint, outline: Params, tensors: Iterable[tuple[str, Tensor]]
+) -> None:
+    """Write tensors under the file names of another checkpoint."""
+    files = {name: like.files[name] for name in outline}
+    write_checkpoint(folder, outline, files, tensors, like.metadata or {"format": "pt"})
+
+
+def carry(folder: Path, *sources: Path) -> None:
+    """Copy configuration and tokenizer of the first folder that has each file.
+
+    Raises:
+        FileError: A file cannot be copied.
+    """
+    for source in sources:
+        for pattern in CARRIED:
+            for path in sorted(source.glob(pattern)):
+                if not (folder / path.name).exists():
+                    _copy(path, folder / path.name)
+
+
+def _copy(path: Path, to: Path) -> None:
+    try:
+        shutil.copyfile(path, to)
+    except OSError as error:
+        raise FileError(f"{to}: cannot be written ({error})") from error
+
+
+def _names_in_files(model: Any, params: Params) -> dict[str, str]:
+    """For each name of a tensor in the model, tied ones included, its name in `params`."""
+    own = own_tensors(model)
+    first = {id(tensor): name for name, tensor in own.items() if name in params}
+    return {name: first[id(tensor)] for name, tensor in own.items() if id(tensor) in first}
+
+
+def _largest_file(folder: Path) -> int:
+    """In bytes, with room for what is counted differently; unlimited if there is only one."""
+    sizes = [path.stat().st_size for path in folder.glob("*.safetensors")]
+    return max(sizes) if (folder / INDEX).is_file() else 2**62
