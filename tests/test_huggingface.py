@@ -44,6 +44,15 @@ def test_a_model_folder_gives_what_the_model_itself_gives(kind, tmp_path):
     assert str(without) == str(proven)
 
 
+def test_experts_of_a_model_folder_move_with_the_units_inside_each(tmp_path):
+    config = transformers.MixtralConfig(**TINY["LlamaForCausalLM"], num_local_experts=3)
+    config.architectures = ["MixtralForCausalLM"]
+    config.save_pretrained(tmp_path)
+    found = load_architecture(str(tmp_path))
+    spec = discover(found.model, found.inputs, select=found.select)
+    assert (3, 24) in {spec.shape_of(name) for name in spec.groups}
+
+
 def test_a_config_file_will_do_as_well_as_its_folder(tmp_path):
     saved("LlamaForCausalLM", tmp_path)
     assert is_config(str(tmp_path))

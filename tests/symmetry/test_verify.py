@@ -134,6 +134,35 @@ def test_outputs_that_are_not_finite_do_not_pass_as_equal():
     assert verify(spec, net, torch.randn(5, 3)).failed
 
 
+def test_outputs_none_of_which_is_finite_prove_nothing():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(DiscoveryError, match=r"Sequential returns nothing finite.*the example"):
+        discover(net, torch.full((2, 3), float("inf")))
+
+
+def test_an_example_of_zeros_proves_as_much_as_any():
+    net = small()
+    assert verify(spec_of(net), net, torch.zeros(2, 3, 5, 5)).error < TOLERANCE
+    wrong = spec_of(net, **{"0.weight": "c . e ."})
+    assert verify(wrong, net, torch.zeros(2, 3, 5, 5)).failed
+
+
+def test_equal_tokens_do_not_hide_that_queries_and_keys_are_turned():
+    # Attention to equal tokens is a mean of equal values, whatever the queries and keys.
+    net, tokens = Llama(1), torch.zeros(2, 8, dtype=torch.int64)
+    spec = discover(net, tokens, strict=True)
+    text = {name: show_pattern(pattern) for name, pattern in spec.patterns.items()}
+    free = {name: text[name].replace(" 4)", " u)") for name in
+            ("layers.0.q.weight", "layers.0.k.weight")}  # fmt: skip
+    wrong = PermutationSpec.parse({**text, **free}, net.state_dict(), sizes={**spec.sizes, "u": 4})
+    assert verify(wrong, net, tokens).failed
+
+
+def test_an_index_that_allows_nothing_but_zero_is_left_at_zero():
+    net = nn.Sequential(nn.Embedding(1, 4), nn.Linear(4, 2))
+    assert discover(net, torch.zeros(3, dtype=torch.int64), strict=True).sizes == {"h0": 4}
+
+
 @torch.library.custom_op("symport_tests::ramp", mutates_args=())
 def ramp(x: torch.Tensor) -> torch.Tensor:
     """Treats its units differently, so none of them can move."""

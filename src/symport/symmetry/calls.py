@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
-from symport.symmetry.terms import Term, pin, tie
+from symport.symmetry.terms import Term, atoms, pin, tie
 from symport.symmetry.trace import Shape
 
 Axes: TypeAlias = tuple[Term, ...]
@@ -25,7 +25,7 @@ class Value:
 
     Attributes:
         name: What made it, for messages.
-        uniform: All its entries are equal, whatever the weights are (zeros, ones).
+        alike: Atoms of its axes along which all its entries are equal, whatever the weights are.
         points: For integers that were found along an axis (a top-k, an argmax), that axis: they
             change with its order.
         origin: The operation that found them.
@@ -33,7 +33,7 @@ class Value:
 
     name: str
     axes: Axes
-    uniform: bool = False
+    alike: frozenset[Term] = frozenset()
     points: Term | None = None
     origin: str = ""
 
@@ -41,6 +41,11 @@ class Value:
     def shape(self) -> Shape:
         """Its shape."""
         return tuple(term.size for term in self.axes)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all its entries are equal."""
+        return self.alike.issuperset(atom for term in self.axes for atom in atoms(term))
 
 
 @dataclass

@@ -152,7 +152,7 @@ def _occurrences(tensors: Tensors, relations: Relations) -> Iterator[Axes]:
 def _values(relations: Relations) -> Iterator[Axes]:
     for entry in relations.values.values():
         for value in entry if isinstance(entry, list) else [entry]:
-            if isinstance(value, Value) and not value.uniform:
+            if isinstance(value, Value):
                 yield value.axes
 
 

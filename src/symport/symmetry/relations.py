@@ -12,6 +12,7 @@ import torch
 from torch._ops import OpOverload
 
 from symport.errors import DiscoveryError
+from symport.symmetry.alike import alike, copied, told_apart
 from symport.symmetry.calls import (
     Axes,
     Call,
@@ -28,19 +29,6 @@ from symport.symmetry.trace import Graph, Operation, Ref, Shape, Source
 
 aten = torch.ops.aten
 Entry: TypeAlias = Value | list[Value | None] | None
-UNIFORM = {
-    aten.full.default,
-    aten.full_like.default,
-    aten.zeros.default,
-    aten.zeros_like.default,
-    aten.ones.default,
-    aten.ones_like.default,
-    aten.new_zeros.default,
-    aten.new_ones.default,
-    aten.new_full.default,
-}
-
-
 CARRIERS = {
     aten.view.default,
     aten._unsafe_view.default,
@@ -199,9 +187,10 @@ def _apply(relations: Relations, operation: Operation) -> None:
     arguments = bind(operation.target, operation.args, operation.kwargs)
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes)
+    apart = told_apart(call.tensors)
     results = _results(_ruled(call), call)
     values = [
-        None if axes is None else _described(call, place, axes)
+        None if axes is None else _described(call, place, axes, apart)
         for place, axes in enumerate(results)
     ]
     _pin_numbers(call)
@@ -220,14 +209,15 @@ def _ruled(call: Call) -> Result:
         return [pinned(shape or (), reason) for shape in call.shapes]
 
 
-def _described(call: Call, place: int, axes: Axes) -> Value:
+def _described(call: Call, place: int, axes: Axes, apart: Sequence[Term]) -> Value:
     """A result, with what is known about its entries."""
-    name = call.name
-    if (axis := call.notes.found.get((name, place))) is not None:
-        return Value(name, axes, points=axis, origin=name)
+    made = Value(call.name, axes, alike(axes, apart))
+    if (axis := call.notes.found.get((call.name, place))) is not None:
+        _pin_all(alike((axis,), apart), "places among entries that are all alike")
+        return replace(made, points=axis, origin=call.name)
     if call.op in CARRIERS and call.tensors:
-        return replace(call.tensors[0], name=name, axes=axes)
-    return Value(name, axes, _uniform(call))
+        return replace(call.tensors[0], name=call.name, axes=axes, alike=made.alike)
+    return made
 
 
 def _pin_numbers(call: Call) -> None:
@@ -253,13 +243,10 @@ def _results(result: Result, call: Call) -> list[Axes | None]:
     return checked
 
 
-def _uniform(call: Call) -> bool:
-    return call.op in UNIFORM and not isinstance(call.arguments.get("fill_value"), Value)
-
-
 def _lookup(relations: Relations, argument: Any) -> Any:
     if isinstance(argument, Ref):
-        return relations.values[argument.name]
+        value = relations.values[argument.name]
+        return copied(value) if isinstance(value, Value) else value
     if isinstance(argument, (list, tuple)):
         return [_lookup(relations, item) for item in cast("Sequence[Any]", argument)]
     return argument

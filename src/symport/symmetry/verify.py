@@ -1,13 +1,14 @@
 """Prove a spec: random elements of its group must leave the network's function unchanged.
 
 Everything runs in float64 on copies whose parameters and statistics are drawn at random around
-their values, since a freshly initialised network hides mistakes: gains are one, biases zero.
+their values.
 Casts to a lower precision inside the network are lifted to float64 as well, so that nothing but
 float64 round-off can differ.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,11 +20,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 from symport.errors import DiscoveryError
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
+from symport.symmetry.draw import in_double, randomised, varied
 from symport.symmetry.trace import Example, evaluation
 
 TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
 ELEMENTS = 2  # drawn of each group; one may by chance lie in a smaller group that is the true one
-SMALL = 0.1  # of the entries of a vector; a gain below it, layer by layer, silences the network
 LOW = (torch.float32, torch.float16, torch.bfloat16)
 Select = Callable[[Any], Any]
 
@@ -55,7 +56,8 @@ def verify(
         spec: The symmetry to prove.
         model: Left as found. Its weights must be real, not on the meta device.
         example_inputs: A tensor, a tuple of positional or a mapping of keyword arguments.
-            Floating-point ones are taken as float64; integers (tokens) as they are.
+            Floating-point ones are taken as float64; integers (tokens) as they are. Where all
+            entries of one are equal, others are drawn, so that zeros will do as an example.
         generator: Draws weights and permutations; seed 0 by default.
         select: Picks the outputs that matter from what the model returns.
 
@@ -64,7 +66,7 @@ def verify(
         nested groups is tried alone.
 
     Raises:
-        DiscoveryError: The weights are on the meta device, or the outputs are not finite.
+        DiscoveryError: The weights are on the meta device, or no output is finite.
         SpecError: The spec does not fit the model.
     """
     spec.check(cast("Mapping[str, Tensor]", model.state_dict()))
@@ -103,14 +105,26 @@ class _Trial:
         if any(tensor.is_meta for tensor in model.state_dict().values()):
             raise DiscoveryError("weights on the meta device have no values to prove a spec with")
         self.model = model
-        self.example = Example(*tree_map(_double, (example.args, dict(example.kwargs))))
         self.select = select
         self.generator = generator
-        self.state = _randomised(model, statistics, generator)
-        self.outputs = self._run(self.state)
-        if not all(torch.isfinite(out).any() for out in self.outputs):
-            self.state = {name: _double(t) for name, t in model.state_dict().items()}
+        self.state = randomised(model, statistics, generator)
+        self.example = _mapped(partial(varied, generator=generator), example)
+        try:
             self.outputs = self._run(self.state)
+        except (DiscoveryError, IndexError):  # a drawn integer may be out of range
+            self.example = _mapped(in_double, example)
+            self.outputs = self._run(self.state)
+        if not all(self._finite()):
+            self.state = {name: in_double(t) for name, t in model.state_dict().items()}
+            self.outputs = self._run(self.state)
+        if self.outputs and not any(self._finite()):
+            raise DiscoveryError(
+                f"{type(model).__name__} returns nothing finite, neither with random weights nor "
+                "with its own, so nothing can be proven; look for infinities in the example"
+            )
+
+    def _finite(self) -> list[bool]:
+        return [bool(torch.isfinite(out).any()) for out in self.outputs]
 
     def error(self, spec: PermutationSpec, names: Collection[str]) -> float:
         """Largest relative error of the outputs when only the named groups are permuted."""
@@ -126,7 +140,7 @@ class _Trial:
     def _run(self, state: Mapping[str, Tensor]) -> list[Tensor]:
         """The outputs in evaluation mode; the random state is left as found."""
         others = {
-            name: _double(buffer)
+            name: in_double(buffer)
             for name, buffer in self.model.named_buffers(remove_duplicate=False)
             if name not in state
         }
@@ -191,49 +205,12 @@ _SUBSTITUTES = {
 }
 
 
-def _double(value: Any) -> Any:
-    is_real = isinstance(value, Tensor) and value.is_floating_point()
-    return value.detach().to(torch.float64, copy=True) if is_real else value
+def _mapped(change: Callable[[Any], Any], example: Example) -> Example:
+    return Example(*tree_map(change, (example.args, dict(example.kwargs))))
 
 
 def _seeded() -> Generator:
     return torch.Generator().manual_seed(0)
-
-
-def _randomised(
-    model: nn.Module, statistics: Collection[str], generator: Generator
-) -> dict[str, Tensor]:
-    """Weights and statistics drawn around their values; names of one tensor agree."""
-    state = model.state_dict(keep_vars=True)
-    drawn: dict[int, Tensor] = {}
-    for name, tensor in state.items():
-        running = name.rsplit(".", 1)[-1].startswith("running_")
-        moves = isinstance(tensor, nn.Parameter) or running or name in statistics
-        if id(tensor) not in drawn:
-            drawn[id(tensor)] = _drawn(tensor, generator) if moves else _double(tensor)
-    return {name: drawn[id(tensor)] for name, tensor in state.items()}
-
-
-def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
-    """A tensor of the same scale; entries that are positive (variances, gains) remain so."""
-    value = cast("Tensor", _double(tensor))
-    if not value.is_floating_point() or not value.numel():
-        return value
-    noise = torch.randn(value.shape, generator=generator).mul_(0.3).to(value.device)
-    if bool(value.min() > 0):
-        return value.mul_(noise.double().exp_())
-    return value.add_(noise, alpha=_noise(value))
-
-
-def _noise(value: Tensor) -> float:
-    """How much of the noise to add, so that signals neither vanish nor explode on their way.
-
-    Behind many layers of tiny weights a wrong group would change less than round-off.
-    """
-    scale = float(value.norm()) / value.numel() ** 0.5
-    if value.ndim < 2:
-        return scale if scale > SMALL else 3.0 if scale else 0.5
-    return max(scale, 4.5 * (value.shape[0] / value.numel()) ** 0.5)
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

@@ -88,14 +88,20 @@ def _random(*shape: int) -> Tensor:
 
 IMAGE, ROWS, SEQUENCE = _random(1, 3, 32, 32), _random(2, 4), _random(2, 5, 4)
 TOKENS = torch.tensor([[1, 5, 2, 9, 3], [4, 4, 7, 0, 15]])
-SHUFFLED = "channels that pass a shuffle move in runs, not one by one"
+SHUFFLED = (
+    "12 of the 21 sets of channels that move apart; a shuffle interleaves two branches channel by "
+    "channel, which no pattern can say unless both move alike"
+)
 SMALL, LARGE = (2, 2, 2, 2), (3, 4, 6, 3)
 
 WRITTEN = [
     Architecture("MLP", perceptron, ROWS, 2),
     Architecture("MLP, one layer three times", TiedLoop, ROWS, 1),
-    Architecture("VGG-11", vgg, IMAGE, 10),
-    Architecture("VGG-11, BatchNorm", partial(vgg, True), IMAGE, 10),
+    # 8 convolutions and 2 hidden layers.
+    Architecture("VGG-11", vgg, IMAGE, 8 + 2),
+    Architecture("VGG-11, BatchNorm", partial(vgg, True), IMAGE, 8 + 2),
+    # A hidden convolution (two, and the stem) in each block, and a stream for each of four stages;
+    # under GroupNorm all of them are groups of channels with channels inside.
     Architecture("ResNet-18", partial(ResNet, SMALL), IMAGE, 8 + 4),
     Architecture("ResNet-34", partial(ResNet, LARGE), IMAGE, 16 + 4),
     Architecture("ResNet-50", partial(ResNet, LARGE, bottleneck=True), IMAGE, 2 * 16 + 4 + 1),
@@ -106,18 +112,30 @@ WRITTEN = [
                  2 * (8 + 4)),
     Architecture("ResNeXt-50", partial(ResNet, LARGE, base=8, bottleneck=True, groups=4), IMAGE,
                  3 * 16 + 4 + 1),
-    Architecture("DenseNet-121", DenseNet, IMAGE, 120),
-    Architecture("MobileNetV2", MobileNetV2, IMAGE, 25),
-    Architecture("MobileNetV3", mobilenet_v3, IMAGE, 10),
-    Architecture("ShuffleNetV2", shufflenet, IMAGE, 12, note=SHUFFLED),
+    # Every convolution has its own channels: the first, two in each of 58 layers, 3 transitions.
+    Architecture("DenseNet-121", DenseNet, IMAGE, 1 + 2 * 58 + 3),
+    # Stem, 7 stages, the 16 blocks that widen, head.
+    Architecture("MobileNetV2", MobileNetV2, IMAGE, 1 + 7 + 16 + 1),
+    # Two streams, hidden and squeezed channels in 3 blocks, head of two layers.
+    Architecture("MobileNetV3", mobilenet_v3, IMAGE, 2 + 2 * 3 + 2),
+    # First and last convolution, a hidden one in each of 3 + 2 units, and as many runs of channels
+    # in a stage as it has units, since each unit after the first splits a run in two.
+    Architecture("ShuffleNetV2", shufflenet, IMAGE, 2 + 5 + 3 + 2, note=SHUFFLED),
+    # Stem; 6 convolutions in each of 3 modules.
     Architecture("GoogLeNet", googlenet, IMAGE, 1 + 3 * 6),
-    Architecture("UNet", UNet, _random(1, 3, 16, 16), 12),
-    Architecture("Diffusion UNet", DiffusionUNet, (_random(2, 3, 8, 8), _random(2)), 22),
+    # 5 pairs of convolutions, 2 transposed ones.
+    Architecture("UNet", UNet, _random(1, 3, 16, 16), 5 * 2 + 2),
+    # 2 layers for the time; the first stream in three levels, as norms of two sizes read it; 7
+    # other convolutions in norm groups with channels inside; heads and two kinds of units.
+    Architecture("Diffusion UNet", DiffusionUNet, (_random(2, 3, 8, 8), _random(2)),
+                 2 + 3 + 7 * 2 + 3),
     Architecture("LSTM", partial(Reader, nn.LSTM), SEQUENCE, 1),
     Architecture("GRU", partial(Reader, nn.GRU), SEQUENCE, 1),
     Architecture("LSTM, 2 layers, both directions",
-                 partial(Reader, nn.LSTM, num_layers=2, bidirectional=True), SEQUENCE, 4),
+                 partial(Reader, nn.LSTM, num_layers=2, bidirectional=True), SEQUENCE, 2 * 2),
+    # The stream; hidden tokens and hidden units in each of 2 layers.
     Architecture("MLP-Mixer", Mixer, _random(1, 3, 16, 16), 1 + 2 * 2),
+    # The stream; heads of keys, of queries, units of queries and keys, of values, hidden units.
     Architecture("Llama without rotary positions", partial(Llama, rope=False), TOKENS, 1 + 2 * 5),
 ]  # fmt: skip
 ZOO = [

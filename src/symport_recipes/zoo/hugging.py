@@ -68,25 +68,40 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Inputs, int]] = {
                    {"vocab_size": 64, "dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 4},
                    TEXT, 1 + 2 * 4),
     "T5": ("T5ForConditionalGeneration", T5,
-           # A stream, heads of the encoder, of the decoder and across, each in all layers at once.
-           {**DECODER, "decoder_input_ids": TOKENS}, 4 + 6 * 2 + 4),
+           # One stream (tied embedding); heads: encoder and decoder one set each (a shared table of
+           # positions), across 2; 6 attentions with units of q and k and of v; 4 hidden layers.
+           {**DECODER, "decoder_input_ids": TOKENS}, 1 + 2 + 2 + 6 * 2 + 4),
     "ViT": ("ViTForImageClassification", VISION, PIXELS, 1 + 2 * 4),
     "DeiT": ("DeiTForImageClassification", VISION, PIXELS, 1 + 2 * 4),
     "Swin": ("SwinForImageClassification",
              {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [2, 2],
-              "num_heads": [2, 4], "window_size": 4}, PIXELS, 2 + 4 * 4),
+              "num_heads": [2, 4], "window_size": 4},
+             PIXELS, 2 + 4 * 4),  # a stream for each stage; 4 blocks as above
     "ConvNext": ("ConvNextForImageClassification",
                  {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 2, 1, 1]},
-                 LARGE, 4 + 5),
+                 LARGE, 4 + 5),  # a stream for each stage, a hidden layer for each block
     "EfficientNet": ("EfficientNetForImageClassification",
                      {"width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320,
-                      "image_size": 64}, LARGE, 28),
+                      "image_size": 64},
+                     # Stem, 7 stages, 10 blocks (1, 1, 1, 2, 2, 2, 1) of which the first does not
+                     # widen, a squeeze in each, head.
+                     LARGE, 1 + 7 + 9 + 10 + 1),
     "Mixtral": ("MixtralForCausalLM",
                 {**EXPERTS, "num_local_experts": 4, "experts_implementation": "batched_mm"},
-                DECODER, 1 + 2 * 5),
+                DECODER, 1 + 2 * 5),  # experts, and hidden units inside each
     "Qwen3Moe": ("Qwen3MoeForCausalLM",
                  {**EXPERTS, "head_dim": 4, "num_experts": 4, "moe_intermediate_size": 12,
                   "experts_implementation": "batched_mm"}, DECODER, 1 + 2 * 5),
+    "Qwen2Moe": ("Qwen2MoeForCausalLM",
+                 {**EXPERTS, "num_experts": 4, "moe_intermediate_size": 12,
+                  "shared_expert_intermediate_size": 10, "experts_implementation": "batched_mm"},
+                 DECODER, 1 + 2 * 6),  # a shared expert besides
+    "Olmoe": ("OlmoeForCausalLM",
+              {**EXPERTS, "num_experts": 4, "experts_implementation": "batched_mm"},
+              DECODER, 1 + 2 * 5),
+    "GptOss": ("GptOssForCausalLM",
+               {**EXPERTS, "head_dim": 4, "num_local_experts": 4, "sliding_window": 3,
+                "experts_implementation": "batched_mm"}, DECODER, 1 + 2 * 5),
     "Whisper": ("WhisperForConditionalGeneration",
                 {"vocab_size": 64, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2,
                  "encoder_attention_heads": 4, "decoder_attention_heads": 4,
@@ -94,32 +109,33 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Inputs, int]] = {
                  "max_source_positions": 12, "max_target_positions": 16, "pad_token_id": 0,
                  "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1},
                 {"input_features": _random(2, 8, 24), "decoder_input_ids": TOKENS,
-                 "use_cache": False}, 3 + 6 * 3 + 4),
+                 # First convolution, 2 streams; heads and two kinds of units in 6 attentions.
+                 "use_cache": False}, 1 + 2 + 6 * 3 + 4),
     "DeepseekV3": ("DeepseekV3ForCausalLM",
                    {**SIZES, "moe_intermediate_size": 8, "num_key_value_heads": 4,
-                    "n_routed_experts": 8, "n_group": 2, "topk_group": 1,
+                    "n_routed_experts": 12, "n_group": 4, "topk_group": 2,
                     "num_experts_per_tok": 2, "kv_lora_rank": 6, "q_lora_rank": 5,
                     "qk_rope_head_dim": 4, "qk_nope_head_dim": 3, "v_head_dim": 5,
                     "first_k_dense_replace": 1, "experts_implementation": "batched_mm"},
-                   DECODER, 14),
+                   # Stream; 2 attentions: latents of q and of kv, heads, unrotated units of q, k,
+                   # units of v; dense layer; routing groups, experts, hidden units, shared expert.
+                   DECODER, 1 + 2 * 5 + 1 + 4),
     "CLIP": ("CLIPModel",
              {"text_config": {**SIZES, "num_hidden_layers": 2, "vocab_size": 64},
               "vision_config": VISION, "projection_dim": 12},
-             {**TEXT, **PIXELS}, 3 + 4 * 4),
+             {**TEXT, **PIXELS}, 2 + 1 + 4 * 4),  # 2 streams, their common space, 4 layers
     "Mamba": ("MambaForCausalLM",
               {"vocab_size": 64, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2,
                "time_step_rank": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
-              DECODER, 1 + 2 * 3),
+              DECODER, 1 + 2 * 3),  # inner channels, state channels, rank of the time step
 }  # fmt: skip
 
 
 MOVING = {"DeepseekV3": ("model.layers.1.mlp.gate.e_score_correction_bias",)}
 NOTES = {
-    "T5": "heads across stay alike in all decoder layers, which share one tensor of zeros as bias",
     "Bloom": "its heads differ by constants (ALiBi) and stay, units inside them move",
-    "DeepseekV3": "heads stay, since keys are put together in memory that starts uninitialised; "
-    "experts and their units move alike in both routing groups, and only if the correction bias, "
-    "a buffer, is named in `moving`",
+    "DeepseekV3": "experts and their groups move only if the correction bias, a buffer, is named "
+    "in `moving`, and in groups only if more than one group is chosen for each token",
 }
 
 

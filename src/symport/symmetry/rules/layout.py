@@ -169,12 +169,17 @@ def _taken(call: Call, value: Value, dim: int, chosen: range) -> Term:
 
 
 def _strided(call: Call) -> Result:
-    """Every `step`-th unit, if the axis can be read as units of `step` positions."""
-    value, dim = call["self"], call["dim"]
-    reason = f"taken in steps of {call['step']}"
-    call.pin([value.axes[dim]], reason)
-    axes = list(value.axes)
-    axes[dim] = Term(call.shape[dim], reason=reason)
+    """Every `step`-th position: one lane of an axis that is read as units x lanes."""
+    value, step = call["self"], call["step"]
+    axes, dim = list(value.axes), call["dim"] % len(value.axes)
+    length, reason = value.shape[dim], f"taken in steps of {step}"
+    if length == call.shape[dim] * step:
+        units = Term(call.shape[dim])
+        tie(axes[dim], product([units, *pinned((step,), reason)]))
+        axes[dim] = units
+    else:
+        call.pin([axes[dim]], reason)
+        axes[dim] = Term(call.shape[dim], reason=reason)
     return tuple(axes)
 
 

@@ -14,9 +14,14 @@ from symport.symmetry.calls import Call, Result, fresh, pinned, rule_for
     "new_ones",
     "new_full",
     "scalar_tensor",
+    "empty",
+    "empty_like",
+    "new_empty",
+    "empty_strided",
+    "new_empty_strided",
 )
 def constant(call: Call) -> Result:
-    """All entries alike: any axis may be permuted."""
+    """All entries alike: any axis may be permuted. Those of `empty` are written before use."""
     return fresh(call.shape)
 
 
@@ -24,9 +29,3 @@ def constant(call: Call) -> Result:
 def counted(call: Call) -> Result:
     """Entries that count positions."""
     return pinned(call.shape, "counts positions")
-
-
-@rule_for("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
-def empty(call: Call) -> Result:
-    """Entries that nobody has written yet."""
-    return pinned(call.shape, "not initialised")

@@ -1,0 +1,81 @@
+"""Random weights and inputs for a proof, of a size that keeps signals alive in a deep network.
+
+A freshly initialised network hides mistakes: gains are one, biases zero, and behind many layers of
+tiny weights a wrong group would change less than round-off. So does an example of zeros.
+"""
+
+from collections.abc import Collection
+from typing import Any, cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+SMALL = 0.1  # of the entries of a vector; a gain below it, layer by layer, silences the network
+SPREAD = 0.3  # of what is drawn around a value, relative to it
+
+
+def in_double(value: Any) -> Any:
+    """A copy of a floating-point tensor in float64; anything else as it is."""
+    is_real = isinstance(value, Tensor) and value.is_floating_point()
+    return value.detach().to(torch.float64, copy=True) if is_real else value
+
+
+def randomised(
+    model: nn.Module, statistics: Collection[str], generator: Generator
+) -> dict[str, Tensor]:
+    """Weights and statistics in float64, drawn around their values.
+
+    Args:
+        model: Its other buffers keep their values. Names of one tensor agree.
+        statistics: Buffers that are drawn too, besides running means and variances.
+        generator: Draws.
+    """
+    state = model.state_dict(keep_vars=True)
+    drawn: dict[int, Tensor] = {}
+    for name, tensor in state.items():
+        running = name.rsplit(".", 1)[-1].startswith("running_")
+        moves = isinstance(tensor, nn.Parameter) or running or name in statistics
+        if id(tensor) not in drawn:
+            drawn[id(tensor)] = _drawn(tensor, generator) if moves else in_double(tensor)
+    return {name: drawn[id(tensor)] for name, tensor in state.items()}
+
+
+def varied(value: Any, generator: Generator) -> Any:
+    """An input in float64; if all its entries are equal, others are drawn, as it shows too little.
+
+    Images of zeros show no kernel, and attention to equal tokens is a mean whatever its queries.
+    Whole numbers other than zero stay, since ones may be a mask.
+    """
+    value = in_double(value)
+    if not isinstance(value, Tensor) or value.numel() < 2 or value.dtype == torch.bool:
+        return value
+    if bool((value != value.flatten()[0]).any()):
+        return value
+    if value.is_floating_point():
+        noise = _noise(value, generator)
+        return torch.where(value == 0, noise, value * (SPREAD * noise).exp())
+    bits = torch.randint(2, value.shape, generator=generator).to(value)
+    return value if bool(value.any()) else bits
+
+
+def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
+    """A tensor of the same scale; entries that are positive (variances, gains) remain so."""
+    value = cast("Tensor", in_double(tensor))
+    if not value.is_floating_point() or not value.numel():
+        return value
+    noise = SPREAD * _noise(value, generator)
+    if bool(value.min() > 0):
+        return value.mul_(noise.exp_())
+    return value.add_(noise, alpha=_scale(value))
+
+
+def _noise(value: Tensor, generator: Generator) -> Tensor:
+    return torch.randn(value.shape, generator=generator).to(value)
+
+
+def _scale(value: Tensor) -> float:
+    """How much of the noise to add, so that signals neither vanish nor explode on their way."""
+    scale = float(value.norm()) / value.numel() ** 0.5
+    if value.ndim < 2:
+        return scale if scale > SMALL else 3.0 if scale else 0.5
+    return max(scale, 4.5 * (value.shape[0] / value.numel()) ** 0.5)
