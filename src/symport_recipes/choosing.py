@@ -27,7 +27,8 @@ from symport.evaluate import evaluate, stratified_folds
 from symport.files import write_text
 from symport.params import Params
 from symport.transfer import Candidate, TransferResult
-from symport_recipes.demo import LABELS, STEPS, mean_sd, scene
+from symport_recipes.demo import LABELS, STEPS, scene
+from symport_recipes.tables import mean_sd
 
 SEEDS = tuple(range(8))
 WAYS = ("last", "loss", "cross-validation", "kept back", "best possible")

@@ -1,5 +1,6 @@
 """The command line of the recipes: list them, run one, put the results on a page."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,18 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from symport.errors import SettingsError, SymportError
-from symport.files import write_text
-from symport.report import Section, save_picture, write_report
-from symport_recipes.experiment import (
-    Experiment,
-    Outcome,
-    mean_sd,
-    picture,
-    read_outcome,
-    run,
-    table,
-)
+from symport_recipes.experiment import Experiment, read_outcomes, run
 from symport_recipes.figures import FIGURES
+from symport_recipes.page import Result, write_page
+from symport_recipes.recipe import SCALES, Recipe
+from symport_recipes.scene import Bench
 
 app = typer.Typer(
     add_completion=False,
@@ -29,56 +23,67 @@ app = typer.Typer(
 )
 out = Console()
 
+ScaleOption = Annotated[
+    str,
+    typer.Option(help="smoke: seconds. cpu: smaller, real data, two cores. paper: as published."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Results go to OUT/NAME/SCALE/seed-*.json.")]
+
 
 @app.command("list")
 def list_command() -> None:
-    """List the recipes and what they cost."""
-    shown = Table("name", "what", "cost")
-    for name, experiment in FIGURES.items():
-        shown.add_row(name, experiment.title, experiment.cost)
+    """List the recipes, their scales, and what a pair of seeds costs at each."""
+    shown = Table("name", "what", *SCALES)
+    for recipe in FIGURES.values():
+        costs = [
+            recipe.costs.get(scale, "–") if scale in recipe.scales else "–" for scale in SCALES
+        ]
+        shown.add_row(recipe.name, recipe.title, *costs)
     out.print(shown)
 
 
 @app.command("run")
 def run_command(
     name: Annotated[str, typer.Argument(help="One of those that `list` shows.")],
-    folder: Annotated[Path, typer.Option("--out", help="Results go to a folder in here.")] = Path(
-        "runs"
-    ),
+    scale: ScaleOption = "cpu",
     seeds: Annotated[int, typer.Option(help="Number of pairs of seeds.")] = 3,
+    seed: Annotated[int | None, typer.Option(help="Run this one alone, for a job array.")] = None,
+    folder: Out = Path("runs"),
+    cache: Annotated[Path, typer.Option(help="Where trained networks are kept.")] = Path(
+        "runs/trained"
+    ),
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
-    """Run a recipe; pairs of seeds that are done are not run again."""
-    if name not in FIGURES:
-        raise SettingsError(f"no recipe {name!r}: {', '.join(FIGURES)}")
-    experiment = FIGURES[name]
-    outcomes = run(experiment, folder / name, range(seeds))
-    _show(experiment, outcomes)
+    """Run a recipe; pairs of seeds that are done are not run again.
+
+    Under torchrun, or anything else that sets RANK and WORLD_SIZE, each process takes its share of
+    the seeds.
+    """
+    recipe = _recipe(name)
+    experiment = _at(recipe, scale)
+    chosen = _shared(range(seeds)) if seed is None else [seed]
+    run(experiment, folder / name / scale, chosen, Bench(cache, device))
+    done = read_outcomes(folder / name / scale)
+    out.print(f"{recipe.title}: {len(done)} pairs of seeds in {folder / name / scale}")
 
 
 @app.command("report")
 def report_command(
     folder: Annotated[Path, typer.Argument(help="What `run` was given as --out.")],
-    page: Annotated[Path, typer.Option(help="The page to write, .md or .html.")] = Path(
-        "report.html"
+    page: Annotated[Path, typer.Option(help="The page to write; pictures go beside it.")] = Path(
+        "report.md"
     ),
 ) -> None:
-    """Write one page with the tables and curves of every recipe found in a folder."""
-    found = {
-        name: [read_outcome(path) for path in sorted((folder / name).glob("seed-*.json"))]
-        for name in FIGURES
-        if any((folder / name).glob("seed-*.json"))
-    }
-    if not found:
+    """Write one page with every result found in a folder beside the published numbers."""
+    results = [
+        Result(recipe, scale, outcomes)
+        for recipe in FIGURES.values()
+        for scale in SCALES
+        if (outcomes := read_outcomes(folder / recipe.name / scale))
+    ]
+    if not results:
         raise SettingsError(f"{folder} holds no results: run a recipe with --out {folder} first")
-    image = picture({FIGURES[name].title: outcomes for name, outcomes in found.items()})
-    if page.suffix == ".md":
-        save_picture(page.with_suffix(".png"), image)
-        write_text(page, _markdown(found, page.with_suffix(".png").name))
-    else:
-        sections = [_section(FIGURES[name], outcomes) for name, outcomes in found.items()]
-        write_report(
-            page, "Transfer experiments", "", [Section("Curves", picture=image), *sections]
-        )
+    write_page(page, results)
     out.print(f"written: {page}", highlight=False)
 
 
@@ -91,40 +96,18 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def _header(experiment: Experiment) -> list[str]:
-    return ["", *(f"step {t}" for t in range(experiment.steps + 1)), "published", "gradients"]
+def _recipe(name: str) -> Recipe:
+    if name not in FIGURES:
+        raise SettingsError(f"no recipe {name!r}: {', '.join(FIGURES)}")
+    return FIGURES[name]
 
 
-def _text(outcomes: list[Outcome]) -> str:
-    source, target = (mean_sd([getattr(o, k) for o in outcomes]) for k in ("source", "target"))
-    direct = mean_sd([outcome.direct for outcome in outcomes])
-    minutes = sum(o.training_seconds + sum(o.elapsed_seconds.values()) for o in outcomes) / 60
-    return (
-        f"Validation accuracy in %, {len(outcomes)} seed pairs, mean ± sd. "
-        f"Trained source {source}, trained target {target}; direct training on the same labels "
-        f"with as many gradients as FGMT {direct}. {minutes:.0f} minutes in all."
-    )
+def _at(recipe: Recipe, scale: str) -> Experiment:
+    found: dict[str, Experiment] = {str(name): value for name, value in recipe.scales.items()}
+    if scale not in found:
+        raise SettingsError(f"{recipe.name} has no scale {scale!r}: {', '.join(found)}")
+    return found[scale]
 
 
-def _section(experiment: Experiment, outcomes: list[Outcome]) -> Section:
-    rows = table(experiment, outcomes)
-    return Section(experiment.title, _text(outcomes), _header(experiment), rows)
-
-
-def _markdown(found: dict[str, list[Outcome]], image: str) -> str:
-    lines = ["# The paper's experiments, repeated", "", f"![Accuracy along the steps]({image})", ""]
-    for name, outcomes in found.items():
-        section = _section(FIGURES[name], outcomes)
-        lines += [f"## {section.title}", "", section.text, ""]
-        cells = [list(section.header), ["---"] * len(section.header), *map(list, section.rows)]
-        lines += [f"| {' | '.join(row)} |" for row in cells]
-        lines.append("")
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _show(experiment: Experiment, outcomes: list[Outcome]) -> None:
-    shown = Table(*_header(experiment), title=experiment.title)
-    for row in table(experiment, outcomes):
-        shown.add_row(*row)
-    out.print(shown)
-    out.print(_text(outcomes), highlight=False)
+def _shared(seeds: range) -> range:
+    return seeds[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]

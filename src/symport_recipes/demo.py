@@ -32,6 +32,7 @@ from symport.progress import bar
 from symport.report import Curve, Section, draw, png, save_picture, write_report
 from symport_recipes.data import digits, split
 from symport_recipes.models import digits_mlp, initial
+from symport_recipes.tables import markdown, mean_sd, sd
 from symport_recipes.training import TrainSettings, train
 
 LABELS = (20, 100, 1000)
@@ -176,7 +177,7 @@ def picture(outcomes: Sequence[Outcome]) -> bytes:
     curves: dict[str, Curve] = {}
     for name in COLUMNS[1:]:
         values = [_column(outcomes, n, name) for n in labels]
-        curves[name] = Curve(labels, [statistics.mean(v) for v in values], [_sd(v) for v in values])
+        curves[name] = Curve(labels, [statistics.mean(v) for v in values], [sd(v) for v in values])
     figure = draw(
         {"digits, 512-512 MLP": curves}, xlabel="labels", ylabel="test accuracy", log_x=True
     )
@@ -214,8 +215,7 @@ def main(
 
 def page(rows: Sequence[Sequence[str]], text: str, seconds: float) -> str:
     """The results as a page of the documentation."""
-    cells = [["labels", *COLUMNS], ["---"] * (1 + len(COLUMNS)), *map(list, rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines = markdown(["labels", *COLUMNS], rows)
     return "\n".join(
         [
             "# Digits with few labels",
@@ -234,11 +234,6 @@ def page(rows: Sequence[Sequence[str]], text: str, seconds: float) -> str:
     )
 
 
-def mean_sd(values: Sequence[float]) -> str:
-    """Mean ± standard deviation of values in [0, 1], in %."""
-    return f"{100 * statistics.mean(values):.1f}\u2009±\u2009{100 * _sd(values):.1f}"
-
-
 def _sides(seed: int) -> tuple[Labelled, Labelled, Labelled]:
     """Digits of the source, of the target's side, and of the test set."""
     data = digits()
@@ -251,10 +246,6 @@ def _sides(seed: int) -> tuple[Labelled, Labelled, Labelled]:
 
 def _column(outcomes: Sequence[Outcome], labels: int, name: str) -> list[float]:
     return [o.accuracy[name] for o in outcomes if o.labels == labels]
-
-
-def _sd(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from symport.errors import FileError
 from symport.files import digest, open_tensors, save_tensors
 from symport.params import Params
+from symport.recorder import Recorder
+from symport.trajectory import Trajectory
 from symport_recipes.data import Examples
 from symport_recipes.training import Epoch, TrainSettings, train
 
@@ -25,10 +28,12 @@ class Trained:
     Attributes:
         params: Its state dict.
         elapsed_seconds: What the training took when it was done.
+        scores: Of the start and after each pass, if a score was asked for.
     """
 
     params: dict[str, Tensor]
     elapsed_seconds: float
+    scores: tuple[float, ...] = ()
 
 
 def trained(
@@ -39,6 +44,7 @@ def trained(
     *,
     seed: int,
     folder: Path | None,
+    score: Callable[[Params], float] | None = None,
     progress: Callable[[Epoch], object] | None = None,
 ) -> Trained:
     """Train a network, or read it if the same training has been done before.
@@ -50,6 +56,8 @@ def trained(
         settings: Length, rates, optimizer, augmentation.
         seed: Of everything random.
         folder: Where trained networks are kept; None to train anew.
+        score: Called at the start and after each pass. It is no part of the hash: one that was
+            kept with other scores is read with those, one without is trained again.
         progress: Called after each pass.
 
     Raises:
@@ -59,22 +67,77 @@ def trained(
     key = _key(model, init, examples, settings, seed)
     path = None if folder is None else folder / f"{key}.safetensors"
     if path is not None and path.exists():
-        return _read(path)
+        found = _read(path)
+        if score is None or found.scores:
+            return found
+    scores: list[float] = []
+    recorder = None if score is None else lambda params: scores.append(score(params))  # pyright: ignore[reportUnknownLambdaType]
     begun = time.perf_counter()
-    params = train(model, init, examples, settings, seed=seed, progress=progress).params
-    elapsed = time.perf_counter() - begun
+    result = train(model, init, examples, settings, seed=seed, recorder=recorder, progress=progress)
+    done = Trained(result.params, time.perf_counter() - begun, tuple(scores))
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        note = {"format": FORMAT, "seconds": f"{elapsed:.1f}", "settings": _text(settings)}
-        save_tensors(path, params, note)
-    return Trained(params, elapsed)
+        _write(path, done, settings)
+    return done
+
+
+def recorded(
+    model: nn.Module,
+    init: Params,
+    examples: Examples,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    folder: Path | None,
+) -> Trajectory:
+    """The network after each pass of the same training as `trained`, which finds its end.
+
+    Args:
+        model: Gives the function.
+        init: Its initial state dict.
+        examples: What it is trained on.
+        settings: Length, rates, optimizer, augmentation.
+        seed: Of everything random.
+        folder: Where trajectories are kept; None to train anew and keep it in memory.
+
+    Raises:
+        FileError: The folder cannot be written.
+        SettingsError: Training diverged.
+    """
+    if folder is None:
+        points: list[Params] = []
+        train(model, init, examples, settings, seed=seed, recorder=points.append)
+        return Trajectory.recorded(points)
+    key = _key(model, init, examples, settings, seed)
+    steps = folder / f"{key}-steps"
+    if not steps.exists():
+        begun, unfinished = time.perf_counter(), folder / f"{key}-unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        recorder = Recorder(unfinished)
+        result = train(model, init, examples, settings, seed=seed, recorder=recorder)
+        done = Trained(result.params, time.perf_counter() - begun)
+        _write(folder / f"{key}.safetensors", done, settings)
+        unfinished.rename(steps)
+    return Trajectory.open(steps)
+
+
+def _write(path: Path, done: Trained, settings: TrainSettings) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note = {
+        "format": FORMAT,
+        "seconds": f"{done.elapsed_seconds:.1f}",
+        "settings": _text(settings),
+        "scores": json.dumps(done.scores),
+    }
+    save_tensors(path, done.params, note)
 
 
 def _read(path: Path) -> Trained:
     with open_tensors(path) as file:
-        if file.metadata.get("format") != FORMAT:
+        note = file.metadata
+        if note.get("format") != FORMAT:
             raise FileError(f"{path}: no trained network of this program; delete it to train anew")
-        return Trained(dict(file), float(file.metadata["seconds"]))
+        scores = tuple(json.loads(note.get("scores", "[]")))
+        return Trained(dict(file), float(note["seconds"]), scores)
 
 
 def _key(

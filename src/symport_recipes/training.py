@@ -8,7 +8,7 @@ its deterministic kernels only.
 import copy
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -77,6 +77,7 @@ def train(
     *,
     seed: int,
     recorder: Callable[[dict[str, Tensor]], object] | None = None,
+    record_at: Collection[int] = (),
     progress: Callable[[Epoch], object] | None = None,
 ) -> TrainResult:
     """Train a network from given weights.
@@ -91,6 +92,7 @@ def train(
         seed: Of everything random.
         recorder: Called with a copy of the state dict at the start and after each pass: the
             recorded trajectory θ⁰, θ¹, … .
+        record_at: Call the recorder after these steps instead, counted from 1, and at the start.
         progress: Called after each pass.
 
     Raises:
@@ -105,10 +107,15 @@ def train(
     history: list[Epoch] = []
     if recorder is not None:
         recorder(_state(net))
-    for epoch in _epochs(net.train(), examples, settings, seed):
+
+    def after_step(step: int) -> None:
+        if recorder is not None and step in record_at:
+            recorder(_state(net))
+
+    for epoch in _epochs(net.train(), examples, settings, seed, after_step):
         _check_finite(epoch)
         history.append(epoch)
-        if recorder is not None:
+        if recorder is not None and not record_at:
             recorder(_state(net))
         if progress is not None:
             progress(epoch)
@@ -116,7 +123,11 @@ def train(
 
 
 def _epochs(
-    net: nn.Module, examples: Examples, settings: TrainSettings, seed: int
+    net: nn.Module,
+    examples: Examples,
+    settings: TrainSettings,
+    seed: int,
+    after_step: Callable[[int], object],
 ) -> Iterator[Epoch]:
     """Train the network in place, pass by pass."""
     start = time.perf_counter()
@@ -136,6 +147,7 @@ def _epochs(
                 mean = _step(net, optimizer, inputs, labels, mixed=settings.mixed_precision)
                 loss.add_(mean, alpha=len(labels))
                 seen += len(labels)
+                after_step(step + 1)
         yield Epoch(number, steps.stop, float(loss) / seen, rate, time.perf_counter() - start)
 
 

@@ -3,7 +3,8 @@ import torch
 from symport_recipes.choosing import WAYS, page
 from symport_recipes.choosing import Outcome as Choice
 from symport_recipes.choosing import run_one as choose_one
-from symport_recipes.demo import COLUMNS, Outcome, mean_sd, picture, run_one, scene, table, verdict
+from symport_recipes.demo import COLUMNS, Outcome, picture, run_one, scene, table, verdict
+from symport_recipes.tables import mean_sd
 
 
 def outcome(seed: int, labels: int, fgmt: float, direct: float) -> Outcome:

@@ -1,0 +1,163 @@
+"""Accuracy along the steps of a transfer (Figures 4, 5 and 9), and against its settings."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from symport.direct import train_directly
+from symport.gmt import FGMT, GMT
+from symport.methods import Method, Naive, Oracle, Problem, State
+from symport.params import Params
+from symport.trajectory import Trajectory
+from symport_recipes.experiment import Experiment, Found
+from symport_recipes.scene import Bench, Line, Pair, Scene, draw, history, network
+
+METHODS = ("naive", "oracle", "gmt", "fgmt")
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A transfer by one method.
+
+    Attributes:
+        scores: After 0 to T steps.
+        seconds: Of matching, without scoring.
+        evaluations: Gradients computed.
+    """
+
+    scores: list[float]
+    seconds: float
+    evaluations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves(Experiment):
+    """Validation accuracy after each step, by method, and of direct training.
+
+    Attributes:
+        scene: What is transferred.
+        methods: Which ways.
+        lines: Along the straight line, along the recorded epochs, or both.
+    """
+
+    scene: Scene
+    methods: Sequence[str] = METHODS
+    lines: Sequence[Line] = ("linear",)
+
+    def pair(self, seed: int, bench: Bench) -> Found:
+        """Transfer with every method along every line."""
+        trajectories = {line: self._line(line, seed, bench) for line in self.lines}
+        at = draw(self.scene, seed, bench)
+        target = network(self.scene, self.scene.target_seed(seed), bench)
+        walked: dict[str, Walked] = {}
+        for line, trajectory in trajectories.items():
+            problem = at.problem(trajectory)
+            for name in self.methods:
+                full = name if len(self.lines) == 1 else f"{name}, {line}"
+                walked[full] = walk(at, problem, method_of(name, at, target.final))
+        walked["direct"] = direct(at)
+        return Found(
+            x=list(range(self.scene.steps + 1)),
+            curves={name: done.scores for name, done in walked.items()},
+            shares={
+                "source, trained": at.accuracy(at.source.final),
+                "target, trained": at.accuracy(target.final),
+            },
+            evaluations={name: done.evaluations for name, done in walked.items()},
+            seconds={
+                "source and target, trained": at.source.seconds + target.seconds,
+                **{name: done.seconds for name, done in walked.items()},
+            },
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The scene's, the methods and the lines."""
+        return {
+            **self.scene.summary(),
+            "methods": list(self.methods),
+            "lines": list(self.lines),
+        }
+
+    def _line(self, line: Line, seed: int, bench: Bench) -> Trajectory | None:
+        return history(self.scene, seed, bench) if line == "recorded" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity(Experiment):
+    """FGMT's best and last step against one setting of the matching.
+
+    Attributes:
+        scene: What is transferred.
+        of: Which setting is varied.
+        values: To these.
+    """
+
+    scene: Scene
+    of: Literal["steps", "batch_size"]
+    values: Sequence[int]
+
+    def pair(self, seed: int, bench: Bench) -> Found:
+        """One transfer for each value."""
+        done: dict[int, Walked] = {}
+        for value in self.values:
+            scene = replace(self.scene, **{self.of: value})
+            at = draw(scene, seed, bench)
+            done[value] = walk(at, at.problem(), FGMT(at.gradient()))
+        return Found(
+            x=list(self.values),
+            curves={
+                "fgmt, best step": [max(walked.scores) for walked in done.values()],
+                "fgmt, last step": [walked.scores[-1] for walked in done.values()],
+            },
+            evaluations={f"fgmt, {self.of} {v}": w.evaluations for v, w in done.items()},
+            seconds={f"fgmt, {self.of} {v}": w.seconds for v, w in done.items()},
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The scene's, and what is varied."""
+        return {**self.scene.summary(), "of": self.of, "values": list(self.values)}
+
+
+def states(problem: Problem, method: Method) -> Iterator[tuple[int, State]]:
+    """The permutation of each step 1 … T; `transfer` would score the identity beside each."""
+    state = method.init(problem)
+    for step in range(1, problem.source.steps + 1):
+        state = method.step(problem, state, step)
+        yield step, state
+
+
+def walk(at: Pair, problem: Problem, method: Method) -> Walked:
+    """Score every step of a transfer."""
+    scores, seconds = [at.accuracy(at.target_init)], 0.0
+    begun = time.perf_counter()
+    for step, state in states(problem, method):
+        seconds += time.perf_counter() - begun
+        scores.append(at.accuracy(problem.place(state.permutation, step)))
+        begun = time.perf_counter()
+    return Walked(scores, seconds, method.evaluations)
+
+
+def direct(at: Pair) -> Walked:
+    """Train the target by Adam on the same batches, with as many gradients as FGMT: 2 a step."""
+    scores: list[float] = []
+
+    def watch(step: int, params: Params) -> bool:
+        if step % 2 == 0:
+            scores.append(at.accuracy(params))
+        return False
+
+    gradient = at.gradient()
+    train_directly(gradient, at.target_init, steps=2 * at.scene.steps, watch=watch)
+    return Walked(scores, gradient.elapsed_seconds, gradient.evaluations)
+
+
+def method_of(name: str, at: Pair, target_final: Params) -> Method:
+    """A fresh method by its name."""
+    methods: Mapping[str, Method] = {
+        "naive": Naive(),
+        "oracle": Oracle(target_final),
+        "gmt": GMT(at.gradient()),
+        "fgmt": FGMT(at.gradient()),
+    }
+    return methods[name]
