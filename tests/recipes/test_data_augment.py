@@ -1,9 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from symport_recipes.data import crop_and_flip
+from symport_recipes.data import augmented, crop_and_flip, resized_crop_and_flip
+from symport_recipes.data.augment import crop_boxes, draw_crops
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -61,3 +64,43 @@ def test_one_seed_gives_one_batch_and_the_images_stay():
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(batch, before)
+
+
+def test_boxes_have_the_published_areas_and_shapes():
+    crops = draw_crops(4000, seeded())
+    left, top, right, bottom = crop_boxes(crops, 400, 400).unbind(1)
+    wide, high = right - left, bottom - top
+    assert bool(((left >= 0) & (top >= 0) & (right <= 400 + 1e-9) & (bottom <= 400 + 1e-9)).all())
+    # Szegedy et al. 2015: 8% to 100% of the area, sides in 3/4 to 4/3; uncut boxes keep both.
+    whole = (wide < 400) & (high < 400)
+    area = wide * high / 400**2
+    assert torch.allclose(area[whole], crops[whole, 0])
+    assert 0.08 <= float(crops[:, 0].min()) < 0.09
+    assert abs(float(crops[:, 0].mean()) - 0.54) < 0.02
+    shape = (wide / high)[whole]
+    assert 0.75 <= float(shape.min()) < float(shape.max()) <= 4 / 3 + 1e-9
+    assert abs(float(shape.log().mean())) < 0.02
+    assert abs(float((crops[:, 4] < 0.5).double().mean()) - 0.5) < 0.03
+
+
+def test_a_random_box_is_scaled_back_to_the_whole():
+    # Red tells the column, green the row; bilinear interpolation keeps both exact.
+    rows, columns = torch.meshgrid(torch.arange(80), torch.arange(100), indexing="ij")
+    image = torch.stack([2 * columns, 3 * rows]).to(torch.uint8)
+    found = resized_crop_and_flip(image.expand(6, -1, -1, -1), seeded(3))
+    crops = draw_crops(6, seeded(3))
+    assert found.shape == (6, 2, 80, 100)
+    assert found.dtype == torch.uint8
+    for result, crop, box in zip(found, crops, crop_boxes(crops, 80, 100), strict=True):
+        left, top, right, bottom = box.tolist()
+        across = left + (right - left) * (torch.arange(100) + 0.5) / 100 - 0.5
+        down = top + (bottom - top) * (torch.arange(80) + 0.5) / 80 - 0.5
+        across = across.flip(0) if crop[4] < 0.5 else across
+        assert float((result[0] - 2 * across.clamp(0, 99)).abs().max()) < 0.51
+        assert float((result[1] - 3 * down.clamp(0, 79)[:, None]).abs().max()) < 0.51
+
+
+@pytest.mark.parametrize(("side", "way"), [(32, crop_and_flip), (64, resized_crop_and_flip)])
+def test_photographs_are_told_by_their_size(side: int, way: Callable[[Tensor, Generator], Tensor]):
+    batch = images(2, side, side)
+    assert torch.equal(augmented(batch, seeded()), way(batch, seeded()))

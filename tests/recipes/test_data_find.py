@@ -4,7 +4,7 @@ import pytest
 from tinyfiles import write_batch, write_mnist
 
 from symport.errors import DataError, FileError
-from symport_recipes.data import find, find_data, load
+from symport_recipes.data import find, find_data, load, load_lazy
 
 
 @pytest.fixture
@@ -79,3 +79,10 @@ def test_loading_takes_a_folder(tmp_path: Path):
     assert load("cifar100", tmp_path).classes == 2
     with pytest.raises(FileError, match="holds none of data_batch_1"):
         load("cifar10", tmp_path)
+
+
+def test_what_cannot_be_opened_lazily_says_so():
+    with pytest.raises(DataError, match="'mnist' is not stored as single images; load it whole"):
+        load_lazy("mnist")
+    with pytest.raises(DataError, match="a folder of images has no place of its own; say where"):
+        load("folder")

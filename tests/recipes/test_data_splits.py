@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from symport.errors import DataError
-from symport_recipes.data import Dataset, few_labels, only_classes, split
+from symport.errors import DataError, SettingsError
+from symport_recipes.data import Dataset, few_labels, noisy_labels, only_classes, split
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -139,3 +139,44 @@ def test_classes_that_are_not_there_are_refused(classes: list[int]):
 def test_a_class_without_examples_is_refused():
     with pytest.raises(DataError, match=r"tiny: classes \[0\] have no test example"):
         only_classes(tiny(), [0, 1])
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.25, 1])
+def test_exactly_a_share_of_the_labels_becomes_wrong(share: float):
+    labels = labelled(100, 200, 300)
+    noisy = noisy_labels(labels, share, 3, seeded())
+    assert int((noisy != labels).sum()) == 600 * share
+    assert set(noisy.tolist()) <= {0, 1, 2}
+
+
+def test_wrong_labels_are_spread_evenly_over_the_other_classes():
+    noisy = noisy_labels(torch.zeros(3000, dtype=torch.int64), 1, 4, seeded())
+    counts = noisy.bincount().tolist()
+    assert counts[0] == 0
+    assert all(abs(count - 1000) < 130 for count in counts[1:])  # five deviations of a binomial
+
+
+def test_more_noise_keeps_what_less_noise_changed():
+    labels = labelled(50, 50, 50)
+    little, much = (noisy_labels(labels, share, 3, seeded()) for share in (0.2, 0.6))
+    changed = little != labels
+    assert torch.equal(little[changed], much[changed])
+
+
+@pytest.mark.parametrize(
+    ("share", "classes", "message"),
+    [
+        (-0.1, 3, "a share of -0.1 wrong labels"),
+        (1.01, 3, "a share of 1.01 wrong labels"),
+        (float("nan"), 3, "a share of nan wrong labels"),
+        (0.5, 1, "with 1 classes no label can be wrong"),
+    ],
+)
+def test_noise_out_of_range_is_refused(share: float, classes: int, message: str):
+    with pytest.raises(SettingsError, match=message):
+        noisy_labels(labelled(2), share, classes, seeded())
+
+
+def test_noise_on_unknown_labels_is_refused():
+    with pytest.raises(DataError, match="a label is not a number from 0 to 1"):
+        noisy_labels(labelled(2, 2, 2), 0.5, 2, seeded())

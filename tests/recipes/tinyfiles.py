@@ -1,16 +1,21 @@
 """Tiny files in the formats of the official data sets, and the real ones where they are at hand."""
 
 import gzip
+import io
 import lzma
 import math
 import os
 import pickle
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -76,3 +81,45 @@ def real_data(folder: str) -> Path:
         if (base / folder).is_dir():
             return base / folder
     pytest.skip(f"the official files of {folder} are not here; set SYMPORT_DATA to have them")
+
+
+def image_bytes(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    """A file of uint8 pixels, `(height, width)` or `(height, width, 3)`."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, **({"quality": 95} if kind == "JPEG" else {}))
+    return out.getvalue()
+
+
+def plain_image(value: int, kind: str = "PNG") -> bytes:
+    """An image in one shade of grey, by which it can be told from others."""
+    return image_bytes(np.full((8, 12, 3), value, dtype=np.uint8), kind)
+
+
+def write_images(folder: Path, **values: int):
+    """Plain images under names with two underscores in place of a slash."""
+    for name, value in values.items():
+        path = folder / f"{name.replace('__', '/')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(plain_image(value))
+
+
+def tar_bytes(files: dict[str, bytes], mode: str = "w") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def records(**columns: list[Any]) -> np.ndarray:
+    """What `savemat` writes as an array of structs."""
+    rows = list(zip(*columns.values(), strict=True))
+    return np.array(rows, dtype=[(name, object) for name in columns]).reshape(1, -1)
+
+
+def mat_bytes(**variables: Any) -> bytes:
+    out = io.BytesIO()
+    savemat(out, variables)
+    return out.getvalue()

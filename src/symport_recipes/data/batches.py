@@ -1,17 +1,18 @@
 """Draw batches: one shuffled pass for training, or a fixed list for gradient matching."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Generator, Tensor
 
 from symport.errors import DataError
-from symport_recipes.data.augment import crop_and_flip
+from symport_recipes.data.augment import augmented
 from symport_recipes.data.dataset import Examples, normalise
+from symport_recipes.data.images import LazyImages
 
 
 def batches(
-    examples: Examples,
+    examples: Examples | LazyImages,
     size: int,
     generator: Generator,
     *,
@@ -21,10 +22,11 @@ def batches(
     """One pass over all examples in random order.
 
     Args:
-        examples: What to draw from, on any device; batches come on the same.
+        examples: What to draw from, on any device; batches come on the same. Lazy images are
+            decoded by threads while earlier batches are used.
         size: Examples in a batch; the last one holds what is left.
         generator: On the CPU; gives the order, then crops and flips.
-        augment: Crop and flip the images (see `crop_and_flip`).
+        augment: Crop and flip the images (see `augmented`).
         dtype: Of the inputs of a batch.
 
     Yields:
@@ -39,15 +41,23 @@ def batches(
         [2, 2, 1]
     """
     _check_size(size)
-    if augment:
-        check_images(examples)
     order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
-    for index in order.split(size):
-        inputs = examples.inputs.index_select(0, index)
-        if augment:
-            inputs = crop_and_flip(inputs, generator)
+    parts, draws = order.split(size), generator if augment else None
+    in_memory = isinstance(examples, Examples)
+    drawn = _drawn(examples, parts, draws) if in_memory else examples.stream(parts, draws)
+    for index, inputs in zip(parts, drawn, strict=True):
         inputs = normalise(inputs, examples.mean, examples.std, dtype)
         yield inputs, examples.labels.index_select(0, index)
+
+
+def _drawn(
+    examples: Examples, parts: Sequence[Tensor], generator: Generator | None
+) -> Iterator[Tensor]:
+    if generator is not None:
+        check_images(examples)
+    for index in parts:
+        inputs = examples.inputs.index_select(0, index)
+        yield inputs if generator is None else augmented(inputs, generator)
 
 
 def fixed_batches(

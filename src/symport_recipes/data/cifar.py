@@ -7,13 +7,9 @@ import torch
 from torch import Tensor
 
 from symport.errors import DataError, FileError
-from symport_recipes.data.dataset import Dataset
+from symport_recipes.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from symport_recipes.data.pickles import read_pickle
 from symport_recipes.data.raw import find_file, md5, read_bytes, require_file
-
-# Of the pixels of ImageNet's training set; the paper normalises CIFAR by them as well.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 TRAIN_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
 CIFAR10_MD5 = {

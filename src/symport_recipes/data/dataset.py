@@ -11,6 +11,10 @@ from torch import Tensor
 
 from symport.errors import DataError
 
+# Of the pixels of ImageNet's training set; the paper normalises CIFAR by them as well.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -34,7 +38,7 @@ class Examples:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_labels(self.labels)
+        check_labels(self.labels)
         _check_inputs(self.inputs, len(self.labels))
         _check_moments(self.inputs, self.mean, self.std)
 
@@ -150,7 +154,8 @@ def normalise(
     return (scaled - center.reshape(shape)).div_(spread.reshape(shape))
 
 
-def _check_labels(labels: Tensor) -> None:
+def check_labels(labels: Tensor) -> None:
+    """Raise DataError unless there are labels, int64, in one row, none negative."""
     if labels.ndim != 1 or labels.dtype != torch.int64:
         raise DataError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; "

@@ -1,12 +1,19 @@
 """Find the folder of a data set, and load one by its name."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from symport.errors import DataError, FileError
+from symport_recipes.data.cars import cars
 from symport_recipes.data.cifar import cifar10, cifar100
+from symport_recipes.data.cub import cub
 from symport_recipes.data.dataset import Dataset
 from symport_recipes.data.digits import digits
+from symport_recipes.data.folders import image_folder
+from symport_recipes.data.imagenet import imagenet
+from symport_recipes.data.images import SIZE, LazyDataset
 from symport_recipes.data.mnist import mnist
 
 VARIABLE = "SYMPORT_DATA"
@@ -15,8 +22,17 @@ FOLDERS = {
     "fashion-mnist": "fashion-mnist",
     "cifar10": "cifar-10-batches-py",
     "cifar100": "cifar-100-python",
+    "imagenet": "imagenet",
+    "cars": "stanford_cars",
+    "cub": "CUB_200_2011",
 }
-NAMES = ("digits", *FOLDERS)
+SMALL: dict[str, Callable[[Path], Dataset]] = {
+    "mnist": mnist,
+    "fashion-mnist": partial(mnist, name="fashion-mnist"),
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+}
+NAMES = ("digits", *FOLDERS, "folder")
 
 
 def find_data(name: str) -> Path:
@@ -26,7 +42,7 @@ def find_data(name: str) -> Path:
     `../shared/data` beside the repository and beside the working folder.
 
     Args:
-        name: `mnist`, `fashion-mnist`, `cifar10` or `cifar100`.
+        name: `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `imagenet`, `cars` or `cub`.
 
     Raises:
         DataError: There is no data set of this name.
@@ -42,16 +58,26 @@ def find_data(name: str) -> Path:
     listed = ", ".join(str(folder) for folder in tried)
     raise FileError(
         f"{name}: no folder {FOLDERS[name]!r} found (tried {listed}); put the official files into "
-        f"a folder of that name and set {VARIABLE} to the folder above it"
+        f"a folder of that name and set {VARIABLE} to the folder above it, or see `fetch`"
     )
 
 
-def load(name: str, folder: Path | None = None) -> Dataset:
-    """Load a data set by its name.
+def load(
+    name: str,
+    folder: Path | None = None,
+    *,
+    size: int = SIZE,
+    cache: Path | None = None,
+    show: bool = False,
+) -> Dataset:
+    """Load a data set into memory by its name.
 
     Args:
-        name: `digits`, or one that `find_data` knows.
+        name: `digits`, one that `find_data` knows, or `folder` for any folder of images.
         folder: Where its files are; found by `find_data` if not given.
+        size: Of photographs, in pixels.
+        cache: Folder where decoded photographs are kept.
+        show: Show a progress bar while they are decoded.
 
     Raises:
         DataError: There is no data set of this name, or its content is wrong.
@@ -59,14 +85,30 @@ def load(name: str, folder: Path | None = None) -> Dataset:
     """
     if name == "digits":
         return digits()
-    if name not in FOLDERS:
+    if name in SMALL:
+        return SMALL[name](folder if folder is not None else find_data(name))
+    return load_lazy(name, folder, size=size, cache=cache, show=show).load(cache, show=show)
+
+
+def load_lazy(
+    name: str,
+    folder: Path | None = None,
+    *,
+    size: int = SIZE,
+    cache: Path | None = None,
+    show: bool = False,
+) -> LazyDataset:
+    """Open `imagenet`, `cars`, `cub` or `folder` without decoding; the rest as `load`."""
+    if name not in NAMES:
         raise DataError(f"{name!r} is not a data set; choose from {', '.join(NAMES)}")
+    if name == "folder" and folder is None:
+        raise DataError("a folder of images has no place of its own; say where it is")
+    if name in SMALL or name == "digits":
+        raise DataError(f"{name!r} is not stored as single images; load it whole")
     folder = folder if folder is not None else find_data(name)
-    if name == "cifar10":
-        return cifar10(folder)
-    if name == "cifar100":
-        return cifar100(folder)
-    return mnist(folder, name=name)
+    if name == "imagenet":
+        return imagenet(folder, size=size, cache=cache, show=show)
+    return {"cars": cars, "cub": cub, "folder": image_folder}[name](folder, size=size)
 
 
 def _places() -> list[Path]:

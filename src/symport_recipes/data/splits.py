@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor
 
-from symport.errors import DataError
+from symport.errors import DataError, SettingsError
 from symport_recipes.data.dataset import Dataset
 
 
@@ -84,6 +84,41 @@ def few_labels(labels: Tensor, n: int, generator: Generator) -> Tensor:
     turns = torch.cat([turn[c].expand(len(places)) for c, places in enumerate(ranked)])
     order = (rounds * len(ranked) + turns).argsort()
     return torch.cat(ranked)[order[:n]]
+
+
+def noisy_labels(labels: Tensor, share: float, classes: int, generator: Generator) -> Tensor:
+    """Give a share of the examples a wrong label, each other class with the same probability.
+
+    Args:
+        labels: Shape `(n,)`, int64, from 0 to `classes - 1`.
+        share: In [0, 1]; exactly `round(share * n)` labels become wrong.
+        classes: Number of classes, at least 2.
+        generator: Chooses the examples and their labels. A larger share with the same seed
+            changes the same examples in the same way, and more.
+
+    Returns:
+        New labels, shape `(n,)`.
+
+    Raises:
+        SettingsError: `share` or `classes` is out of its range.
+        DataError: A label is.
+
+    Example:
+        >>> noisy_labels(torch.tensor([0, 1, 1]), 1.0, 2, torch.Generator())
+        tensor([1, 0, 0])
+    """
+    if not 0 <= share <= 1:
+        raise SettingsError(f"a share of {share} wrong labels is asked for; it must be in [0, 1]")
+    if classes < 2:
+        raise SettingsError(f"with {classes} classes no label can be wrong; at least 2 are needed")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(f"a label is not a number from 0 to {classes - 1}")
+    order = torch.randperm(len(labels), generator=generator)
+    shifts = torch.randint(1, classes, (len(labels),), generator=generator)
+    wrong = order[: round(share * len(labels))]
+    result = labels.clone()
+    result[wrong] = (labels[wrong] + shifts[wrong]) % classes
+    return result
 
 
 def only_classes(dataset: Dataset, classes: Sequence[int]) -> Dataset:
