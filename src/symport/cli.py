@@ -15,6 +15,7 @@ from symport.files import load_tensors
 from symport.huggingface import is_config, load_architecture
 from symport.loading import LOSSES, load_examples, load_loss, load_model
 from symport.picture import draw_spec
+from symport.port.commands import add_commands
 from symport.report import png, save_picture, write_comparison
 from symport.spec import PermutationSpec
 from symport.symmetry import discover
@@ -194,6 +195,9 @@ def transfer_command(
         err.print("stopped; the same command goes on after the last finished step")
         raise typer.Exit(130) from None
     _show(found, folder)
+
+
+add_commands(app, out, err)
 
 
 def main() -> None:

@@ -1,4 +1,3 @@
-
 import pytest
 from tiny import CONFIGS, changed, examples, loaded, logits, make, shuffled, trio
 

@@ -50,5 +50,5 @@ def are_related(old: Params, new: Params, names: Collection[str]) -> bool:
 
 def _pairs(a: Params, b: Params, names: Collection[str]) -> Iterator[tuple[Tensor, Tensor]]:
     for name in names:
-        if name in a and name in b and a[name].is_floating_point():
+        if name in a and name in b:
             yield a[name], b[name]
