@@ -6,6 +6,7 @@ Classes count in the order of their WordNet numbers, as in published checkpoints
 import hashlib
 import json
 import tarfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -93,7 +94,7 @@ def _devkit_file(folder: Path, name: str) -> bytes:
         with tarfile.open(packed, "r:gz") as tar:
             file = tar.extractfile(f"{DEVKIT}/data/{name}")  # a stream: nothing is written
             return file.read(LIMIT) if file else b""
-    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
+    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
         raise FileError(
             f"{packed}: {name} cannot be read from it ({error}); copy it again"
         ) from error
@@ -121,8 +122,8 @@ def _training_tar(path: Path, cache: Path | None, show: bool) -> Listing:
 
 def _index(path: Path, show: bool) -> Listing:
     tars = tar_members(path)
-    if wrong := [tar.name for tar in tars if not tar.name.endswith(".tar")] or not tars:
-        raise FileError(f"{path}: is no tar of one tar for each class ({wrong}); use {TRAIN_TAR}")
+    if not tars or not all(tar.name.endswith(".tar") for tar in tars):
+        raise FileError(f"{path}: is no tar of one tar for each class; use the official one")
     members: list[Member] = []
     counts: list[int] = []
     with bar(f"indexing {path.name}", len(tars), show=show) as step:
