@@ -44,7 +44,7 @@ LAYERS: list[set[str]] = [
         "evaluate",
         "landscape",
     },
-    {"rows"},
+    {"rows", "lora"},
     {"transport", "streaming"},
     {"objectives", "direct", "loading", "huggingface", "adapters"},
     {"methods"},

@@ -53,7 +53,7 @@ def permuted_rows(params: Params, name: str, pattern: Pattern, permutation: Perm
     """
     read = plain_rows(params, name)
     shape = row_shape(outlined(params)[name])
-    if _is_linked(pattern):
+    if is_linked(pattern):
         whole = permute_tensor(read(0, shape[0]), pattern, permutation)
         return lambda start, stop: whole[start:stop]
     indices = _indices(pattern, shape, permutation)
@@ -71,7 +71,8 @@ def gathered(rows: Rows, shape: Sequence[int]) -> Tensor:
     return result
 
 
-def _is_linked(pattern: Pattern) -> bool:
+def is_linked(pattern: Pattern) -> bool:
+    """Whether a group has its parent on another axis, so that the two are permuted together."""
     needed = [({p for g in groups_in(a) for p in parents(g)}, set(groups_in(a))) for a in pattern]
     return any(above - here for above, here in needed)
 
