@@ -70,6 +70,20 @@ def test_activation_matching_finds_planted_heads_and_channels():
         torch.testing.assert_close(tensor, target[name], msg=name)
 
 
+def test_norms_and_embeddings_answer_too():
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 5),
+                        nn.LayerNorm(5), nn.Linear(5, 2))  # fmt: skip
+    found = activations(net, net.state_dict(), [torch.randn(6, 1, 3, 3)],
+                        spec := symport.discover(net, torch.randn(2, 1, 3, 3)))  # fmt: skip
+    assert {name: tuple(t.shape) for name, t in found.items()} == {
+        "0:output": (54, 4), "1:output": (54, 4), "3:output": (6, 5), "4:output": (6, 5),
+    }  # fmt: skip
+    words = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 2))
+    assert list(activations(words, words.state_dict(), [torch.arange(7)],
+                            symport.discover(words, torch.arange(2)))) == ["0:output"]  # fmt: skip
+    assert len(spec.groups) == 2
+
+
 def test_activation_matching_is_a_method_without_labels():
     target, planted = nets.planted_target()
     method = ActivationMatching(nets.net(), [nets.examples()[0]])
@@ -103,5 +117,5 @@ def test_inputs_and_moving_layers_are_needed():
         activations(nets.net(), nets.weights(0), [], nets.spec())
     still = PermutationSpec.parse({name: " ".join("." * t.ndim) for name, t in
                                    nets.weights(0).items()}, nets.weights(0))  # fmt: skip
-    with pytest.raises(SpecError, match="no linear or convolutional layer"):
+    with pytest.raises(SpecError, match="no layer has outputs"):
         with_activations(still, nets.net())

@@ -1,8 +1,9 @@
 """Activations are more tensors with patterns: what each unit answers to the same inputs.
 
-A layer whose outputs move gives a tensor `(samples, units)` of the pattern `. units`. Matching
-those of two networks is activation matching (Ainsworth et al. 2023, §3.1), which needs no labels;
-added to pairs of gradients they steady the first steps.
+A layer whose outputs move (linear, convolution, normalisation, embedding) gives a tensor
+`(samples, units)` of the pattern `. units`. Matching those of two networks is activation matching
+(Ainsworth et al. 2023, §3.1), which needs no labels; added to pairs of gradients they steady the
+first steps.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from symport.state import state_for
 
 MARK = ":output"  # no tensor of a state dict has a colon in its name
 MOST = 4096  # rows kept of a layer: its correlations are then good to 1/64
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
 
 
 def with_activations(spec: PermutationSpec, model: nn.Module) -> PermutationSpec:
@@ -39,7 +40,7 @@ def with_activations(spec: PermutationSpec, model: nn.Module) -> PermutationSpec
     """
     found = {f"{name}{MARK}": (Fixed(), axis) for name, axis in _answering(spec, model).items()}
     if not found:
-        raise SpecError("no linear or convolutional layer has outputs that move")
+        raise SpecError("no layer has outputs that move")
     return replace(spec, patterns={**spec.patterns, **found})
 
 
@@ -110,15 +111,18 @@ def _answering(spec: PermutationSpec, model: nn.Module) -> dict[str, Axis]:
 
 def _outputs(module: nn.Module) -> int | None:
     """Which axis of a layer's weight counts its outputs; None for other modules."""
-    if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
+    weight = getattr(module, "weight", None)
+    if isinstance(module, (nn.Linear, *CHANNELS_SECOND)):
         return 0
-    return 1 if type(module).__name__ == "Conv1D" else None  # GPT-2's transposed linear layer
+    if isinstance(module, nn.Embedding) or type(module).__name__ == "Conv1D":  # GPT-2's linear
+        return 1
+    return 0 if isinstance(weight, Tensor) and weight.ndim == 1 else None  # the other norms
 
 
 def _collector(seen: dict[str, list[Tensor]], name: str) -> Callable[..., None]:
     def collect(module: nn.Module, arguments: object, output: Tensor) -> None:
         del arguments
-        channels = 1 if isinstance(module, CONVOLUTIONS) else -1
+        channels = 1 if isinstance(module, CHANNELS_SECOND) else -1
         rows = output.detach().movedim(channels, -1)
         seen.setdefault(name, []).append(rows.reshape(-1, rows.shape[-1]))
 
