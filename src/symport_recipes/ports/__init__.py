@@ -1,0 +1,1 @@
+"""Fine-tunes of small transformers ported between bases that were trained here, on real data."""

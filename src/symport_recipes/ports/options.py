@@ -1,0 +1,140 @@
+"""Which options help gradient matching between independent transformers?
+
+The small Llama, 64 examples, three draws of them. Share of lift on the reporting set, in %, at the
+step and length that are best there, so that no choice adds its noise, and at the last step as it
+is. A row differs from the first in what it names.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import symport
+from symport.activations import activations, with_activations
+from symport.files import write_text
+from symport.gmt import GradientMatching, Start
+from symport.matching import Pair
+from symport.params import Params
+from symport.port.ancestry import embedding_names, residual_groups
+from symport.port.contest import Contest
+from symport.port.models import quiet
+from symport.spec import PermutationSpec
+from symport.streaming import hold
+from symport.transfer import worth
+from symport_recipes.ports.llama import llama
+from symport_recipes.ports.running import contest, networks
+from symport_recipes.ports.scene import Scene
+from symport_recipes.ports.settings import RULES, SEEDS
+from symport_recipes.tables import markdown, mean_sd
+
+FILE = "options.json"
+COUNT = 64
+LENGTHS = (1.25, 1.5, 2.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """How gradients are matched.
+
+    Attributes:
+        kind: FGMT or GMT.
+        steps: T.
+        batch: Examples in a gradient.
+        normalize: Give each step the same say.
+        start: Where each matching starts.
+        activity: Weight of the mean correlation of the bases' units, the steps together being 1.
+        hold: Whether the residual stream stays in order.
+    """
+
+    kind: Callable[..., GradientMatching] = symport.FGMT
+    steps: int = 8
+    batch: int = COUNT
+    normalize: bool = True
+    start: Start = "previous"
+    activity: float = 0.0
+    hold: bool = False
+
+
+OPTIONS: Mapping[str, Option] = {
+    "FGMT as `symport port` has it": Option(),
+    "4 steps": Option(steps=4),
+    "16 steps": Option(steps=16),
+    "not normalised": Option(normalize=False),
+    "16 examples in a gradient": Option(batch=16),
+    "each matching from the identity": Option(start="identity"),
+    "residual stream held": Option(hold=True),
+    "activations, weight 0.1": Option(activity=0.1),
+    "activations, weight 1": Option(activity=1.0),
+    "GMT": Option(kind=symport.GMT),
+}
+
+
+def shares(scene: Scene, option: Option, seed: int) -> tuple[float, float]:
+    """Share of lift to the independent base at the best step and length, and at the last step."""
+    rules = RULES.model_copy(update={"steps": option.steps, "seed": seed})
+    case = contest(scene, networks(scene, "independent", rules), rules, COUNT)
+    if option.hold:
+        groups = residual_groups(case.spec, embedding_names(case.model))
+        case = replace(case, spec=hold(case.spec, groups))
+    method, spec = _method(case, option)
+    loss = _judge(case)
+    found = symport.transfer(
+        case.source, case.target_init, spec, method, score=lambda p: -loss(p), lengths=LENGTHS
+    ).candidates
+    lift = loss(case.source[0]) - loss(case.source[-1])
+    own = [c for c in found if c.kind == "method"]
+    last = next(c for c in own if c.step == option.steps and c.length == 1)
+    untouched = loss(case.target_init)
+    best = max(worth(c.score) for c in own)
+    return (untouched + best) / lift, (untouched + worth(last.score)) / lift
+
+
+def _judge(case: Contest) -> Callable[[Params], float]:
+    return lambda params: case.judge(params, case.reporting).loss
+
+
+def _method(case: Contest, option: Option) -> tuple[GradientMatching, PermutationSpec]:
+    """The method, and the spec that its pairs need."""
+    batches = [(b.inputs, b.labels) for b in case.working.parts(COUNT // option.batch)]
+    spec, also = case.spec, list[Pair]()
+    if option.activity:
+        spec = with_activations(spec, case.model)
+        fed = [case.task.feed(case.working.inputs)]
+        ours, theirs = (
+            activations(case.model, side, fed, spec) for side in (case.target_init, case.source[0])
+        )
+        units = sum(tensor.shape[1] for tensor in ours.values())
+        also = [Pair(ours, theirs, option.activity * option.steps / units)]
+    how = {"normalize": option.normalize, "start": option.start, "also": also}
+    return option.kind(case.gradient(batches), **how), spec
+
+
+def table(found: Mapping[str, list[tuple[float, float]]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    rows = [
+        [name, *(mean_sd(list(side)) for side in zip(*rows, strict=True))]
+        for name, rows in found.items()
+    ]
+    return markdown(["", "best step and length", "last step"], rows)
+
+
+def main() -> None:
+    """Run what has not been run; the page of `python -m symport_recipes.ports` shows it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--cache", type=Path, default=Path("runs/ports"))
+    given = parser.parse_args()
+    file = given.out / "ports" / FILE
+    found = json.loads(file.read_text()) if file.exists() else {}
+    with quiet():
+        scene = llama(given.cache)["llama"]
+        for name, option in OPTIONS.items():
+            done = found.setdefault(name, [])
+            done += [shares(scene, option, seed) for seed in SEEDS[len(done) :]]
+            write_text(file, json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

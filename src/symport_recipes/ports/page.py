@@ -1,0 +1,84 @@
+"""The results of porting as one page, with a picture."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from symport.report import Curve, draw, png
+from symport_recipes.ports.running import Found
+from symport_recipes.tables import markdown, mean_sd, sd
+
+WAYS = {
+    "identity": "identity",
+    "weights": "weight matching",
+    "activations": "activation matching",
+    "transfer": "FGMT",
+    "direct": "direct training",
+    "then direct": "transfer, then direct training",
+}
+TITLES = {
+    "llama": "Llama, all weights",
+    "llama-lora": "Llama, LoRA",
+    "bert": "BERT, classifier",
+    "vit": "ViT, images",
+}
+
+
+def page(found: Sequence[Found], head: str, ending: Sequence[str]) -> str:
+    """The page in Markdown: what was done, a picture, tables for each scene and new base."""
+    lines = [head, "![Share of lift against the number of examples](ports.png)", ""]
+    for scene in dict.fromkeys(f.scene for f in found):
+        lines += [f"## {TITLES.get(scene, scene)}", ""]
+        own = [f for f in found if f.scene == scene]
+        for target in dict.fromkeys(f.target for f in own):
+            lines += section(target, [f for f in own if f.target == target])
+    return "\n".join([*lines, *ending, ""])
+
+
+def section(target: str, found: Sequence[Found]) -> list[str]:
+    """What the page says of one new base."""
+    lines = [f"### To the {target} base", "", _losses(found), ""]
+    counts = sorted({f.count for f in found})
+    header = ["share of lift, %", *(f"{count} examples" for count in counts)]
+    rows = [
+        [title, *(mean_sd([f.share(way) for f in found if f.count == c]) for c in counts)]
+        for way, title in WAYS.items()
+        if all(way in f.losses for f in found)
+    ]
+    picked = [", ".join(_picks(found, count)) for count in counts]
+    return [*lines, *markdown(header, [*rows, ["picked by the examples", *picked]]), ""]
+
+
+def picture(found: Sequence[Found]) -> bytes:
+    """Share of lift against the number of examples, a panel for each scene and new base."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for scene, target in dict.fromkeys((f.scene, f.target) for f in found):
+        own = [f for f in found if (f.scene, f.target) == (scene, target)]
+        panels[f"{scene} to the {target} base"] = {
+            title: _curve(own, way) for way, title in WAYS.items() if way in own[0].losses
+        }
+    return png(draw(panels, xlabel="examples", ylabel="share of lift", log_x=True))
+
+
+def _curve(found: Sequence[Found], way: str) -> Curve:
+    counts = sorted({f.count for f in found})
+    columns = [[f.share(way) for f in found if f.count == count] for count in counts]
+    return Curve(counts, [sum(c) / len(c) for c in columns], [sd(c) for c in columns])
+
+
+def _picks(found: Sequence[Found], count: int) -> list[str]:
+    picks = Counter(f.pick for f in found if f.count == count)
+    names = {"untouched": "untouched", **WAYS}
+    return [f"{names[way]} {times}×" for way, times in picks.most_common()]
+
+
+def _losses(found: Sequence[Found]) -> str:
+    losses, right = found[0].losses, found[0].accuracies
+    told = [
+        f"{name} {losses[way]:.3f}" + (f" ({right[way]:.1%} right)" if way in right else "")
+        for way, name in (
+            ("old base", "old base"),
+            ("fine-tune", "its fine-tune"),
+            ("untouched", "new base"),
+        )
+    ]
+    return f"Losses: {', '.join(told)}."

@@ -1,0 +1,4 @@
+"""What the page of results says besides its numbers."""
+
+HEAD = ""
+NOTE = [""]
