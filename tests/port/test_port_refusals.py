@@ -140,7 +140,9 @@ def test_a_folder_that_is_nowhere(files, monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    refused({**files, "tuned": "owner/model"}, FileError, "owner/model: no such folder here.*no net")
+    refused(
+        {**files, "tuned": "owner/model"}, FileError, "owner/model: no such folder here.*no net"
+    )
     refused({**files, "tuned": "/no/such/folder"}, FileError, "not a model folder, nor a hub id")
 
 
@@ -230,5 +232,3 @@ def test_a_task_that_nothing_tells():
         task_named("auto", "T5Model")
     with pytest.raises(SettingsError, match="needs a loss"):
         make_task("arrays", None)
-
-

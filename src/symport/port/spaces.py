@@ -103,11 +103,14 @@ class Factors(Space):
         return add(self.target_init, change)
 
     def pull(self, held: Params, gradient: Params) -> dict[str, Tensor]:
-        """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W; all else of the adapter stays."""
-        found: dict[str, Tensor] = {}
-        for name, target in targets(self.adapter).items():
-            slope = gradient[name].T if target.transposed else gradient[name]
-            a, b = held[target.a].to(slope.dtype), held[target.b].to(slope.dtype)
-            found[target.b] = (target.scaling * slope @ a.T).to(held[target.b].dtype)
-            found[target.a] = (target.scaling * b.T @ slope).to(held[target.a].dtype)
-        return found
+        """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W, and so on for whatever it holds."""
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in held.items()}
+        change = displacement(Adapter(self.adapter.config, leaves), self.target_init)
+        reached = [name for name in change if name in gradient]
+        found = torch.autograd.grad(
+            [change[name] for name in reached],
+            list(leaves.values()),
+            [gradient[name].to(change[name].dtype) for name in reached],
+            materialize_grads=True,
+        )
+        return dict(zip(leaves, found, strict=True))
