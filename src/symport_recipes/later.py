@@ -17,6 +17,7 @@ from symport.evaluate import accuracy, ece, evaluate, nll, predict
 from symport.params import Params
 from symport_recipes.curves import METHODS, method_of, states
 from symport_recipes.experiment import Experiment, Found
+from symport_recipes.halves import halves
 from symport_recipes.scene import (
     Bench,
     Network,
@@ -25,7 +26,6 @@ from symport_recipes.scene import (
     carry_on,
     draw,
     function,
-    halves,
     network,
 )
 from symport_recipes.train_settings import TrainSettings

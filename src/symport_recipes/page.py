@@ -1,10 +1,9 @@
 """The results of recipes as one page: the published number, ours, the difference, at what cost."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from symport.files import write_text
 from symport.report import save_picture
@@ -149,16 +148,16 @@ def cost_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     return [
         [
             name,
-            _mean(o.found.evaluations.get(name) for o in outcomes),
-            _mean(o.found.seconds.get(name) for o in outcomes),
+            _mean((o.found.evaluations.get(name) for o in outcomes), 0),
+            _mean((o.found.seconds.get(name) for o in outcomes), 1),
         ]
         for name in names
     ]
 
 
-def _mean(values: Any) -> str:
+def _mean(values: Iterable[float | None], digits: int) -> str:
     known = [value for value in values if value is not None]
-    return f"{statistics.mean(known):.4g}" if known else "–"
+    return f"{statistics.mean(known):.{digits}f}" if known else "–"
 
 
 def _listed(result: Result) -> dict[str, list[str]]:

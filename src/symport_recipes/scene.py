@@ -22,14 +22,15 @@ from symport.evaluate import evaluate
 from symport.gradients import LossGradient
 from symport.methods import Problem
 from symport.params import Params
-from symport_recipes.data import Examples, fixed_batches, load, normalise, split
+from symport_recipes.data import fixed_batches
+from symport_recipes.halves import Drawn, Halves, halves
 from symport_recipes.models import initial
 from symport_recipes.sources import recorded, trained
 from symport_recipes.train_settings import TrainSettings
 
 TARGET_SEED = 100  # added to the source's, once for each target
 HEAD_SEED = 1000  # added to a network's for its head, if it starts from a base
-CHOOSING = 0.2  # of the validation set; it chooses where later training starts, and reports nothing
+PIECE = 128  # samples that one gradient sees at once; the paper's batches are 128 times a number
 
 Line: TypeAlias = Literal["linear", "recorded"]
 
@@ -100,23 +101,6 @@ SUMMARISED = ("data", "steps", "batch_size", "statistics_size", "he", "share", "
 
 
 @dataclass(frozen=True, eq=False)
-class Halves:
-    """The official training set, 9:1 (appendix D); the same for all seeds.
-
-    Attributes:
-        training: Nine tenths, or a share of them.
-        validation: One tenth.
-        reporting: Four fifths of the tenth.
-        choosing: One fifth of the tenth.
-    """
-
-    training: Examples
-    validation: Labelled
-    reporting: Labelled
-    choosing: Labelled
-
-
-@dataclass(frozen=True, eq=False)
 class Network:
     """A training from its start to its end.
 
@@ -150,7 +134,7 @@ class Pair:
     model: nn.Module
     source: Network
     target_init: Params
-    batches: list[tuple[Tensor, Tensor]]
+    batches: Drawn
     halves: Halves
 
     def accuracy(self, params: Params, examples: Labelled | None = None) -> float:
@@ -161,14 +145,16 @@ class Pair:
 
     def gradient(self) -> LossGradient:
         """A fresh counter of gradients on the batches."""
-        return LossGradient(self.model, cross_entropy, self.batches)
+        return LossGradient(self.model, cross_entropy, self.batches, micro_batch=PIECE)
 
     def finish(self, params: Params) -> Params:
         """The parameters with BatchNorm's statistics measured anew, if there are any."""
         if not has_batchnorm(self.model):
             return params
-        seen = self.halves.training.take(torch.arange(self.scene.statistics_size)).floats()
-        return reestimate(self.model, params, seen.split(self.scene.batch_size))
+        training = self.halves.training
+        order = torch.randperm(len(training), generator=Generator().manual_seed(0))
+        seen = training.take(order[: self.scene.statistics_size]).floats()
+        return reestimate(self.model, params, seen.split(PIECE))
 
     def problem(self, source: symport.Trajectory | None = None) -> Problem:
         """The transfer along a trajectory of the source; the linear one by default."""
@@ -191,20 +177,17 @@ def draw(scene: Scene, seed: int, bench: Bench, *, source_scene: Scene | None = 
         source_scene: Of the source, if it is another; networks must have the same shapes.
     """
     data = halves(scene.data, scene.share)
-    drawn = fixed_batches(
-        data.training.inputs,
-        data.training.labels,
-        scene.batch_size,
-        scene.steps,
-        Generator().manual_seed(seed),
-    )
-    mean, std = data.training.mean, data.training.std
+    n = len(data.training)
+    generator = Generator().manual_seed(seed)
+    # Numbers in place of labels: what comes back are the places of the examples.
+    numbers = torch.zeros(n, 1), torch.arange(n)
+    drawn = fixed_batches(*numbers, scene.batch_size, scene.steps, generator)
     return Pair(
         scene,
         function(scene.model),
         network(source_scene or scene, seed, bench),
         start(scene, scene.target_seed(seed), bench),
-        [(normalise(inputs, mean, std), labels) for inputs, labels in drawn],
+        Drawn(data.training, [places for _, places in drawn]),
         data,
     )
 
@@ -253,19 +236,6 @@ def start(scene: Scene, seed: int, bench: Bench) -> dict[str, Tensor]:
     fresh = _on(bench, initial(scene.model, HEAD_SEED + seed, he=scene.he))
     head = list(fresh)[-1].rpartition(".")[0] + "."
     return {name: tensor if name.startswith(head) else base[name] for name, tensor in fresh.items()}
-
-
-@cache
-def halves(data: str, share: float = 1.0) -> Halves:
-    """A data set, divided."""
-    whole = load(data)
-    parts = split(whole.train_labels, (0.9, 0.1), Generator().manual_seed(0))
-    training, validation = (whole.train.take(part) for part in parts)
-    if share < 1:
-        training = training.take(split(training.labels, (share,), Generator().manual_seed(0))[0])
-    tenth = Labelled(validation.floats(), validation.labels)
-    reporting, choosing = tenth.split(CHOOSING, seed=0)
-    return Halves(training, tenth, reporting, choosing)
 
 
 def function(model: Callable[[], nn.Module]) -> nn.Module:

@@ -15,7 +15,7 @@ from symport.files import digest, open_tensors, save_tensors
 from symport.params import Params
 from symport.recorder import Recorder
 from symport.trajectory import Trajectory
-from symport_recipes.data import Examples
+from symport_recipes.data import Examples, LazyImages
 from symport_recipes.training import Epoch, TrainSettings, train
 
 FORMAT = "symport-trained-1"
@@ -39,7 +39,7 @@ class Trained:
 def trained(
     model: nn.Module,
     init: Params,
-    examples: Examples,
+    examples: Examples | LazyImages,
     settings: TrainSettings,
     *,
     seed: int,
@@ -83,7 +83,7 @@ def trained(
 def recorded(
     model: nn.Module,
     init: Params,
-    examples: Examples,
+    examples: Examples | LazyImages,
     settings: TrainSettings,
     *,
     seed: int,
@@ -141,19 +141,30 @@ def _read(path: Path) -> Trained:
 
 
 def _key(
-    model: nn.Module, init: Params, examples: Examples, settings: TrainSettings, seed: int
+    model: nn.Module,
+    init: Params,
+    examples: Examples | LazyImages,
+    settings: TrainSettings,
+    seed: int,
 ) -> str:
-    data = {"inputs": examples.inputs, "labels": examples.labels}
     parts = [
         FORMAT,
         str(model),
         digest(init),
-        digest(data),
+        _digest(examples),
         str((examples.mean, examples.std)),
         _text(settings),
         str(seed),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def _digest(examples: Examples | LazyImages) -> str:
+    """Of encoded images by the names and sizes of their files: they are too many to read."""
+    if isinstance(examples, Examples):
+        return digest({"inputs": examples.inputs, "labels": examples.labels})
+    labels = digest({"labels": examples.labels})
+    return f"{examples.encoded.digest()} {examples.size} {labels}"
 
 
 def _text(settings: TrainSettings) -> str:

@@ -19,6 +19,7 @@ from symport.spec import Permutation, PermutationSpec
 from symport_recipes.curves import method_of, states
 from symport_recipes.data import normalise
 from symport_recipes.experiment import Experiment, Found
+from symport_recipes.halves import halves
 from symport_recipes.models import initial
 from symport_recipes.scene import (
     TARGET_SEED,
@@ -26,7 +27,6 @@ from symport_recipes.scene import (
     Scene,
     draw,
     function,
-    halves,
     spec_of,
     start,
 )

@@ -21,6 +21,7 @@ from symport.errors import DataError, ParamsError, SettingsError
 from symport.params import Params
 from symport_recipes.data.batches import batches, check_images
 from symport_recipes.data.dataset import Dataset, Examples
+from symport_recipes.data.images import LazyImages
 from symport_recipes.train_settings import TrainSettings, learning_rate
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
     "train",
 ]
 
-Data: TypeAlias = Dataset | Examples | tuple[Tensor, Tensor]
+Data: TypeAlias = Dataset | Examples | LazyImages | tuple[Tensor, Tensor]
 
 FLOATS_LIMIT = 1 << 30  # bytes; inputs that fit as floats are normalised once, not every pass
 
@@ -87,7 +88,8 @@ def train(
     Args:
         model: Gives the function; its own weights are not used.
         params0: Its initial state dict. Training runs on the device of these tensors.
-        data: A data set (its training half), examples, or inputs and labels as a pair.
+        data: A data set (its training half), examples, images that are decoded batch by batch, or
+            inputs and labels as a pair.
         settings: Length, rates, optimizer, augmentation.
         seed: Of everything random.
         recorder: Called with a copy of the state dict at the start and after each pass: the
@@ -124,7 +126,7 @@ def train(
 
 def _epochs(
     net: nn.Module,
-    examples: Examples,
+    examples: Examples | LazyImages,
     settings: TrainSettings,
     seed: int,
     after_step: Callable[[int], object],
@@ -152,7 +154,10 @@ def _epochs(
 
 
 def _batches(
-    net: nn.Module, examples: Examples, settings: TrainSettings, generator: torch.Generator
+    net: nn.Module,
+    examples: Examples | LazyImages,
+    settings: TrainSettings,
+    generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     dtype = next(net.parameters()).dtype
     size = settings.batch_size
@@ -204,10 +209,12 @@ def _network(model: nn.Module, params0: Params) -> nn.Module:
     return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def _prepared(data: Data, like: Tensor, *, augment: bool) -> Examples:
+def _prepared(data: Data, like: Tensor, *, augment: bool) -> Examples | LazyImages:
     """The examples on the device of `like`, normalised once if they fit in memory as floats."""
     if isinstance(data, Dataset):
         data = data.train
+    if isinstance(data, LazyImages):
+        return data.to(like.device)
     examples = (data if isinstance(data, Examples) else Examples(*data)).to(like.device)
     if augment:
         check_images(examples)
@@ -216,7 +223,7 @@ def _prepared(data: Data, like: Tensor, *, augment: bool) -> Examples:
     return examples.normalised(like.dtype) if fits else examples
 
 
-def _check_labels(net: nn.Module, examples: Examples) -> None:
+def _check_labels(net: nn.Module, examples: Examples | LazyImages) -> None:
     """Raise DataError unless the network has an output for every label."""
     dtype = next(net.parameters()).dtype
     with torch.no_grad():

@@ -53,7 +53,7 @@ def test_curves_and_costs_are_means_over_pairs():
     assert curve_table(RESULT)[2] == (
         "| fgmt | 10.0\u2009±\u20090.0 | 50.0\u2009±\u20090.0 | 85.0\u2009±\u20097.1 |"
     )
-    assert cost_rows(OUTCOMES) == [["fgmt", "4", "1.5"], ["training", "–", "60"]]
+    assert cost_rows(OUTCOMES) == [["fgmt", "4", "1.5"], ["training", "–", "60.0"]]
     assert curves(OUTCOMES)["fgmt"].y == pytest.approx([0.1, 0.5, 0.85])
 
 

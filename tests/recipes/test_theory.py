@@ -9,8 +9,9 @@ from torch import Generator
 from symport.params import norm, subtract
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
+from symport_recipes.halves import halves
 from symport_recipes.models import initial
-from symport_recipes.scene import Bench, draw, halves, spec_of
+from symport_recipes.scene import Bench, draw, spec_of
 from symport_recipes.theory import Drift, Similarity, Theorem31, cosines, distance, drifts
 from symport_recipes.training import train
 
