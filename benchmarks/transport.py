@@ -8,6 +8,7 @@ before each, and what is written is waited for. Peak memory is that of a process
 libraries included.
 
     python benchmarks/transport.py
+    python benchmarks/transport.py --gigabytes 8 --width 4096
     python benchmarks/transport.py --gigabytes 8 --match
 
 `--folder` says where; six times the gigabytes are needed there, and freed at the end.
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -100,8 +102,8 @@ def random(spec: PermutationSpec, *, width: bool) -> Permutation:
     return Permutation(drawn if width else {**drawn, "d": torch.arange(spec.groups["d"].size)})
 
 
-def write_models(folder: Path, shape: Shape) -> None:
-    """Old base, fine-tune and new base, of numbers from a pool."""
+def write_models(folder: Path, shape: Shape, kinds: Sequence[str]) -> None:
+    """Old base, fine-tune and new base, or some of them, of numbers from a pool."""
     spec, names = shape.spec(), list(shape.tensors())
     shapes = {name: size for name, (_, size) in shape.tensors().items()}
     most = max(torch.Size(size).numel() for size in shapes.values())
@@ -125,7 +127,7 @@ def write_models(folder: Path, shape: Shape) -> None:
     layers = [int(name.split(".")[0]) if "." in name else 0 for name in names]
     shards = [f"model-{1 + layer // PER_SHARD:05}-of-{count:05}.safetensors" for layer in layers]
     files = dict(zip(names, shards, strict=True))
-    for kind in KINDS:
+    for kind in kinds:
         made = ((name, make(kind, name)) for name in names)
         write_checkpoint(folder / kind, outline, files, made)
 
@@ -171,7 +173,7 @@ def files_of(folder: Path, *kinds: str) -> list[Path]:
 
 def drop_cache(folder: Path) -> None:
     os.sync()
-    for path in files_of(folder, *KINDS):
+    for path in files_of(folder, *(kind for kind in KINDS if (folder / kind).exists())):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -217,7 +219,20 @@ def report(folder: Path, options: argparse.Namespace) -> None:
     size, layer = shape.total_bytes(), shape.layer_bytes()
     print(f"{shape.layers} layers of width {shape.width}, inner {shape.inner}, bfloat16")
     print(f"one checkpoint {size / 1e9:.2f} GB, largest layer {layer / 1e9:.3f} GB", flush=True)
-    write_models(folder, shape)
+    write_models(folder, shape, ["old", "new"] if options.match else KINDS)
+    if options.match:
+        report_match(folder, shape, options)
+    else:
+        report_transport(folder, size, options)
+
+
+def report_match(folder: Path, shape: Shape, options: argparse.Namespace) -> None:
+    seconds, peak, said = alone("match", folder, options)
+    print(f"match                 {seconds:7.1f} s, peak {peak / 1e9:.2f} GB ({said})")
+    print(f"the matrix of the largest group is {8 * shape.inner**2 / 1e9:.2f} GB")
+
+
+def report_transport(folder: Path, size: int, options: argparse.Namespace) -> None:
     seconds, peak, said = alone("transport", folder, options)
     shutil.rmtree(folder / "out")
     print(f"transport             {seconds:7.1f} s, peak {peak / 1e9:.2f} GB ({said})")
@@ -227,21 +242,15 @@ def report(folder: Path, options: argparse.Namespace) -> None:
     rate, copied = 4 * size / seconds / 1e6, 6 * size / copies / 1e6
     print(
         f"transport moves {rate:.0f} MB/s: {rate / copied:.0%} of copying at {copied:.0f} MB/s, "
-        f"{moves / seconds:.0%} of reading three and writing one",
-        flush=True,
+        f"{moves / seconds:.0%} of reading three and writing one"
     )
-    if options.match:
-        seconds, peak, said = alone("match", folder, options)
-        matrix = 8 * shape.inner**2
-        print(f"match                 {seconds:7.1f} s, peak {peak / 1e9:.2f} GB ({said})")
-        print(f"the matrix of the largest group is {matrix / 1e9:.2f} GB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time transporting beside copying.")
     parser.add_argument("--gigabytes", type=float, default=0.2, help="of one checkpoint")
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--match", action="store_true", help="also match weights")
+    parser.add_argument("--match", action="store_true", help="match weights instead")
     parser.add_argument("--folder", type=Path, help="where the files go for the while")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
