@@ -38,7 +38,8 @@ CIFAR10 = Scene(model=conv8, data="cifar10", training=_CIFAR10, steps=30, batch_
 CIFAR10_CPU = replace(
     CIFAR10,
     model=QUARTER,
-    training=replace(_CIFAR10, epochs=18, batch_size=64),
+    training=replace(_CIFAR10, epochs=18, batch_size=64, lr=0.02),
+    steps=15,
     he=True,
     ring=3,
 )
@@ -54,7 +55,7 @@ CIFAR100 = replace(
 CIFAR100_CPU = replace(
     CIFAR100,
     model=QUARTER_25,
-    training=replace(_CIFAR10, epochs=4),
+    training=replace(CIFAR10_CPU.training, epochs=3),
     he=True,
     ring=3,
     base=CIFAR10_CPU,

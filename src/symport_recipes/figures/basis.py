@@ -124,7 +124,7 @@ def lemma_32() -> Recipe:
         title="Lemma 3.2: drift of the transferred path between consecutive permutations",
         scales={
             "smoke": Drift(scene=SMOKE),
-            "cpu": Drift(scene=CIFAR10_CPU),
+            "cpu": Drift(scene=replace(CIFAR10_CPU, steps=10)),
             "paper": Drift(scene=CIFAR10),
         },
         costs={
