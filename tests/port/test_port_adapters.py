@@ -58,8 +58,15 @@ def with_adapter(kind, base, folder):
     return peft.PeftModel.from_pretrained(loaded(kind, base), folder).eval()
 
 
-@pytest.mark.parametrize("settings", [{"method": "weights"}, {"folds": 0, "steps": 2}])
-@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (KIND, {"method": "weights"}),
+        pytest.param(KIND, {"folds": 0, "steps": 2}, marks=pytest.mark.slow),
+        pytest.param("GPT2LMHeadModel", {"method": "weights"}, marks=pytest.mark.slow),
+        pytest.param("GPT2LMHeadModel", {"folds": 0, "steps": 2}, marks=pytest.mark.slow),
+    ],
+)
 def test_an_adapter_goes_to_a_base_in_another_order(kind, settings, tmp_path):
     places = files(tmp_path, kind)
     if "folds" in settings:
@@ -104,6 +111,7 @@ def test_a_fresh_adapter_changes_nothing_and_knows_nothing_of_the_old(tmp_path):
     assert all(torch.allclose(factors.dense(whole)[n], t, atol=1e-6) for n, t in expected.items())
 
 
+@pytest.mark.slow
 def test_direct_training_leaves_an_adapter_of_the_same_rank(tmp_path):
     places = files(tmp_path)
     settings = {"folds": 2, "steps": 1, "lengths": [1.5], "direct_steps": 2, "direct_lrs": [0.01]}

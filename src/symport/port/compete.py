@@ -230,7 +230,8 @@ class _Run:
         count = -(-len(examples) // self.rules.batch_size)
         batches = [(part.inputs, part.labels) for part in examples.parts(count)]
         kind = GMT if self.rules.method == "gmt" else FGMT
-        return kind(self.contest.gradient(batches), normalize=self.rules.normalize)
+        gradient = self.contest.gradient(batches)
+        return kind(gradient, normalize=self.rules.normalize, also=self.contest.also)
 
     def _folds(self) -> list[Fold]:
         """Classes spread evenly if there are any."""

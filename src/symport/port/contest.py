@@ -13,6 +13,7 @@ from symport.gradients import LossGradient
 from symport.modes import call, evaluation, outline, to_device
 from symport.params import Params
 from symport.port.spaces import Space
+from symport.similarity import Pair
 from symport.spec import PermutationSpec
 from symport.state import state_for
 from symport.trajectory import LinearTrajectory
@@ -74,6 +75,7 @@ class Contest:
         working: Examples that match, choose and train.
         reporting: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
+        also: Pairs that count in every matching of gradients.
     """
 
     model: nn.Module
@@ -85,6 +87,7 @@ class Contest:
     working: Labelled
     reporting: Labelled
     micro_batch: int = 8
+    also: Sequence[Pair] = ()
 
     def judge(self, params: Params, examples: Labelled) -> Judged:
         """What the network does on each of some examples, in evaluation mode."""

@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 
+from symport.activations import activations, with_activations
 from symport.adapters import Adapter, displacement, load_adapter, save_adapter
 from symport.batches import Labelled
 from symport.errors import DataError
 from symport.methods import Problem
+from symport.objectives import gradients
 from symport.params import Params, add
 from symport.port.alignment import align, find_spec
 from symport.port.compete import Outcome, compete
-from symport.port.contest import Contest
+from symport.port.contest import Contest, Task
 from symport.port.models import Family, Folders, load, load_tokenizer
 from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.write import write_weights
+from symport.similarity import Pair
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
@@ -60,19 +63,26 @@ def port_by_examples(
             f"{settings.examples}: {len(examples)} examples, and at least {FEWEST} are needed; "
             "leave --examples out to port without any"
         )
+    examples = _in_dtype(examples, settings.dtype)
     working, reporting = examples.split(settings.hold_back, settings.seed)
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    how = make_task(task, settings.loss)
+    also: list[Pair] = []
+    if settings.activations == "yes" or (settings.activations == "auto" and _has_new_head(loaded)):
+        spec = with_activations(spec, loaded.model)
+        also = _answers(loaded, spec, _batches(how, working, settings))
     contest = Contest(
         loaded.model,
-        make_task(task, settings.loss),
+        how,
         Trajectory.linear(loaded.old, loaded.tuned, settings.steps),
         loaded.new,
         spec,
         _space(loaded, spec, settings.seed),
-        _in_dtype(working, settings.dtype),
-        _in_dtype(reporting, settings.dtype),
+        working,
+        reporting,
         settings.micro_batch,
+        also,
     )
     given = _given(settings, contest)
     return compete(contest, settings, folder=work, given=given, progress=progress), loaded
@@ -132,9 +142,29 @@ def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
     if settings.method in ("fgmt", "gmt"):
         return None
     problem = Problem(contest.source, contest.target_init, contest.spec)
-    inputs = contest.working.inputs.split(settings.micro_batch)
-    batches = (contest.task.feed(piece.to(settings.device)) for piece in inputs)
+    batches = _batches(contest.task, contest.working, settings)
     return align(settings.method, problem, contest.model, batches)
+
+
+def _has_new_head(loaded: Loaded) -> bool:
+    """Whether the fine-tune has tensors that the old base lacks, which `load` leaves at zero."""
+    own = [name for name, tensor in loaded.old.items() if not tensor.any()]
+    return any(bool(loaded.tuned[name].any()) for name in own)
+
+
+def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Pair]:
+    """What units of the two bases answer, with the say of one step.
+
+    A head that starts at zero lets no gradient through, so the first step would be matched blindly.
+    """
+    new, old = (activations(loaded.model, p, batches, spec) for p in (loaded.new, loaded.old))
+    return gradients(new, old, normalize=True)
+
+
+def _batches(task: Task, examples: Labelled, settings: PortSettings) -> list[Any]:
+    """Inputs as the model takes them."""
+    pieces = examples.inputs.split(settings.micro_batch)
+    return [task.feed(piece.to(settings.device)) for piece in pieces]
 
 
 def _in_dtype(examples: Labelled, dtype: str) -> Labelled:

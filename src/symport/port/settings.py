@@ -63,6 +63,9 @@ class PortSettings(Rules):
     hold_residual: Literal["auto", "yes", "no"] = Field(
         "auto", description="Keep the residual stream's order; auto: if the bases share ancestry."
     )
+    activations: Literal["auto", "yes", "no"] = Field(
+        "auto", description="Count them in gradient matching; auto: if the fine-tune's head is new."
+    )
     device: str = Field("cpu", description="Where gradients are computed, such as cuda.")
     dtype: Literal["float32", "bfloat16", "float64"] = Field(
         "float32", description="Of weights in memory while porting."
