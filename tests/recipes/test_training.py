@@ -263,3 +263,16 @@ def test_direct_training_on_few_digits_reaches_its_measured_accuracy(n: int, lea
     found = train_directly(gradient, params0, steps=500)
     assert accuracy(found, inputs, labels) == 1
     assert accuracy(found, data.test_inputs, data.test_labels) > least
+
+
+def test_a_recorder_can_be_called_after_some_steps_instead_of_each_pass():
+    settings = TrainSettings(steps=5, batch_size=8, lr=0.05)
+    init, seen = initial(small, 0), []
+    train(
+        small(), init, points(), settings, seed=7, recorder=seen.append, record_at={2, 5}
+    )  # fmt: skip
+    assert len(seen) == 3
+    assert same(seen[0], init)
+    for state, steps in zip(seen[1:], (2, 5), strict=True):
+        short = TrainSettings(steps=steps, batch_size=8, lr=0.05)
+        assert same(state, train(small(), init, points(), short, seed=7).params)

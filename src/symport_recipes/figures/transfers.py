@@ -77,9 +77,9 @@ def figure_5_cifar10() -> Recipe:
         costs={"smoke": SECONDS, "cpu": "45 minutes on one core", "paper": "2 GPU hours"},
         published={**last(61.9, 78.3, 76.7, 78.2), **shown},
         note="cpu: a quarter of the width, 18 epochs at .02 instead of 60 at .05, batches of 64, "
-        "T=15, 30,000 of the 50,000 images, and weights drawn with the gain of ReLU: with PyTorch's "
-        "default the narrow network stays on its plateau. Three networks make three pairs: each is "
-        "a source once and a target once.",
+        "T=15, 30,000 of the 50,000 images, and weights drawn with the gain of ReLU: PyTorch's "
+        "default leaves the narrow network on its plateau. Three networks make three pairs: each "
+        "is a source once and a target once.",
     )
 
 
