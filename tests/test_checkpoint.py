@@ -136,6 +136,8 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path:
     torch.save({"w": torch.ones(2)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(FileError, match=r"pickled.*load_tensors\('pytorch_model.bin'\)"):
         open_checkpoint(tmp_path).__enter__()
+    with pytest.raises(FileError, match="only pickled weights are there"):
+        open_checkpoint(tmp_path / "pytorch_model.bin").__enter__()
     with pytest.raises(FileError, match=r"has neither model\.safetensors"):
         open_checkpoint(tmp_path.parent).__enter__()
     with pytest.raises(FileError, match="no such file or folder"):
@@ -225,6 +227,9 @@ def test_tensors_that_are_not_as_outlined_are_refused(tmp_path: Path):
     ]:
         with pytest.raises(ParamsError, match=message):
             write(tmp_path, iter(given))
+    wide = {"w": torch.empty(1, dtype=torch.complex128, device="meta")}
+    with pytest.raises(ParamsError, match=r"w: a safetensors file cannot hold torch.complex128"):
+        write_checkpoint(tmp_path, wide, {"w": ONE}, [])
     with pytest.raises(ParamsError, match="outline and files differ in w"):
         write_checkpoint(tmp_path, {"w": torch.ones(1)}, {}, [])
     assert list(tmp_path.iterdir()) == []

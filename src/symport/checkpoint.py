@@ -171,17 +171,19 @@ def _make_room(folder: Path, size: int) -> None:
 
 
 def _only_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    for name in (WEIGHTS, ADAPTER):
-        if (path / name).is_file():
-            return path / name
+    """The one file of weights that a path is, or has."""
+    found = [path, path / WEIGHTS, path / ADAPTER]
+    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+    pickled = [file for file in inside if file.suffix in SUFFIXES]
+    for file in found:
+        if file.is_file() and file not in pickled:
+            return file
     if not path.exists():
         raise FileError(f"{path}: there is no such file or folder; check the path")
-    if pickled := sorted(file for file in path.iterdir() if file.suffix in SUFFIXES):
+    if pickled:
         raise FileError(
-            f"{path}: has pickled weights only ({listed([f.name for f in pickled])}), which can "
-            f"run any code; convert them where you trust them: {_conversion(pickled[0])}"
+            f"{path}: only pickled weights are there ({listed([f.name for f in pickled])}), which "
+            f"can run any code; convert them where you trust them: {_conversion(pickled[0])}"
         )
     raise FileError(f"{path}: has neither {WEIGHTS} nor {INDEX} nor {ADAPTER}")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from symport.errors import FileError
+from symport.errors import FileError, ParamsError
 from symport.files import DTYPES, open_tensors, remedy, sync
 from symport.params import Params
 
@@ -143,6 +143,8 @@ def _header(outline: Params, metadata: Mapping[str, str]) -> tuple[bytes, dict[s
     end = 0
     for name in sorted(outline, key=lambda name: -outline[name].itemsize):
         tensor = outline[name]
+        if tensor.dtype not in _NAMES:
+            raise ParamsError(f"{name}: a safetensors file cannot hold {tensor.dtype}; convert it")
         starts[name], end = end, end + tensor.numel() * tensor.itemsize
         entries[name] = {
             "dtype": _NAMES[tensor.dtype],
