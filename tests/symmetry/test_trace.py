@@ -30,6 +30,19 @@ def test_a_branch_on_data_is_refused_with_its_cause_and_a_remedy():
         discover(net, X)
 
 
+@pytest.mark.parametrize(
+    "count", [lambda x: int(x.abs().sum()) % 3, lambda x: (x > 0).sum().item()]
+)
+def test_a_loop_on_data_is_refused(count):
+    def do(x):
+        for _ in range(count(x)):
+            x = x.relu()
+        return x
+
+    with pytest.raises(DiscoveryError, match=r"Net cannot be traced.*loops on data"):
+        discover(Net(do), X)
+
+
 def test_a_shape_that_depends_on_data_is_refused():
     net = Net(lambda x: x[x > 0].sum() + x)
     with pytest.raises(DiscoveryError, match=r"depends on data|cannot be traced"):
@@ -60,6 +73,39 @@ def test_writing_to_a_part_splits_the_units():
     assert sorted(spec.sizes.values()) == [2, 3]
 
 
+def test_writing_where_a_mask_says_keeps_units_in_place_and_is_named():
+    def do(x):
+        y = x.clone()
+        y[x < 0] = 0
+        return y
+
+    spec = discover(Net(do), X, strict=True)
+    assert spec.groups == {}
+    assert "no rule for aten.index_put" in spec.reasons["first.bias"][0]
+
+
+def test_a_buffer_that_counts_keeps_its_units_and_its_value():
+    class Counting(Net):
+        def forward(self, x):
+            hidden = self.first(x).relu()
+            self.order += hidden.mean(0).detach()
+            return self.last(hidden)
+
+    net = Counting(None)
+    assert discover(net, X, strict=True).groups == {}
+    assert torch.equal(net.order, torch.arange(5.0))
+
+
+def test_writing_to_a_weight_is_refused():
+    class Writing(Net):
+        def forward(self, x):
+            self.first.weight.data.mul_(0.5)
+            return self.last(self.first(x))
+
+    with pytest.raises(DiscoveryError, match="Writing cannot be traced"):
+        discover(Writing(None), X)
+
+
 def test_a_part_of_the_model_without_gradients_is_followed():
     def do(x):
         with torch.no_grad():
@@ -78,6 +124,22 @@ def test_units_indexed_by_a_constant_stay():
     spec = discover(Ordered(None), X)
     assert spec.groups == {}
     assert "buffer order" in spec.reasons["first.weight"][0]
+
+
+def test_a_table_that_a_buffer_of_positions_reads_keeps_its_rows_and_moves_its_columns():
+    class Placed(Net):
+        def __init__(self):
+            super().__init__(None)
+            self.table = nn.Embedding(8, 5)
+            self.register_buffer("places", torch.arange(8))
+
+        def forward(self, x):
+            return self.last((self.first(x) + self.table(self.places[: len(x)])).relu())
+
+    spec = discover(Placed(), X, strict=True)
+    assert spec.sizes == {"first": 5}
+    assert spec.patterns["table.weight"] == spec.patterns["last.weight"]
+    assert "positions" in spec.reasons["table.weight"][0]
 
 
 def test_random_numbers_and_order_along_units_keep_them_in_place():
@@ -105,6 +167,25 @@ def test_what_is_not_used_stays_and_says_so():
     spec = discover(net, X)
     assert "not used" in spec.reasons["spare.weight"][0]
     assert spec.sizes == {"first": 5}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, about quantization
+def test_packed_weights_are_refused_by_name():
+    net = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 5)), {nn.Linear})
+    with pytest.raises(DiscoveryError, match=r"0\._packed_params.*before it was quantized"):
+        discover(net, X)
+
+
+def test_weights_of_eight_bits_move_with_their_units():
+    class Small(Net):
+        def __init__(self):
+            super().__init__(torch.relu)
+            self.eight = nn.Parameter(torch.randn(5, 4).to(torch.float8_e4m3fn), False)
+
+        def forward(self, x):
+            return self.last((x @ self.eight.to(x.dtype).T).relu())
+
+    assert discover(Small(), X, strict=True).sizes == {"eight": 5}
 
 
 def test_a_quantized_model_is_proven_or_refused():

@@ -67,7 +67,7 @@ def discover(
         2.bias    .
         groups: h0 3
     """
-    state = model.state_dict()
+    state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     if unknown := sorted(set(moving) - state.keys()):
         raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
     on_meta = any(tensor.is_meta for tensor in state.values())

@@ -34,6 +34,7 @@ CARRIERS = {
     aten._unsafe_view.default,
     aten.reshape.default,
     aten.flatten.using_ints,
+    aten.unflatten.int,
     aten.permute.default,
     aten.transpose.int,
     aten.unsqueeze.default,

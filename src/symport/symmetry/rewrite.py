@@ -18,7 +18,13 @@ from symport.symmetry.trace import Graph, Operation, Ref, Shape, alive
 
 aten = torch.ops.aten
 Path: TypeAlias = tuple[Operation, ...]
-VIEWS = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
+VIEWS = {
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten.unflatten.int,
+}
 CARRIERS = {
     aten.permute.default,
     aten.transpose.int,
@@ -193,7 +199,7 @@ def _merged(view: Operation, axis: int, width: int) -> Operation:
     after = _shape(view)
     end = axis + 1 + width
     shape = (*after[:axis], math.prod(after[axis:end]), *after[end:])
-    return Operation(view.name, view.target, (view.args[0], list(shape)), {}, shape)
+    return Operation(view.name, aten.view.default, (view.args[0], list(shape)), {}, shape)
 
 
 def _cut_first(view: Operation, pick: Pick, width: int) -> list[Operation]:

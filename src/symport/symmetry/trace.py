@@ -10,20 +10,26 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch._C import DispatchKey
+from torch._ops import OpOverload
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
+from symport.params import listed
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
+VIEWS = {
+    f"aten::{name}" for name in ("reshape", "flatten", "unflatten", "contiguous", "to", "chunk")
+}
 SourceKind: TypeAlias = Literal["weight", "buffer", "constant", "input"]
 
 
@@ -126,9 +132,9 @@ def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | Non
     with evaluation(model) as copied, _quiet(), torch.random.fork_rng([]), torch.no_grad():
         traced = copied if select is None else _Selected(copied, select).eval()
         try:
-            program = torch.export.export(
-                traced, example.args, dict(example.kwargs), strict=False
-            ).run_decompositions({})
+            program = torch.export.export(traced, example.args, dict(example.kwargs), strict=False)
+            if any(map(_must_go, _targets(program.graph_module))):
+                program = program.run_decompositions({})
         except Exception as error:  # torch.export raises every kind of exception
             raise DiscoveryError(_untraceable(model, error)) from error
     return _Recorder(model, program, "" if select is None else "model.").record()
@@ -166,14 +172,39 @@ def _quiet() -> Generator[None]:
             logging.disable(level)
 
 
+def _targets(module: fx.GraphModule) -> Iterator[Any]:
+    """What is called anywhere in a graph."""
+    for part in module.modules():
+        if isinstance(part, fx.GraphModule):
+            yield from (node.target for node in part.graph.nodes)
+
+
+def _must_go(op: Any) -> bool:
+    """Whether an operation works in place, or is a view made of others that have rules."""
+    if not isinstance(op, OpOverload):
+        return False
+    schema = cast("Any", op)._schema
+    views = any(result.alias_info is not None for result in schema.returns)
+    made_of_others = op.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
+    return schema.is_mutable or (views and made_of_others and schema.name not in VIEWS)
+
+
 def _untraceable(model: nn.Module, error: Exception) -> str:
     cause = str(error).strip().splitlines() or [""]
-    return (
-        f"{type(model).__name__} cannot be traced: {type(error).__name__}: {cause[0][:300]}. "
-        "If calling the model with these inputs fails too, mend the inputs. Otherwise its "
+    state = cast("Mapping[str, Any]", model.state_dict())
+    packed = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    remedy = (
+        f"{listed(packed)} in its state dict are no tensors: pass the network as it was before it "
+        "was quantized"
+        if packed
+        else "If calling the model with these inputs fails too, mend the inputs. Otherwise its "
         "operations depend on the values of tensors: replace branches and loops on data (if, "
         "while, .item(), nonzero) by torch.where or masks, or write the spec by hand with "
         "PermutationSpec.parse"
+    )
+    return (
+        f"{type(model).__name__} cannot be traced: {type(error).__name__}: {cause[0][:300]}. "
+        f"{remedy}"
     )
 
 
