@@ -42,7 +42,7 @@ def halves(data: str, share: float = 1.0) -> Halves:
         training = _part(training, places)
     tenth = Labelled(validation.floats(), validation.labels)
     reporting, choosing = tenth.split(CHOOSING, seed=0)
-    return Halves(training, tenth, reporting, choosing)
+    return Halves(training, *(_laid_out(part) for part in (tenth, reporting, choosing)))
 
 
 def _divided(data: str) -> tuple[Examples | LazyImages, Examples]:
@@ -53,6 +53,14 @@ def _divided(data: str) -> tuple[Examples | LazyImages, Examples]:
         chosen = torch.randperm(len(parts[1]), generator=Generator().manual_seed(0))[:DECODED]
         return train.part(parts[0]), train.take(parts[1][chosen])
     return train.take(parts[0]), train.take(parts[1])
+
+
+def _laid_out(examples: Labelled) -> Labelled:
+    """Images channels-last, which CPUs evaluate nearly twice as fast."""
+    inputs = examples.inputs
+    if inputs.ndim != 4:
+        return examples
+    return Labelled(inputs.contiguous(memory_format=torch.channels_last), examples.labels)
 
 
 def _part(examples: Examples | LazyImages, places: Tensor) -> Examples | LazyImages:

@@ -140,8 +140,7 @@ class Pair:
     def accuracy(self, params: Params, examples: Labelled | None = None) -> float:
         """Share of right answers in [0, 1], on the validation set unless told otherwise."""
         examples = examples or self.halves.validation
-        found = evaluate(self.model, self.finish(params), examples.inputs, examples.labels)
-        return found.accuracy
+        return _accuracy(self.model, self.finish(params), examples)
 
     def gradient(self) -> LossGradient:
         """A fresh counter of gradients on the batches."""
@@ -211,7 +210,7 @@ def carry_on(
     data, model = halves(scene.data, scene.share), function(scene.model)
 
     def score(params: Params) -> float:
-        return evaluate(model, params, data.reporting.inputs, data.reporting.labels).accuracy
+        return _accuracy(model, params, data.reporting)
 
     done = trained(
         model, init, data.training, training,
@@ -262,6 +261,10 @@ def describe(model: Callable[[], nn.Module]) -> str:
         return f"{model.__name__}()"
     words = [*map(repr, model.args), *(f"{k}={v!r}" for k, v in model.keywords.items())]
     return f"{model.func.__name__}({', '.join(words)})"
+
+
+def _accuracy(model: nn.Module, params: Params, on: Labelled) -> float:
+    return evaluate(model, params, on.inputs, on.labels, batch_size=PIECE).accuracy
 
 
 def _on(bench: Bench, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
