@@ -62,6 +62,7 @@ class Curves(Experiment):
             curves={name: done.scores for name, done in walked.items()},
             shares={
                 "source, trained": at.accuracy(at.source.final),
+                "source, trained, on the test set": at.accuracy(at.source.final, at.halves.test),
                 "target, trained": at.accuracy(target.final),
             },
             evaluations={name: done.evaluations for name, done in walked.items()},

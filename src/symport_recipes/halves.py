@@ -25,34 +25,43 @@ class Halves:
         validation: One tenth; of ImageNet's, 10,000 images.
         reporting: Four fifths of the tenth.
         choosing: One fifth of the tenth.
+        test: The official test set; of ImageNet's, 10,000 images.
     """
 
     training: Examples | LazyImages
     validation: Labelled
     reporting: Labelled
     choosing: Labelled
+    test: Labelled
 
 
 @cache
 def halves(data: str, share: float = 1.0) -> Halves:
     """A data set, divided."""
-    training, validation = _divided(data)
+    training, validation, test = _divided(data)
     if share < 1:
         places = split(training.labels, (share,), Generator().manual_seed(0))[0]
         training = _part(training, places)
-    tenth = Labelled(validation.floats(), validation.labels)
-    reporting, choosing = tenth.split(CHOOSING, seed=0)
-    return Halves(training, *(_laid_out(part) for part in (tenth, reporting, choosing)))
+    tenth, held = (Labelled(part.floats(), part.labels) for part in (validation, test))
+    parts = tenth, *tenth.split(CHOOSING, seed=0), held
+    return Halves(training, *map(_laid_out, parts))
 
 
-def _divided(data: str) -> tuple[Examples | LazyImages, Examples]:
-    """The training set of a data set, 9:1, the tenth in memory."""
-    train = (load_lazy(data) if data in TOO_LARGE else load(data)).train
+def _divided(data: str) -> tuple[Examples | LazyImages, Examples, Examples]:
+    """The training set of a data set, 9:1, and its test set; only the nine tenths may be lazy."""
+    whole = load_lazy(data) if data in TOO_LARGE else load(data)
+    train, test = whole.train, whole.test
     parts = split(train.labels, (0.9, 0.1), Generator().manual_seed(0))
     if isinstance(train, LazyImages):
-        chosen = torch.randperm(len(parts[1]), generator=Generator().manual_seed(0))[:DECODED]
-        return train.part(parts[0]), train.take(parts[1][chosen])
-    return train.take(parts[0]), train.take(parts[1])
+        places = torch.arange(len(test))
+        return train.part(parts[0]), train.take(_some(parts[1])), test.take(_some(places))
+    return train.take(parts[0]), train.take(parts[1]), test.take(torch.arange(len(test)))
+
+
+def _some(places: Tensor) -> Tensor:
+    """At most DECODED of them, drawn once and for all."""
+    order = torch.randperm(len(places), generator=Generator().manual_seed(0))
+    return places[order[:DECODED]]
 
 
 def _laid_out(examples: Labelled) -> Labelled:

@@ -33,6 +33,7 @@ def test_training_and_validation_share_nothing_and_choosing_does_not_report():
     parts = [rows(x.inputs) for x in (data.training, data.reporting, data.choosing)]
     assert not parts[0] & parts[1] | parts[1] & parts[2] | parts[0] & parts[2]
     assert parts[0] | parts[1] | parts[2] == rows(whole.train_inputs)
+    assert torch.equal(data.test.inputs, whole.test_inputs)
 
 
 def test_a_share_is_of_the_training_set_alone():
