@@ -28,12 +28,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--cache", type=Path, default=Path("runs/ports"))
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="number of draws")
     parser.add_argument("--page-only", action="store_true", help="run nothing")
     given = parser.parse_args()
     folder = given.out / "ports"
     with quiet():
         for family in [] if given.page_only else given.families:
-            run_family(family, given.cache, folder)
+            run_family(family, given.cache, folder, given.seeds)
     found = [f for name in TITLES for f in read(folder / f"{name}.json")]
     save_picture(given.out / "ports.png", picture(found))
     options = folder / FILE
@@ -41,11 +42,11 @@ def main() -> None:
     write_text(given.out / "ports.md", page(found, HEAD, ending))
 
 
-def run_family(family: str, cache: Path, folder: Path) -> None:
+def run_family(family: str, cache: Path, folder: Path, seeds: int = SEEDS) -> None:
     """Run all scenes of a family; a run that is in the file is not run again."""
     folder.mkdir(parents=True, exist_ok=True)
     scenes = FAMILIES[family](cache)
-    for seed in SEEDS:
+    for seed in range(seeds):
         for name, scene in scenes.items():
             for target, count in product(scene.targets, COUNTS):
                 path = folder / f"{name}.json"

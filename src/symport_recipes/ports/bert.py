@@ -33,8 +33,8 @@ SHAPE: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.0,
     "pad_token_id": 1,
 }
-BASE = Pace(steps=1500, lr=2e-3, batch_size=64, warmup=100)
-CONTINUED = Pace(steps=200, lr=1e-3, batch_size=64)
+BASE = Pace(steps=1000, lr=2e-3, batch_size=64, warmup=100)
+CONTINUED = Pace(steps=150, lr=1e-3, batch_size=64)
 TUNED = Pace(steps=300, lr=5e-4, batch_size=64)
 POOL, REPORTING = 6000, 1500
 

@@ -9,25 +9,24 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import symport
-from symport.activations import activations, with_activations
 from symport.files import write_text
 from symport.gmt import GradientMatching, Start
-from symport.matching import Pair
 from symport.params import Params
 from symport.port.ancestry import embedding_names, residual_groups
 from symport.port.contest import Contest
 from symport.port.models import quiet
-from symport.spec import PermutationSpec
 from symport.streaming import hold
 from symport.transfer import worth
 from symport_recipes.ports.llama import llama
-from symport_recipes.ports.running import contest, networks
+from symport_recipes.ports.page import spread
+from symport_recipes.ports.running import contest, networks, with_activity
 from symport_recipes.ports.scene import Scene
 from symport_recipes.ports.settings import RULES, SEEDS
-from symport_recipes.tables import markdown, mean_sd
+from symport_recipes.tables import markdown
 
 FILE = "options.json"
 COUNT = 64
@@ -44,7 +43,7 @@ class Option:
         batch: Examples in a gradient.
         normalize: Give each step the same say.
         start: Where each matching starts.
-        activity: Weight of the mean correlation of the bases' units, the steps together being 1.
+        activity: Activations of the bases count as so many steps.
         hold: Whether the residual stream stays in order.
     """
 
@@ -65,8 +64,8 @@ OPTIONS: Mapping[str, Option] = {
     "16 examples in a gradient": Option(batch=16),
     "each matching from the identity": Option(start="identity"),
     "residual stream held": Option(hold=True),
-    "activations, weight 0.1": Option(activity=0.1),
-    "activations, weight 1": Option(activity=1.0),
+    "activations count as one step": Option(activity=1.0),
+    "activations count as eight steps": Option(activity=8.0),
     "GMT": Option(kind=symport.GMT),
 }
 
@@ -78,10 +77,16 @@ def shares(scene: Scene, option: Option, seed: int) -> tuple[float, float]:
     if option.hold:
         groups = residual_groups(case.spec, embedding_names(case.model))
         case = replace(case, spec=hold(case.spec, groups))
-    method, spec = _method(case, option)
+    if option.activity:
+        case = with_activity(case, option.activity)
     loss = _judge(case)
     found = symport.transfer(
-        case.source, case.target_init, spec, method, score=lambda p: -loss(p), lengths=LENGTHS
+        case.source,
+        case.target_init,
+        case.spec,
+        _method(case, option),
+        score=lambda params: -loss(params),
+        lengths=LENGTHS,
     ).candidates
     lift = loss(case.source[0]) - loss(case.source[-1])
     own = [c for c in found if c.kind == "method"]
@@ -95,26 +100,16 @@ def _judge(case: Contest) -> Callable[[Params], float]:
     return lambda params: case.judge(params, case.reporting).loss
 
 
-def _method(case: Contest, option: Option) -> tuple[GradientMatching, PermutationSpec]:
-    """The method, and the spec that its pairs need."""
+def _method(case: Contest, option: Option) -> GradientMatching:
     batches = [(b.inputs, b.labels) for b in case.working.parts(COUNT // option.batch)]
-    spec, also = case.spec, list[Pair]()
-    if option.activity:
-        spec = with_activations(spec, case.model)
-        fed = [case.task.feed(case.working.inputs)]
-        ours, theirs = (
-            activations(case.model, side, fed, spec) for side in (case.target_init, case.source[0])
-        )
-        units = sum(tensor.shape[1] for tensor in ours.values())
-        also = [Pair(ours, theirs, option.activity * option.steps / units)]
-    how = {"normalize": option.normalize, "start": option.start, "also": also}
-    return option.kind(case.gradient(batches), **how), spec
+    gradient = case.gradient(batches)
+    return option.kind(gradient, normalize=option.normalize, start=option.start, also=case.also)
 
 
 def table(found: Mapping[str, list[tuple[float, float]]]) -> list[str]:
     """The lines of a table in Markdown."""
     rows = [
-        [name, *(mean_sd(list(side)) for side in zip(*rows, strict=True))]
+        [name, *(spread(list(side)) for side in zip(*rows, strict=True))]
         for name, rows in found.items()
     ]
     return markdown(["", "best step and length", "last step"], rows)
@@ -125,15 +120,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--cache", type=Path, default=Path("runs/ports"))
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="number of draws")
     given = parser.parse_args()
     file = given.out / "ports" / FILE
     found = json.loads(file.read_text()) if file.exists() else {}
     with quiet():
         scene = llama(given.cache)["llama"]
-        for name, option in OPTIONS.items():
+        for seed, (name, option) in product(range(given.seeds), OPTIONS.items()):
             done = found.setdefault(name, [])
-            done += [shares(scene, option, seed) for seed in SEEDS[len(done) :]]
-            write_text(file, json.dumps(found, indent=1))
+            if len(done) <= seed:
+                done.append(shares(scene, option, seed))
+                write_text(file, json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

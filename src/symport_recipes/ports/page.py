@@ -25,7 +25,7 @@ TITLES = {
 
 def page(found: Sequence[Found], head: str, ending: Sequence[str]) -> str:
     """The page in Markdown: what was done, a picture, tables for each scene and new base."""
-    lines = [head, "![Share of lift against the number of examples](ports.png)", ""]
+    lines = [head, "![Share of lift to the independent base](ports.png)", ""]
     for scene in dict.fromkeys(f.scene for f in found):
         lines += [f"## {TITLES.get(scene, scene)}", ""]
         own = [f for f in found if f.scene == scene]
@@ -38,9 +38,11 @@ def section(target: str, found: Sequence[Found]) -> list[str]:
     """What the page says of one new base."""
     lines = [f"### To the {target} base", "", _losses(found), ""]
     counts = sorted({f.count for f in found})
-    header = ["share of lift, %", *(f"{count} examples" for count in counts)]
+    draws = [sum(f.count == count for f in found) for count in counts]
+    header = ["share of lift, %"]
+    header += [f"{count} examples, {n}×" for count, n in zip(counts, draws, strict=True)]
     rows = [
-        [title, *(mean_sd([f.share(way) for f in found if f.count == c]) for c in counts)]
+        [title, *(spread([f.share(way) for f in found if f.count == c]) for c in counts)]
         for way, title in WAYS.items()
         if all(way in f.losses for f in found)
     ]
@@ -48,15 +50,28 @@ def section(target: str, found: Sequence[Found]) -> list[str]:
     return [*lines, *markdown(header, [*rows, ["picked by the examples", *picked]]), ""]
 
 
+def spread(shares: Sequence[float]) -> str:
+    """Mean and standard deviation in %, the latter if there is more than one.
+
+    Example:
+        >>> spread([0.5])
+        '50.0'
+    """
+    return mean_sd(shares) if len(shares) > 1 else f"{100 * shares[0]:.1f}"
+
+
 def picture(found: Sequence[Found]) -> bytes:
-    """Share of lift against the number of examples, a panel for each scene and new base."""
+    """Share of lift to the independent base against the number of examples, a panel a scene."""
     panels: dict[str, dict[str, Curve]] = {}
-    for scene, target in dict.fromkeys((f.scene, f.target) for f in found):
-        own = [f for f in found if (f.scene, f.target) == (scene, target)]
-        panels[f"{scene} to the {target} base"] = {
-            title: _curve(own, way) for way, title in WAYS.items() if way in own[0].losses
-        }
-    return png(draw(panels, xlabel="examples", ylabel="share of lift", log_x=True))
+    for scene in dict.fromkeys(f.scene for f in found):
+        own = [f for f in found if f.scene == scene and f.target == "independent"]
+        panels[TITLES[scene]] = {title: _curve(own, way) for way, title in WAYS.items()}
+    figure = draw(panels, xlabel="examples", ylabel="share of lift", log_x=True)
+    counts = sorted({f.count for f in found})
+    for axis in figure.axes:
+        axis.set_xticks(counts, [str(count) for count in counts])
+        axis.set_xticks([], minor=True)
+    return png(figure)
 
 
 def _curve(found: Sequence[Found], way: str) -> Curve:

@@ -3,14 +3,16 @@
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Generator
 
+from symport.activations import activations, with_activations
 from symport.methods import Problem
+from symport.objectives import gradients
 from symport.port.alignment import align, find_spec
 from symport.port.compete import Outcome, compete
 from symport.port.contest import Contest, Judged
@@ -96,8 +98,9 @@ def networks(scene: Scene, target: str, rules: Rules) -> Networks:
 def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
     """The port of a scene with so many examples, drawn by the seed of the rules."""
     loaded = nets.loaded
+    has_new_head = any(not t.any() and loaded.tuned[n].any() for n, t in loaded.old.items())
     order = torch.randperm(len(scene.pool), generator=Generator().manual_seed(rules.seed))
-    return Contest(
+    case = Contest(
         loaded.model,
         make_task(scene.task, None),
         Trajectory.linear(loaded.old, loaded.tuned, rules.steps),
@@ -108,6 +111,21 @@ def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
         scene.reporting,
         rules.micro_batch,
     )
+    return with_activity(case) if has_new_head else case
+
+
+def with_activity(case: Contest, steps: float = 1.0) -> Contest:
+    """The same port, activations of the bases counting in gradient matching as so many steps."""
+    spec = with_activations(case.spec, case.model)
+    inputs = [case.task.feed(piece) for piece in case.working.inputs.split(case.micro_batch)]
+    new, old = (
+        activations(case.model, params, inputs, spec)
+        for params in (case.target_init, case.source[0])
+    )
+    pairs = [
+        replace(pair, weight=steps * pair.weight) for pair in gradients(new, old, normalize=True)
+    ]
+    return replace(case, spec=spec, also=[replace(p, weight=steps * p.weight) for p in pairs])
 
 
 def run_one(name: str, scene: Scene, target: str, rules: Rules, count: int) -> Found:
@@ -128,7 +146,7 @@ def run_one(name: str, scene: Scene, target: str, rules: Rules, count: int) -> F
     judged |= {"old base": outcome.old_base, "fine-tune": outcome.tuned}
     plans = {way: _told(plan) for way, plan in outcome.plans.items()}
     fewer = rules.model_copy(update=ONE_PERMUTATION)
-    case = contest(scene, nets, fewer, count)
+    case = contest(scene, nets, fewer, count)  # fewer points on the same line
     for way in WITHOUT_LABELS:
         other = _competed(case, fewer, _aligned(way, case))
         kind = "transfer" if "transfer" in other.judged else "identity"

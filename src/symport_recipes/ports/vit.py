@@ -25,9 +25,9 @@ SHAPE: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.0,
 }
 OLD_CLASSES, NEW_CLASSES = 10, 25
-BASE = Pace(steps=2000, lr=2e-3, batch_size=64, warmup=100)
-CONTINUED = Pace(steps=300, lr=1e-3, batch_size=64)
-TUNED = Pace(steps=700, lr=1e-3, batch_size=64)
+BASE = Pace(steps=1500, lr=2e-3, batch_size=64, warmup=100)
+CONTINUED = Pace(steps=200, lr=1e-3, batch_size=64)
+TUNED = Pace(steps=500, lr=1e-3, batch_size=64)
 REPORTING = 1000
 
 

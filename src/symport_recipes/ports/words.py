@@ -1,4 +1,52 @@
 """What the page of results says besides its numbers."""
 
-HEAD = ""
-NOTE = [""]
+HEAD = """# Porting between small transformers
+
+Networks of transformers, trained here on real data, saved as model folders and ported as
+`symport port` does it: two bases of one architecture, trained on the same data from different
+seeds, and a third that continues the first one's training. The first is fine-tuned on something
+else, and the fine-tune goes to the other two.
+
+- **Llama**: 4 layers of width 64, 4 query heads, 2 key heads, 64 bytes at a time. Bases read Tiny
+  Shakespeare, the fine-tune WikiText-2, in all weights or by LoRA of rank 8.
+- **BERT**: 4 layers of width 64, 16 words at a time. Bases guess hidden words of plays,
+  encyclopedia and school problems; the fine-tune tells the three apart.
+- **ViT**: 4 layers of width 64, patches of 8. Bases know the 10 classes of CIFAR-10, the fine-tune
+  25 classes of CIFAR-100; its head is carried along.
+
+Share of lift is (loss of the untouched new base − loss of the way) / (loss of the old base − loss
+of the fine-tune) on examples that nothing was trained on, mean ± standard deviation over as many
+draws of the examples as the table says (3×). It may exceed 100% where the new base had more to
+learn than the old one. Step, length and number of training steps are cross-validated on the drawn
+examples alone, for every way, and *picked* says which way they picked, in how many draws. Training
+directly starts from the untouched new base; with LoRA it trains a fresh adapter.
+
+`python -m symport_recipes.ports --out docs/results` repeats everything; networks are kept in
+`runs/ports`. Settings: `symport_recipes/ports/settings.py`. A run that is in
+`docs/results/ports/*.json` is not run again.
+
+## In short
+
+- **Where the new base continues the old one, the identity is right**, at every number of examples,
+  and the examples pick it, at times with a step of training on top: the fine-tune goes over whole,
+  and training directly on up to 256 examples does not reach it.
+- **Between independent bases the identity is worth nothing.** Weights and activations align a part
+  of the units, gradients more, but the best permutation carries only a part of the lift: two
+  networks that were trained apart do not only order their units differently.
+- **Direct training on the same examples gains more than any transfer alone. A transfer as the
+  place to start from gains more than direct training, most so with few examples**; with hundreds
+  the examples themselves are nearly enough.
+- **Of an adapter less goes over than of all weights**: its few gradients say less about the units.
+  There direct training ends at the limit of 64 steps, as `symport port` sets it; more would gain
+  more.
+"""
+
+NOTE = [
+    "## Options of gradient matching",
+    "",
+    "The Llama, all weights, to the independent base, 64 examples, three draws. Share of lift, in",
+    "%, at the step and length that are best on the reporting set itself, so that no choice adds",
+    "its noise, and at the last step as it is. A row differs from the first in what it names.",
+    "`python -m symport_recipes.ports.options --out docs/results`",
+    "",
+]
