@@ -10,7 +10,7 @@ def sd(values: Sequence[float]) -> float:
 
 
 def mean_sd(values: Sequence[float], *, digits: int = 1, percent: bool = True) -> str:
-    """Mean ± standard deviation, with so many digits after the point.
+    """Mean ± standard deviation, with so many digits after the point; of one value, itself.
 
     Args:
         values: At least one.
@@ -23,7 +23,8 @@ def mean_sd(values: Sequence[float], *, digits: int = 1, percent: bool = True) -
     """
     scale = 100 if percent else 1
     mean, spread = scale * statistics.mean(values), scale * sd(values)
-    return f"{mean:.{digits}f}\u2009±\u2009{spread:.{digits}f}"
+    around = f"\u2009±\u2009{spread:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{around}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
