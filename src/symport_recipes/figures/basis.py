@@ -65,11 +65,12 @@ def figure_3_conv8() -> Recipe:
             "conv8, identity, at 100": 0.77,
             "conv8, identity, at 500": 0.04,
         },
-        note="cpu: a quarter of the width, rate .02, batches of 64. From PyTorch's default weights, "
-        "the paper's, updates are alike, but nearly as much without a permutation, here as in the "
-        "paper: Conv8 starts on a plateau. The published cosines fall by iteration 500; the "
-        "narrow network is still on the plateau then. From weights with the gain of ReLU there is "
-        "no plateau: the identity stays near 0, the matched cosine starts as high and falls.",
+        note="cpu: a quarter of the width, rate .02, batches of 64. PyTorch's default weights are "
+        "the paper's: updates are alike from there, but nearly as much without a permutation, here "
+        "as in the paper, as Conv8 starts on a plateau. The published cosines fall by iteration "
+        "500; the narrow network is still on the plateau then. From weights with the gain of ReLU "
+        "there is no plateau: the identity stays near 0, the matched cosine starts as high and "
+        "falls.",
     )
 
 
