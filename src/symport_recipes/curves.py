@@ -8,12 +8,13 @@ from typing import Any, Literal
 from symport.direct import train_directly
 from symport.gmt import FGMT, GMT
 from symport.methods import Method, Naive, Oracle, Problem, State
-from symport.params import Params
+from symport.params import Params, norm
 from symport.trajectory import Trajectory
 from symport_recipes.experiment import Experiment, Found
 from symport_recipes.scene import Bench, Line, Pair, Scene, draw, history, network
 
 METHODS = ("naive", "oracle", "gmt", "fgmt")
+DISPLACEMENT = "length of the source's displacement / of its start"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Curves(Experiment):
                 "source, trained, on the test set": at.accuracy(at.source.final, at.halves.test),
                 "target, trained": at.accuracy(target.final),
             },
+            numbers={DISPLACEMENT: norm(at.linear().displacement(-1)) / norm(at.source.init)},
             evaluations={name: done.evaluations for name, done in walked.items()},
             seconds={
                 "source and target, trained": at.source.seconds + target.seconds,
