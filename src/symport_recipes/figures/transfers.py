@@ -80,10 +80,10 @@ def figure_5_cifar10() -> Recipe:
         "T=15, 30,000 of the 50,000 images, and weights drawn with the gain of ReLU: PyTorch's "
         "default leaves the narrow network on its plateau. Three networks make three pairs: each "
         "is a source once and a target once. At this scale nothing is carried over, not even by "
-        "the oracle, so the paper's order cannot be seen: all stay near chance, and direct training "
-        "is ahead. With this gain the displacement is shorter than the start it is added to, and "
-        "without its own start the source is at chance itself. The paper's Naive, at 62 %, needs a "
-        "start that hardly matters, as PyTorch's small weights are at full width.",
+        "the oracle, so the paper's order cannot be seen: all stay near chance and direct training "
+        "is ahead. A likely cause: with this gain the displacement is shorter than the start that "
+        "it is added to (last table). That Naive reaches 62 % in the paper says that its starts, "
+        "drawn smaller, hardly disturb.",
     )
 
 
