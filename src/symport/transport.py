@@ -14,7 +14,16 @@ from torch import Tensor
 
 from symport.errors import ParamsError, SpecError
 from symport.params import Params, check_finite, listed, takes_part
-from symport.rows import Rows, gathered, outlined, permuted_rows, plain_rows, row_shape, runs
+from symport.rows import (
+    Rows,
+    gathered,
+    keep_freed_memory,
+    outlined,
+    permuted_rows,
+    plain_rows,
+    row_shape,
+    runs,
+)
 from symport.spec import Permutation, PermutationSpec
 
 COUNTS = (torch.int64, torch.bool)  # positions and masks too; quantized weights are narrower
@@ -64,6 +73,7 @@ def transport(
     permutation.check(spec)
     if lost := [name for name in outline if name not in old and name not in spec.patterns]:
         raise SpecError(f"the spec has no pattern for {listed(lost)}, which only the fine-tune has")
+    keep_freed_memory()
     task = _Task(old, tuned, new, spec, permutation, length)
     return ((name, task.tensor(name, like)) for name, like in outline.items())
 
