@@ -53,6 +53,21 @@ def test_experts_of_a_model_folder_move_with_the_units_inside_each(tmp_path):
     assert (3, 24) in {spec.shape_of(name) for name in spec.groups}
 
 
+def test_the_learned_bias_of_a_router_moves_with_its_experts(tmp_path):
+    config = transformers.DeepseekV3Config(
+        **{**TINY["LlamaForCausalLM"], "num_key_value_heads": 4}, moe_intermediate_size=8,
+        n_routed_experts=12, n_group=4, topk_group=2, num_experts_per_tok=2, kv_lora_rank=6,
+        q_lora_rank=5, qk_rope_head_dim=4, qk_nope_head_dim=3, v_head_dim=5,
+        first_k_dense_replace=0,
+    )  # fmt: skip
+    config.architectures = ["DeepseekV3ForCausalLM"]
+    config.save_pretrained(tmp_path)
+    found = load_architecture(str(tmp_path))
+    assert found.moving == ("model.layers.0.mlp.gate.e_score_correction_bias",)
+    spec = discover(found.model, found.inputs, select=found.select, moving=found.moving)
+    assert (4, 3, 8) in {spec.shape_of(name) for name in spec.groups}
+
+
 def test_a_config_file_will_do_as_well_as_its_folder(tmp_path):
     saved("LlamaForCausalLM", tmp_path)
     assert is_config(str(tmp_path))

@@ -213,7 +213,7 @@ def _discovered(model: str, inputs: str | None, *, strict: bool) -> PermutationS
     if is_config(model):
         found = load_architecture(model)
         example = found.inputs if inputs is None else _example(inputs)
-        spec = discover(found.model, example, select=found.select)
+        spec = discover(found.model, example, select=found.select, moving=found.moving)
         err.print("found without weights, so not proven; with weights, discover proves every group")
         return spec
     if inputs is None:

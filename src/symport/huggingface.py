@@ -12,6 +12,7 @@ from symport.errors import FileError, SettingsError
 
 LENGTH = 8  # tokens of an example: the symmetry does not depend on it
 EXPERTS = "batched_mm"  # others loop over data or sort rows by expert, which keeps experts in place
+LEARNED = "e_score_correction_bias"  # of routers: set in training, though a buffer
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +23,13 @@ class Architecture:
         model: Without weights.
         inputs: An example, as keyword arguments.
         select: Picks the output that counts from what the model returns.
+        moving: Buffers that differ between trained models, as `discover` takes them.
     """
 
     model: nn.Module
     inputs: dict[str, Any]
     select: Callable[[Any], Any]
+    moving: tuple[str, ...] = ()
 
 
 def is_config(reference: str) -> bool:
@@ -68,7 +71,8 @@ def load_architecture(reference: str) -> Architecture:
         )
     with torch.device("meta"):
         model = kind(config)
-    return Architecture(model.eval(), example_inputs(model, config), main_output)
+    moving = tuple(name for name, _ in model.named_buffers() if name.endswith(LEARNED))
+    return Architecture(model.eval(), example_inputs(model, config), main_output, moving)
 
 
 def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:

@@ -154,6 +154,26 @@ def test_experts_move_with_their_router_rows_and_units_inside_each(how):
     assert spec.shape_of(units) == (3, 5)
 
 
+def test_experts_of_tensors_of_their_own_stay_with_a_reason_while_their_units_move():
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.router, self.last = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 2)
+            self.experts = nn.ModuleList(
+                nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6)) for _ in range(3)
+            )
+
+        def forward(self, x):
+            x = self.first(x)
+            share = self.router(x).softmax(-1)
+            return self.last(sum(e(x) * share[..., k, None] for k, e in enumerate(self.experts)))
+
+    spec, text = find(Listed(), X)
+    assert text["router.weight"] == ". first"
+    assert spec.reasons["router.bias"][0] == "each position is read on its own"
+    assert sorted(spec.sizes.values()) == [5, 5, 5, 6, 6]
+
+
 def test_experts_in_groups_are_a_wreath_product_of_routers():
     class Limited(Experts):
         def forward(self, x):

@@ -6,6 +6,7 @@ import pytest
 
 from symport_recipes.zoo import ZOO, measure, moving_share, show_sizes
 from symport_recipes.zoo.__main__ import page
+from symport_recipes.zoo.components import COMPONENTS
 from symport_recipes.zoo.hugging import CASES
 
 QUICK = {"MLP", "ResNet-18", "UNet", "LSTM", "Llama"}
@@ -33,12 +34,19 @@ def test_the_quick_ones_are_in_the_zoo_and_names_are_unique():
     assert len(set(names)) == len(names)
 
 
+def test_every_component_is_shown_by_architectures_of_the_zoo():
+    names = {architecture.name for architecture in ZOO}
+    for component in COMPONENTS:
+        assert component.shown_by
+        assert names.issuperset(component.shown_by)
+
+
 def test_the_page_has_a_row_for_each_and_says_what_is_left_out():
     chosen = [a for a in ZOO if a.name in ("LSTM", "ShuffleNetV2")]
     found = measure(chosen[-1])
     text = page([found.finding], chosen[-1:])
-    assert text.count("\n| ") == 3
+    assert text.count("\n| ") == 3 + 2 + len(COMPONENTS)
     assert f"| LSTM | 1 | {show_sizes(found.spec)} | 99.0 % |" in text
     assert "2 architectures" not in text
-    assert "ShuffleNet" not in text
+    assert "**ShuffleNet" not in text
     assert "12 of the 21 sets" in page([], chosen)

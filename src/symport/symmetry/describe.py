@@ -80,6 +80,8 @@ def _reasons(axes: Sequence[Term]) -> dict[int, str]:
             found[dim] = "length 1"
         elif reasons:
             found[dim] = "; ".join(reasons)
+        elif term.size and not any(atoms(term)):
+            found[dim] = "each position is read on its own"
     return found
 
 

@@ -24,7 +24,7 @@ from symport_recipes.zoo.convnets import (
     vgg,
 )
 from symport_recipes.zoo.diffusion import DiffusionUNet
-from symport_recipes.zoo.language import Llama, Mixer, Reader, TiedLoop
+from symport_recipes.zoo.language import Adapter, Llama, Mixer, Reader, TiedLoop
 from symport_recipes.zoo.residual import PreActivation, ResNet
 
 
@@ -77,6 +77,11 @@ def perceptron() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
 
 
+def adapted() -> nn.Module:
+    """Two hidden layers, an adapter on each of the three."""
+    return nn.Sequential(Adapter(4, 8), nn.ReLU(), Adapter(8, 6), nn.ReLU(), Adapter(6, 3))
+
+
 def group_norm(width: int) -> nn.Module:
     """Two groups of channels."""
     return nn.GroupNorm(2, width)
@@ -97,6 +102,7 @@ SMALL, LARGE = (2, 2, 2, 2), (3, 4, 6, 3)
 WRITTEN = [
     Architecture("MLP", perceptron, ROWS, 2),
     Architecture("MLP, one layer three times", TiedLoop, ROWS, 1),
+    Architecture("MLP with adapters", adapted, ROWS, 2 + 3),  # ranks of each adapter
     # 8 convolutions and 2 hidden layers.
     Architecture("VGG-11", vgg, IMAGE, 8 + 2),
     Architecture("VGG-11, BatchNorm", partial(vgg, True), IMAGE, 8 + 2),

@@ -3,11 +3,12 @@
 import argparse
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from symport.files import write_text
 from symport_recipes.zoo import ZOO, Architecture, Finding, measure
+from symport_recipes.zoo.components import COMPONENTS
 
 HEADER = (
     "architecture",
@@ -22,7 +23,8 @@ PAGE = """# Architectures
 What `symport.discover` finds in each of {count} architectures. All are wired as the originals are,
 with few units and random weights. Every row is proven:
 random elements of the whole group change no output, in float64 and on random weights, by more than
-the relative error in the last column.
+the relative error in the last column. The number of groups is the one counted by hand from the
+architecture; a test compares them.
 
 {table}
 
@@ -32,23 +34,32 @@ element of the group moves. Inputs, classes, vocabularies and positions stay eve
 
 Made by `python -m symport_recipes.zoo --out docs/results`.
 
+## Component by component
+
+{components}
+
 ## What is not found
 
 What is found is proven; what is left out stays in place, with its reason in `spec.reasons`.
 
 {notes}
+- **Experts and branches in a list.** Modules of their own in a `ModuleList` are different tensors.
+  Exchanging two of them preserves the function, but a pattern permutes axes within a tensor, so it
+  cannot say it; see [nested groups](../howto/nested.md#what-a-pattern-cannot-say). With one tensor
+  for all experts they move, with their units inside. In transformers that takes
+  `experts_implementation="batched_mm"`, which `symport discover` sets: the grouped path sorts rows
+  by expert, and the eager one loops over data.
 - **Norm groups across a concatenation.** Where one group of a GroupNorm reads channels of two
   parts, these channels stay.
-- **Experts in a list.** Experts that are modules of their own, in a `ModuleList`, stay in place:
-  which of them runs is decided by data. With one tensor for all experts they move, with their
-  units inside. In transformers that is `experts_implementation="batched_mm"`; the grouped path
-  sorts rows by expert and keeps experts in place.
+- **Writing by a mask.** What `x[mask] = value` touches stays; `torch.where` does the same and is
+  followed.
 - **Buffers.** A buffer is a constant that keeps its axes in place, unless it is a running statistic
   or named in `moving`.
-- **Symmetries that are not permutations.** Flipping signs in a stream with RMSNorm, rotating pairs
-  of query and key units under rotary positions, scaling a unit and its inverse, any orthogonal map
-  of value units: none is a permutation, and none is found. The kind of a group (`Group.kind`) is
-  where they would have their place.
+- **Symmetries that are not permutations.** Flipping signs of units under tanh, in a stream with
+  RMSNorm or of a whole stream with LayerNorm; rotating pairs of query and key units under rotary
+  positions; scaling a unit after ReLU and its inverse; invertible maps of value units or of the
+  ranks of an adapter; orthogonal maps of a stream whose gains are folded away. The kind of a group
+  (`Group.kind`, today `permutation` or `fixed`) is where they would have their place.
 """
 
 
@@ -68,10 +79,17 @@ def main(folder: Path) -> None:
 def page(findings: Sequence[Finding], architectures: Sequence[Architecture]) -> str:
     """What was found as a page of the documentation."""
     cells = [HEADER, ("---", "--:", "---", "--:", "--:", "--:"), *map(_cells, findings)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
     noted = [a for a in architectures if a.note]
+    rows = [("component", "what moves", "shown by"), ("---", "---", "---")]
+    rows += [(c.name, c.found, ", ".join(c.shown_by)) for c in COMPONENTS]
     notes = "\n".join(f"- **{a.name}**: {a.note}." for a in noted)
-    return PAGE.format(count=len(findings), table=table, notes=notes)
+    return PAGE.format(
+        count=len(findings), table=_table(cells), components=_table(rows), notes=notes
+    )
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cells(found: Finding) -> tuple[str, ...]:

@@ -136,6 +136,20 @@ class TiedLoop(nn.Module):
 
 
 @final
+class Adapter(nn.Module):
+    """A linear layer plus an update of low rank, as LoRA trains it."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int = 3) -> None:
+        super().__init__()
+        self.base = nn.Linear(inputs, outputs)
+        self.a, self.b = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run it."""
+        return self.base(x) + 2.0 * self.b(self.a(x))
+
+
+@final
 class MixerLayer(nn.Module):
     """Mixes tokens, then units."""
 
