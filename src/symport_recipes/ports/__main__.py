@@ -17,7 +17,7 @@ from symport_recipes.ports.page import TITLES, page, picture
 from symport_recipes.ports.running import Found, run_one
 from symport_recipes.ports.settings import COUNTS, RULES, SEEDS
 from symport_recipes.ports.vit import vit
-from symport_recipes.ports.words import HEAD, NOTE
+from symport_recipes.ports.words import NOTE, head
 
 FAMILIES = {"llama": llama, "bert": bert, "vit": vit}
 
@@ -39,7 +39,7 @@ def main() -> None:
     save_picture(given.out / "ports.png", picture(found))
     options = folder / FILE
     ending = [*NOTE, *table(json.loads(options.read_text()))] if options.exists() else []
-    write_text(given.out / "ports.md", page(found, HEAD, ending))
+    write_text(given.out / "ports.md", page(found, head({f.scene for f in found}), ending))
 
 
 def run_family(family: str, cache: Path, folder: Path, seeds: int = SEEDS) -> None:

@@ -1,6 +1,6 @@
 """Which options help gradient matching between independent transformers?
 
-The small Llama, 64 examples, three draws of them. Share of lift on the reporting set, in %, at the
+The small Llama, 64 examples. Share of lift on the reporting set, in %, at the
 step and length that are best there, so that no choice adds its noise, and at the last step as it
 is. A row differs from the first in what it names.
 """
@@ -109,10 +109,10 @@ def _method(case: Contest, option: Option) -> GradientMatching:
 def table(found: Mapping[str, list[tuple[float, float]]]) -> list[str]:
     """The lines of a table in Markdown."""
     rows = [
-        [name, *(spread(list(side)) for side in zip(*rows, strict=True))]
+        [name, str(len(rows)), *(spread(list(side)) for side in zip(*rows, strict=True))]
         for name, rows in found.items()
     ]
-    return markdown(["", "best step and length", "last step"], rows)
+    return markdown(["", "draws", "best step and length", "last step"], rows)
 
 
 def main() -> None:

@@ -1,19 +1,26 @@
 """What the page of results says besides its numbers."""
 
-HEAD = """# Porting between small transformers
+from collections.abc import Collection
+
+START = """# Porting between small transformers
 
 Networks of transformers, trained here on real data, saved as model folders and ported as
 `symport port` does it: two bases of one architecture, trained on the same data from different
 seeds, and a third that continues the first one's training. The first is fine-tuned on something
 else, and the fine-tune goes to the other two.
+"""
 
-- **Llama**: 4 layers of width 64, 4 query heads, 2 key heads, 64 bytes at a time. Bases read Tiny
-  Shakespeare, the fine-tune WikiText-2, in all weights or by LoRA of rank 8.
-- **BERT**: 4 layers of width 64, 16 words at a time. Bases guess hidden words of plays,
-  encyclopedia and school problems; the fine-tune tells the three apart.
-- **ViT**: 4 layers of width 64, patches of 8. Bases know the 10 classes of CIFAR-10, the fine-tune
-  25 classes of CIFAR-100; its head is carried along.
+NETWORKS = {
+    "llama": """- **Llama**: 4 layers of width 64, 4 query heads, 2 key heads, 64 bytes at a
+  time. Bases read Tiny Shakespeare, the fine-tune WikiText-2, in all weights or by LoRA of rank
+  8.""",
+    "bert": """- **BERT**: 4 layers of width 64, 16 words at a time. Bases guess hidden words of
+  plays, encyclopedia and school problems; the fine-tune tells the three apart.""",
+    "vit": """- **ViT**: 4 layers of width 64, patches of 8. Bases know the 10 classes of CIFAR-10,
+  the fine-tune 25 classes of CIFAR-100; its head is carried along.""",
+}
 
+REST = """
 Share of lift is (loss of the untouched new base − loss of the way) / (loss of the old base − loss
 of the fine-tune) on examples that nothing was trained on, mean ± standard deviation over as many
 draws of the examples as the table says (3×). It may exceed 100% where the new base had more to
@@ -27,26 +34,33 @@ directly starts from the untouched new base; with LoRA it trains a fresh adapter
 
 ## In short
 
+Tables of one draw (1×) say what happened once; the order of ways is what they show.
+
 - **Where the new base continues the old one, the identity is right**, at every number of examples,
   and the examples pick it, at times with a step of training on top: the fine-tune goes over whole,
   and training directly on up to 256 examples does not reach it.
 - **Between independent bases the identity is worth nothing.** Weights and activations align a part
-  of the units, gradients more, but the best permutation carries only a part of the lift: two
-  networks that were trained apart do not only order their units differently.
-- **Direct training on the same examples gains more than any transfer alone. A transfer as the
-  place to start from gains more than direct training, most so with few examples**; with hundreds
-  the examples themselves are nearly enough.
-- **Of an adapter less goes over than of all weights**: its few gradients say less about the units.
-  There direct training ends at the limit of 64 steps, as `symport port` sets it; more would gain
-  more.
+  of the units, gradients more, but permutations carry only a part of the lift.
+- **Direct training on the same examples gains more than any transfer alone.** With all weights, a
+  transfer as the place to start from gains more still where examples are few, and nothing clear
+  where there are hundreds.
+- **Of an adapter less goes over than of all weights**, and with the fewest examples direct training
+  alone is better than from the transfer. More examples turn that round, though direct training
+  ends there at its limit of 64 steps, as `symport port` sets it, and would go on.
 """
 
 NOTE = [
     "## Options of gradient matching",
     "",
-    "The Llama, all weights, to the independent base, 64 examples, three draws. Share of lift, in",
-    "%, at the step and length that are best on the reporting set itself, so that no choice adds",
-    "its noise, and at the last step as it is. A row differs from the first in what it names.",
+    "The Llama, all weights, to the independent base, 64 examples. Share of lift, in %, at the",
+    "step and length that are best on the reporting set itself, so that no choice adds its noise,",
+    "and at the last step as it is. A row differs from the first in what it names; differences of",
+    "a few points between rows of one draw are noise.",
     "`python -m symport_recipes.ports.options --out docs/results`",
     "",
 ]
+
+
+def head(scenes: Collection[str]) -> str:
+    """The beginning of the page, with the networks of the scenes that have been run."""
+    return "\n".join([START, *(text for name, text in NETWORKS.items() if name in scenes), REST])
