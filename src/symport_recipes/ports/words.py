@@ -46,7 +46,7 @@ Tables of one draw (1×) say what happened once; the order of ways is what they 
   where there are hundreds.
 - **Of an adapter less goes over than of all weights**, and with the fewest examples direct training
   alone is better than from the transfer. More examples turn that round, though direct training
-  ends there at its limit of 64 steps, as `symport port` sets it, and would go on.
+  ends there at its limit of 64 steps, as `symport port` sets it, and may be short of its best.
 """
 
 NOTE = [
