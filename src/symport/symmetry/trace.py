@@ -17,19 +17,15 @@ from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch._C import DispatchKey
-from torch._ops import OpOverload
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
 from symport.params import listed
+from symport.symmetry.inplace import ordinary
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
-VIEWS = {
-    f"aten::{name}" for name in ("reshape", "flatten", "unflatten", "contiguous", "to", "chunk")
-}
 SourceKind: TypeAlias = Literal["weight", "buffer", "constant", "input"]
 
 
@@ -133,7 +129,7 @@ def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | Non
         traced = copied if select is None else _Selected(copied, select).eval()
         try:
             program = torch.export.export(traced, example.args, dict(example.kwargs), strict=False)
-            if any(map(_must_go, _targets(program.graph_module))):
+            if any(ordinary(node) is None for node in _nodes(program.graph_module)):
                 program = program.run_decompositions({})
         except Exception as error:  # torch.export raises every kind of exception
             raise DiscoveryError(_untraceable(model, error)) from error
@@ -172,21 +168,11 @@ def _quiet() -> Generator[None]:
             logging.disable(level)
 
 
-def _targets(module: fx.GraphModule) -> Iterator[Any]:
-    """What is called anywhere in a graph."""
+def _nodes(module: fx.GraphModule) -> Iterator[fx.Node]:
+    """The calls of a graph and those inside it."""
     for part in module.modules():
         if isinstance(part, fx.GraphModule):
-            yield from (node.target for node in part.graph.nodes)
-
-
-def _must_go(op: Any) -> bool:
-    """Whether an operation works in place, or is a view made of others that have rules."""
-    if not isinstance(op, OpOverload):
-        return False
-    schema = cast("Any", op)._schema
-    views = any(result.alias_info is not None for result in schema.returns)
-    made_of_others = op.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
-    return schema.is_mutable or (views and made_of_others and schema.name not in VIEWS)
+            yield from (node for node in part.graph.nodes if node.op == "call_function")
 
 
 def _untraceable(model: nn.Module, error: Exception) -> str:
@@ -262,7 +248,7 @@ class _Recorder:
             return args[0][args[1]]
         name = prefix + node.name
         kwargs = _refs(node.kwargs, known)
-        target = cast("Callable[..., Any]", node.target)
+        target = cast("Callable[..., Any]", ordinary(node))
         self.operations.append(
             Operation(name, target, args, kwargs, _shapes(node.meta.get("val"), name))
         )
