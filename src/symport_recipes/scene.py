@@ -59,7 +59,7 @@ class Scene:
         steps: Length T of the transferred trajectory.
         batch_size: Samples of each gradient of the matching.
         statistics_size: Samples that BatchNorm is re-estimated on.
-        he: Draw weights with the gain of ReLU, see `initial`.
+        gain: Of the initial weights, see `initial`; None for PyTorch's default.
         share: Of the training set that is used, in (0, 1].
         ring: If set, seeds are those below it, and a target is the next source: a third of the
             training for three pairs, which are not independent then.
@@ -72,7 +72,7 @@ class Scene:
     steps: int
     batch_size: int = 128
     statistics_size: int = 2560
-    he: bool = False
+    gain: float | None = None
     share: float = 1.0
     ring: int | None = None
     base: "Scene | None" = None
@@ -97,7 +97,7 @@ class Scene:
         }
 
 
-SUMMARISED = ("data", "steps", "batch_size", "statistics_size", "he", "share", "ring")
+SUMMARISED = ("data", "steps", "batch_size", "statistics_size", "gain", "share", "ring")
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,9 +230,9 @@ def history(scene: Scene, seed: int, bench: Bench) -> symport.Trajectory:
 def start(scene: Scene, seed: int, bench: Bench) -> dict[str, Tensor]:
     """Initial weights: drawn, or a base's with a head that is drawn."""
     if scene.base is None:
-        return _on(bench, initial(scene.model, seed, he=scene.he))
+        return _on(bench, initial(scene.model, seed, gain=scene.gain))
     base = network(scene.base, seed, bench).final
-    fresh = _on(bench, initial(scene.model, HEAD_SEED + seed, he=scene.he))
+    fresh = _on(bench, initial(scene.model, HEAD_SEED + seed, gain=scene.gain))
     head = list(fresh)[-1].rpartition(".")[0] + "."
     return {name: tensor if name.startswith(head) else base[name] for name, tensor in fresh.items()}
 

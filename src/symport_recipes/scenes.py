@@ -38,9 +38,9 @@ CIFAR10 = Scene(model=conv8, data="cifar10", training=_CIFAR10, steps=30, batch_
 CIFAR10_CPU = replace(
     CIFAR10,
     model=QUARTER,
-    training=replace(_CIFAR10, epochs=18, batch_size=64, lr=0.02),
-    steps=15,
-    he=True,
+    training=replace(_CIFAR10, epochs=24, batch_size=64),
+    steps=10,
+    gain=1.0,
     ring=3,
 )
 
@@ -56,7 +56,8 @@ CIFAR100_CPU = replace(
     CIFAR100,
     model=QUARTER_25,
     training=replace(CIFAR10_CPU.training, epochs=3),
-    he=True,
+    steps=10,
+    gain=1.0,
     ring=3,
     base=CIFAR10_CPU,
 )

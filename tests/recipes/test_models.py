@@ -196,6 +196,18 @@ def test_initial_weights_are_kaiming_uniform():
     assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.01)
 
 
+def test_a_gain_of_the_square_root_of_two_is_the_start_of_he_et_al():
+    torch.manual_seed(5)
+    expected = conv8(width=0.125)
+    for tensor in expected.parameters():
+        if tensor.ndim > 1:
+            nn.init.kaiming_uniform_(tensor, nonlinearity="relu")
+        else:
+            nn.init.zeros_(tensor)
+    found = initial(lambda: conv8(width=0.125), 5, gain=2**0.5)
+    assert all(torch.allclose(found[n], t, rtol=1e-6) for n, t in expected.state_dict().items())
+
+
 def test_initial_weights_hold_the_buffers_and_want_no_gradient():
     state = initial(lambda: resnet18(2), 0)
     assert float(state["bn1.running_var"].sum()) == 64

@@ -107,7 +107,7 @@ def test_a_summary_says_how_the_base_was_made():
     assert describe(conv8) == "conv8()"
     assert summary["model"] == "conv8(25, width=0.25)"
     assert summary["base"]["data"] == "cifar10"
-    assert summary["base"]["training"]["epochs"] == 18
+    assert summary["base"]["training"]["epochs"] == 24
 
 
 def test_in_a_ring_each_target_is_the_next_source():

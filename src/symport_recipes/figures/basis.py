@@ -44,7 +44,7 @@ def figure_3_mlp() -> Recipe:
 
 def figure_3_conv8() -> Recipe:
     """Figure 3, middle: Conv8 from random weights on CIFAR-10."""
-    default = replace(CIFAR10_CPU, he=False)
+    default = replace(CIFAR10_CPU, gain=None)
     narrow = {"conv8, gain of ReLU": CIFAR10_CPU, "conv8": default}
     return Recipe(
         name="fig3-conv8",
