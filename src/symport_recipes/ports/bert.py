@@ -12,7 +12,7 @@ from torch.nn import functional
 from symport.batches import Labelled
 from symport.port.contest import Task
 from symport.port.tasks import make_task
-from symport_recipes.ports.scene import Scene
+from symport_recipes.ports.scene import Scene, learned, spared
 from symport_recipes.ports.texts import read, tokens_of, windows
 from symport_recipes.ports.training import Draw, Pace, Watch, drawn_from, kept, made_by, train_
 
@@ -66,11 +66,14 @@ def bert(cache: Path, watch: Watch = None) -> dict[str, Scene]:
     def classify() -> list[Any]:
         model = _classifier(old)
         task = make_task("classification", None)
-        train_(model, task, drawn_from(pool), TUNED, seed=10, progress=watch)
+        train_(model, task, drawn_from(pool.take(seen)), TUNED, seed=10, progress=watch)
         return [model, tokenizer]
 
-    tuned = kept(cache / "bert-a-tuned", {"start": made_by(old), "pace": TUNED}, classify)
-    return {"bert": Scene("classification", old, tuned, targets, pool, reporting)}
+    seen = learned(len(pool))
+    recipe = {"start": made_by(old), "pace": TUNED, "examples": len(seen)}
+    tuned = kept(cache / "bert-a-tuned", recipe, classify)
+    unseen = pool.take(spared(len(pool)))
+    return {"bert": Scene("classification", old, tuned, targets, unseen, reporting)}
 
 
 def word_tokenizer(texts: Sequence[str]) -> Any:

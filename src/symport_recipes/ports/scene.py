@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from symport.batches import Labelled
 from symport.port.settings import TaskName
 
@@ -17,7 +20,7 @@ class Scene:
         old: The base that was fine-tuned.
         tuned: Its fine-tune, whole or a PEFT adapter.
         targets: New bases by what they are to the old one.
-        pool: Examples to draw from; the fine-tune may have seen them.
+        pool: Examples to draw from, which the fine-tune has not learned by heart.
         reporting: Examples that no network was trained on.
     """
 
@@ -27,3 +30,25 @@ class Scene:
     targets: Mapping[str, Path]
     pool: Labelled
     reporting: Labelled
+
+
+SPARED = 4  # one example in so many is kept from the fine-tune
+
+
+def learned(count: int) -> Tensor:
+    """Places, among so many examples, of those that a fine-tune is trained on.
+
+    It is ported by the others, `spared`: it knows the examples that it was trained on, so their
+    losses would mislead the choice of step and length.
+
+    Example:
+        >>> learned(8), spared(8)
+        (tensor([0, 1, 2, 4, 5, 6]), tensor([3, 7]))
+    """
+    places = torch.arange(count)
+    return places[places % SPARED != SPARED - 1]
+
+
+def spared(count: int) -> Tensor:
+    """Places of every fourth example, which a fine-tune has not seen."""
+    return torch.arange(SPARED - 1, count, SPARED)

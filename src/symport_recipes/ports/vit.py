@@ -11,7 +11,7 @@ from symport.port.tasks import make_task
 from symport_recipes.data.augment import augmented
 from symport_recipes.data.dataset import Examples
 from symport_recipes.data.find import load
-from symport_recipes.ports.scene import Scene
+from symport_recipes.ports.scene import Scene, learned, spared
 from symport_recipes.ports.training import Draw, Pace, Watch, kept, made_by, train_
 
 SHAPE: dict[str, Any] = {
@@ -40,6 +40,8 @@ def vit(cache: Path, watch: Watch = None) -> dict[str, Scene]:
 
     def trained(name: str, start: Path | int, data: Examples, pace: Pace, seed: int) -> Path:
         recipe = {"shape": SHAPE, "start": made_by(start), "pace": pace, "seed": seed}
+        if data is not many:
+            recipe["examples"] = len(data)
         classes = OLD_CLASSES if data is many else NEW_CLASSES
 
         def make() -> list[Any]:
@@ -51,14 +53,15 @@ def vit(cache: Path, watch: Watch = None) -> dict[str, Scene]:
         return kept(cache / name, recipe, make)
 
     old = trained("vit-a", 0, many, BASE, 0)
-    tuned = trained("vit-a-tuned", old, few, TUNED, 10)
+    tuned = trained("vit-a-tuned", old, few.take(learned(len(few))), TUNED, 10)
     targets = {
         "independent": trained("vit-b", 1, many, BASE, 1),
         "continued": trained("vit-a-continued", old, many, CONTINUED, 20),
     }
     test = _relabelled(load("cifar100").test)
     order = torch.randperm(len(test), generator=Generator().manual_seed(0))
-    pool, reporting = (Labelled(x.floats(), x.labels) for x in (few, test.take(order[:REPORTING])))
+    parts = few.take(spared(len(few))), test.take(order[:REPORTING])
+    pool, reporting = (Labelled(x.floats(), x.labels) for x in parts)
     return {"vit": Scene("image", old, tuned, targets, pool, reporting)}
 
 
