@@ -35,5 +35,6 @@ _ALL: tuple[Recipe, ...] = (
     transfers.sensitivity_to_steps(),
     transfers.sensitivity_to_batches(),
     transfers.adam_sources(),
+    transfers.other_starts(),
 )
 FIGURES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -19,6 +19,12 @@ from symport_recipes.scenes import (
     SMOKE_TUNED,
     mlp_scene,
 )
+from symport_recipes.starts import OtherStarts
+
+STARTS_NOTE = (
+    "A transfer ends at the trained source with its start exchanged for the target's (share 1). A "
+    "permutation helps as far as it makes the two starts alike."
+)
 
 
 def figure_4() -> Recipe:
@@ -216,6 +222,28 @@ def adam_sources() -> Recipe:
         },
         costs={"smoke": SECONDS, "cpu": "1 minute on one core"},
         note="Asked for in the paper's public reviews; no number is published.",
+    )
+
+
+def other_starts() -> Recipe:
+    """Why a transfer ends well or badly: how much of another start the trained source bears."""
+    short = {
+        f"2-MLP, lr {lr:g}": mlp_scene(
+            replace(MNIST, training=replace(MNIST.training, lr=lr, epochs=5), ring=3),
+            (784, 1024, 10),
+        )
+        for lr in (0.01, 0.1)
+    }
+    return Recipe(
+        name="starts",
+        title="Why a transfer ends well or badly: the start of a source, exchanged",
+        scales={
+            "smoke": OtherStarts(scenes={"mlp": SMOKE}, points=3),
+            "cpu": OtherStarts(scenes={**short, "Conv8": CIFAR10_CPU}),
+        },
+        costs={"smoke": SECONDS, "cpu": "4 minutes on one core after the sources"},
+        axes=("share of the start that is exchanged", "validation accuracy"),
+        note=STARTS_NOTE,
     )
 
 

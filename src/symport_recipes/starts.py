@@ -1,0 +1,59 @@
+"""How much of another start a trained network bears: why a transfer ends well or badly.
+
+A transfer ends at θ₂⁰ + π(θ₁ᵀ − θ₁⁰) = πθ₁ᵀ + (θ₂⁰ − πθ₁⁰): the trained source with its start
+exchanged for the target's. On the line between the two, a share c of the start is exchanged. Where
+accuracy is gone long before c = 1, no permutation of the source's displacement ends well, unless it
+makes the two starts alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from symport.landscape import interpolation_curve
+from symport.params import norm
+from symport.permute import permute
+from symport_recipes.curves import DISPLACEMENT, method_of, states
+from symport_recipes.experiment import Experiment, Found
+from symport_recipes.scene import Bench, Pair, Scene, draw, network
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherStarts(Experiment):
+    """Accuracy of a trained source while its start gives way to the target's.
+
+    Attributes:
+        scenes: By name.
+        methods: Whose permutation aligns the two starts.
+        points: Shares from 0 to 1, evenly spaced.
+    """
+
+    scenes: Mapping[str, Scene]
+    methods: Sequence[str] = ("naive", "oracle", "fgmt")
+    points: int = 11
+
+    def pair(self, seed: int, bench: Bench) -> Found:
+        """Exchange the start of every scene's source, by the last permutation of each method."""
+        curves: dict[str, Sequence[float]] = {}
+        numbers: dict[str, float] = {}
+        for name, scene in self.scenes.items():
+            at = draw(scene, seed, bench)
+            target = network(scene, scene.target_seed(seed), bench)
+            for method in self.methods:
+                curves[f"{name}, {method}"] = self._exchanged(at, method, target.final)
+            length = norm(at.linear().displacement(-1)) / norm(at.source.init)
+            numbers[f"{name}: {DISPLACEMENT}"] = length
+        shares = [k / (self.points - 1) for k in range(self.points)]
+        return Found(x=shares, curves=curves, numbers=numbers)
+
+    def summary(self) -> dict[str, Any]:
+        """Scenes, methods and the number of shares."""
+        scenes = {name: scene.summary() for name, scene in self.scenes.items()}
+        return {"scenes": scenes, "methods": list(self.methods), "points": self.points}
+
+    def _exchanged(self, at: Pair, method: str, target_final: Mapping[str, Any]) -> Sequence[float]:
+        problem = at.problem()
+        *_, (step, state) = states(problem, method_of(method, at, target_final))
+        moved = permute(at.source.final, problem.spec, state.permutation)
+        end = problem.place(state.permutation, step)
+        return interpolation_curve(at.accuracy, moved, end, points=self.points).values
