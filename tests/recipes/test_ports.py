@@ -153,6 +153,15 @@ def test_the_page_shows_shares_picks_and_a_picture():
     assert picture(runs).startswith(b"\x89PNG")
 
 
+def test_a_classifier_also_shows_its_right_answers():
+    right = dict.fromkeys((*WAYS, "old base", "fine-tune", "untouched"), 0.25)
+    runs = [found(accuracies=right), found(accuracies={**right, "direct": 0.75}, seed=1)]
+    text = page(runs, "# Head", [])
+    assert "| right answers, % | 16 examples, 2× |" in text
+    assert "| direct training | 50.0\u2009±\u200935.4 |" in text
+    assert "right answers" not in page([found()], "# Head", [])
+
+
 def test_runs_that_are_in_the_file_are_not_run_again(tmp_path, monkeypatch):
     scene = Scene("causal-lm", tmp_path, tmp_path, {"b": tmp_path}, None, None)
     calls = []

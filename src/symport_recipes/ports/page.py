@@ -1,7 +1,7 @@
 """The results of porting as one page, with a picture."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from symport.report import Curve, draw, png
 from symport_recipes.ports.running import Found
@@ -35,19 +35,33 @@ def page(found: Sequence[Found], head: str, ending: Sequence[str]) -> str:
 
 
 def section(target: str, found: Sequence[Found]) -> list[str]:
-    """What the page says of one new base."""
-    lines = [f"### To the {target} base", "", _losses(found), ""]
+    """What the page says of one new base; classifiers also show their share of right answers."""
     counts = sorted({f.count for f in found})
-    draws = [sum(f.count == count for f in found) for count in counts]
-    header = ["share of lift, %"]
-    header += [f"{count} examples, {n}×" for count, n in zip(counts, draws, strict=True)]
-    rows = [
-        [title, *(spread([f.share(way) for f in found if f.count == c]) for c in counts)]
+    picked = ["picked by the examples", *(", ".join(_picks(found, count)) for count in counts)]
+    lines = [f"### To the {target} base", "", _losses(found), ""]
+    shares = _rows(found, lambda f, way: f.share(way))
+    lines += markdown(
+        _header("share of lift", found), [*shares, ["picked by the examples", *picked]]
+    )
+    if all(f.accuracies for f in found):
+        right = _rows(found, lambda f, way: f.accuracies[way])
+        lines += ["", *markdown(_header("right answers", found), right)]
+    return [*lines, ""]
+
+
+def _header(what: str, found: Sequence[Found]) -> list[str]:
+    draws = Counter(f.count for f in found)
+    return [f"{what}, %", *(f"{count} examples, {n}×" for count, n in sorted(draws.items()))]
+
+
+def _rows(found: Sequence[Found], value: Callable[[Found, str], float]) -> list[list[str]]:
+    """A row for each way that all runs have, a column for each number of examples."""
+    counts = sorted({f.count for f in found})
+    return [
+        [title, *(spread([value(f, way) for f in found if f.count == c]) for c in counts)]
         for way, title in WAYS.items()
         if all(way in f.losses for f in found)
     ]
-    picked = [", ".join(_picks(found, count)) for count in counts]
-    return [*lines, *markdown(header, [*rows, ["picked by the examples", *picked]]), ""]
 
 
 def spread(shares: Sequence[float]) -> str:
