@@ -1,12 +1,5 @@
 """Two joined processes find what one finds alone."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,45 +8,7 @@ from symport import distributed
 from symport.errors import DataError, SettingsError
 from symport.matching import Pair, match
 from tests import nets
-
-PROGRAM = """
-import json, sys, torch
-from symport import distributed
-from tests import test_distributed
-distributed.join()
-found = getattr(test_distributed, sys.argv[1])()
-if distributed.rank() == 0:
-    print(json.dumps(found))
-torch.distributed.destroy_process_group()
-"""
-
-
-def in_two_processes(function: str):
-    """What a function of this module returns in the first of two processes joined by gloo."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    repository = Path(__file__).resolve().parents[1]
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(repository),
-    }
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, function],
-            env={**shared, "RANK": str(number)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    printed = [process.communicate(timeout=120)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
-    return json.loads(printed[0])
+from tests.joined import in_two_processes
 
 
 def transferred() -> dict[str, object]:
@@ -126,8 +81,18 @@ def refused() -> dict[str, str]:
     return said
 
 
-def test_two_processes_transfer_as_one_does():
-    alone, joined = transferred(), in_two_processes("transferred")
+def everything() -> dict[str, dict[str, object]]:
+    functions = (transferred, matched, transferred_sharded, refused)
+    return {function.__name__: function() for function in functions}
+
+
+@pytest.fixture(scope="module")
+def in_both() -> dict[str, dict[str, object]]:
+    return in_two_processes("tests.test_distributed", "everything")
+
+
+def test_two_processes_transfer_as_one_does(in_both):
+    alone, joined = transferred(), dict(in_both["transferred"])
     assert (alone.pop("processes"), joined.pop("processes")) == (1, 2)
     assert joined["permutation"] == alone["permutation"]
     assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-5)
@@ -135,21 +100,21 @@ def test_two_processes_transfer_as_one_does():
         torch.testing.assert_close(torch.tensor(joined["params"][name]), torch.tensor(values))
 
 
-def test_two_processes_match_weights_as_one_does():
-    alone, joined = matched(), in_two_processes("matched")
+def test_two_processes_match_weights_as_one_does(in_both):
+    alone, joined = matched(), in_both["matched"]
     assert joined["permutation"] == alone["permutation"]
     assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-6)
 
 
-def test_a_sharded_model_transfers_as_a_whole_one_does():
-    alone, joined = transferred(), in_two_processes("transferred_sharded")
+def test_a_sharded_model_transfers_as_a_whole_one_does(in_both):
+    alone, joined = transferred(), in_both["transferred_sharded"]
     assert joined["permutation"] == alone["permutation"]
     assert joined["objectives"] == pytest.approx(alone["objectives"], rel=1e-5)
     assert joined["untouched"]
 
 
-def test_joined_processes_refuse_what_they_cannot_do():
-    said = in_two_processes("refused")
+def test_joined_processes_refuse_what_they_cannot_do(in_both):
+    said = in_both["refused"]
     assert "a batch of 1 samples cannot be shared out among 2 processes" in said["batch"]
     assert "cannot resume" in said["folder"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from symport import files
 from symport.errors import FileError
@@ -17,28 +17,14 @@ from symport.files import (
     append_line,
     digest,
     load_tensors,
+    make_folder,
     open_tensors,
     save_tensors,
     write_text,
 )
+from tests.odd_tensors import network, same
 
 FULL = OSError(28, "No space left on device")
-
-
-def network() -> dict[str, Tensor]:
-    return {
-        "weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
-        "half": torch.tensor([1.5, -0.0], dtype=torch.bfloat16),
-        "count": torch.tensor(7),
-        "empty": torch.zeros(0, 4),
-        "mask": torch.tensor([True, False]),
-    }
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(
-        torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a
-    )
 
 
 def names_in(folder: Path) -> list[str]:
@@ -294,3 +280,11 @@ def test_a_digest_tells_names_shapes_dtypes_and_bits_apart():
     assert len({digest(variant) for variant in variants}) == len(variants)
     turned = torch.arange(6.0).reshape(2, 3).T
     assert digest({"w": turned}) == digest({"w": turned.contiguous()})
+
+
+def test_a_folder_is_made_once_and_a_file_in_its_place_is_named(tmp_path):
+    assert make_folder(tmp_path / "a" / "b") == make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "c").write_text("")
+    with pytest.raises(FileError, match=r"c.d: cannot make this folder \(.*\); choose another"):
+        make_folder(tmp_path / "c" / "d")

@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"checkpoint"},
     {"pattern"},
     {"spec"},
-    {"permute", "modes", "progress", "sharded"},
+    {"permute", "modes", "progress", "terminal", "sharded"},
     {"_augment"},
     {"assignment"},
     {"nested"},

@@ -4,26 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from symport.errors import FileError
 from symport.files import load_tensors
-
-
-def network() -> dict[str, Tensor]:
-    return {
-        "weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
-        "half": torch.tensor([1.5, -0.0], dtype=torch.bfloat16),
-        "count": torch.tensor(7),
-        "empty": torch.zeros(0, 4),
-        "mask": torch.tensor([True, False]),
-    }
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(
-        torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a
-    )
+from tests.odd_tensors import network, same
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.bin"])

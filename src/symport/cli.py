@@ -5,12 +5,11 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from symport.compare import METHODS, Case, CompareSettings, Comparison, check_examples, compare
-from symport.errors import SettingsError, SymportError
+from symport.errors import SettingsError
 from symport.files import load_tensors
 from symport.huggingface import is_config, load_architecture
 from symport.loading import LOSSES, load_examples, load_loss, load_model
@@ -19,6 +18,7 @@ from symport.port.commands import add_commands
 from symport.report import png, save_picture, write_comparison
 from symport.spec import PermutationSpec
 from symport.symmetry import discover
+from symport.terminal import console, run_app
 from symport.trajectory import Trajectory
 
 app = typer.Typer(
@@ -28,9 +28,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Carry a training run over to another network, without training it.",
 )
-# Paths and names are printed as they are: no markup, no emoji, no line breaks of our own.
-out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
+out, err = console(), console(stderr=True)
 
 SOURCE, EXAMPLES, HOW = "The source", "The labelled examples", "How"
 Model = Annotated[
@@ -202,11 +200,7 @@ add_commands(app, out, err)
 
 def main() -> None:
     """Run the command line; an error raised on purpose becomes one line and exit code 1."""
-    try:
-        app()
-    except SymportError as error:
-        err.print(f"error: {' '.join(str(error).split())}", style="red")
-        raise SystemExit(1) from None
+    run_app(app)
 
 
 def _discovered(model: str, inputs: str | None, *, strict: bool) -> PermutationSpec:

@@ -49,6 +49,14 @@ def total(value: float) -> float:
     return float(shared)
 
 
+def agreed(value: bool) -> bool:
+    """What the first process says; all processes must call it, and wait for the first one.
+
+    Of a file that another program may write at any moment, so that all take the same way.
+    """
+    return total(float(value and rank() == 0)) > 0
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor that FSDP2 has sharded, gathered; any other as it is. All processes must call it."""
     gather = getattr(tensor, "full_tensor", None)  # only a DTensor has it; its import takes seconds

@@ -147,6 +147,21 @@ def open_tensors(path: PathLike) -> Generator[TensorFile]:
         yield TensorFile(path, handle)
 
 
+def make_folder(folder: PathLike) -> Path:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        FileError: It cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"{folder}: cannot make this folder ({error.strerror}); choose another"
+        ) from error
+    return Path(folder)
+
+
 def write_text(path: PathLike, text: str) -> None:
     """Write a UTF-8 text file in one step.
 

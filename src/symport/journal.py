@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from symport.errors import FileError
-from symport.files import append_line, load_tensors, save_tensors, write_text
+from symport.files import append_line, load_tensors, make_folder, save_tensors, write_text
 from symport.spec import Permutation
 
 
@@ -57,12 +57,7 @@ class Journal:
 
     def __init__(self, folder: str | Path, run: dict[str, Any]) -> None:
         self.folder = Path(folder)
-        try:
-            (self.folder / "steps").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(
-                f"{folder}: cannot make this folder ({error.strerror}); choose another"
-            ) from error
+        make_folder(self.folder / "steps")
         self._claim(run)
         self.records = self._read_history()
 

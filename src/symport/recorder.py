@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from symport.errors import FileError, ParamsError, TrajectoryError
-from symport.files import PathLike, save_tensors
+from symport.files import PathLike, make_folder, save_tensors
 from symport.params import Params, check_finite
 
 _STEP_FILE = re.compile(r"step-(\d{5,})\.safetensors")
@@ -40,10 +40,7 @@ class Recorder:
             raise TrajectoryError(f"every must be at least 1, not {every}")
         self.folder = Path(folder)
         self.every = every
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{folder}: cannot make this folder ({error.strerror})") from error
+        make_folder(self.folder)
         found = step_files(self.folder)
         if found and not resume:
             raise TrajectoryError(

@@ -1,17 +1,20 @@
 """The command line of the recipes: list them, run one, put the results on a page."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from symport.errors import SettingsError, SymportError
+from symport import distributed
+from symport.errors import SettingsError
+from symport.terminal import console, run_app
+from symport_recipes.data.fetch import DOWNLOADS, fetch
+from symport_recipes.data.find import VARIABLE
 from symport_recipes.experiment import Experiment, read_outcomes, run
 from symport_recipes.figures import FIGURES
 from symport_recipes.page import Result, write_page
+from symport_recipes.processes import device_of, join, share
 from symport_recipes.recipe import SCALES, Recipe
 from symport_recipes.scene import Bench
 
@@ -21,11 +24,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The experiments of the paper, as recipes over symport.",
 )
-out = Console()
+out, err = console(), console(stderr=True)
+LARGEST_SEED = 10**9
 
 ScaleOption = Annotated[
-    str,
-    typer.Option(help="smoke: seconds. cpu: smaller, real data, two cores. paper: as published."),
+    str | None,
+    typer.Option(
+        help="smoke: seconds. cpu: smaller, real data, two cores. paper: as published. Without it "
+        "cpu, or paper for want of that."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Results go to OUT/NAME/SCALE/seed-*.json.")]
 
@@ -39,32 +46,50 @@ def list_command() -> None:
             recipe.costs.get(scale, "–") if scale in recipe.scales else "–" for scale in SCALES
         ]
         shown.add_row(recipe.name, recipe.title, *costs)
-    out.print(shown)
+    out.print(shown, soft_wrap=False)
 
 
 @app.command("run")
 def run_command(
     name: Annotated[str, typer.Argument(help="One of those that `list` shows.")],
-    scale: ScaleOption = "cpu",
-    seeds: Annotated[int, typer.Option(help="Number of pairs of seeds.")] = 3,
-    seed: Annotated[int | None, typer.Option(help="Run this one alone, for a job array.")] = None,
+    scale: ScaleOption = None,
+    seeds: Annotated[int, typer.Option(help="Number of pairs of seeds.", min=1)] = 3,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Run this one alone, for a job array.", min=0, max=LARGEST_SEED),
+    ] = None,
     folder: Out = Path("runs"),
     cache: Annotated[Path, typer.Option(help="Where trained networks are kept.")] = Path(
         "runs/trained"
     ),
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Where to compute: cpu; cuda, one GPU a process; cuda:1.")
+    ] = "cpu",
+    together: Annotated[
+        bool,
+        typer.Option("--together", help="Under torchrun: all processes on one pair at a time."),
+    ] = False,
 ) -> None:
     """Run a recipe; pairs of seeds that are done are not run again.
 
     Under torchrun, or anything else that sets RANK and WORLD_SIZE, each process takes its share of
-    the seeds.
+    the seeds; with --together, its share of every batch.
     """
     recipe = _recipe(name)
+    scale = scale or ("cpu" if "cpu" in recipe.scales else "paper")
     experiment = _at(recipe, scale)
-    chosen = _shared(range(seeds)) if seed is None else [seed]
-    run(experiment, folder / name / scale, chosen, Bench(cache, device))
+    bench = Bench(cache, device_of(device))
+    if together:
+        join(bench.device)
+    if distributed.rank() == 0:
+        cost = {str(known): words for known, words in recipe.costs.items()}[scale]
+        err.print(f"{name} at scale {scale}: a pair of seeds takes {cost}")
+    every = range(seeds) if seed is None else [seed]
+    run(experiment, folder / name / scale, every if together else share(every), bench)
     done = read_outcomes(folder / name / scale)
-    out.print(f"{recipe.title}: {len(done)} pairs of seeds in {folder / name / scale}")
+    if distributed.rank() == 0:
+        pairs = "1 pair" if len(done) == 1 else f"{len(done)} pairs"
+        out.print(f"{recipe.title}: {pairs} of seeds in {folder / name / scale}")
 
 
 @app.command("report")
@@ -84,16 +109,26 @@ def report_command(
     if not results:
         raise SettingsError(f"{folder} holds no results: run a recipe with --out {folder} first")
     write_page(page, results)
-    out.print(f"written: {page}", highlight=False)
+    out.print(f"written: {page}")
+
+
+@app.command("fetch")
+def fetch_command(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DOWNLOADS)}.")],
+    folder: Annotated[Path, typer.Option("--to", help="The data set gets a folder in it.")],
+) -> None:
+    """Fetch official data, each file known by its published md5; what is there already stays.
+
+    ImageNet and Cars cannot be fetched without their makers' leave: the message says which files
+    to put where.
+    """
+    found = fetch(name, folder, show=True)
+    out.print(f"{name} is in {found}; recipes find it with {VARIABLE}={folder}")
 
 
 def main() -> None:
     """Run the command line; an error raised on purpose becomes one line and exit code 1."""
-    try:
-        app()
-    except SymportError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
-        raise SystemExit(1) from None
+    run_app(app)
 
 
 def _recipe(name: str) -> Recipe:
@@ -107,7 +142,3 @@ def _at(recipe: Recipe, scale: str) -> Experiment:
     if scale not in found:
         raise SettingsError(f"{recipe.name} has no scale {scale!r}: {', '.join(found)}")
     return found[scale]
-
-
-def _shared(seeds: range) -> range:
-    return seeds[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]

@@ -48,9 +48,10 @@ class Curves(Experiment):
 
     def pair(self, seed: int, bench: Bench) -> Found:
         """Transfer with every method along every line."""
+        target_seed = self.scene.target_seed(seed)  # first: it knows whether the seed is allowed
         trajectories = {line: self._line(line, seed, bench) for line in self.lines}
         at = draw(self.scene, seed, bench)
-        target = network(self.scene, self.scene.target_seed(seed), bench)
+        target = network(self.scene, target_seed, bench)
         walked: dict[str, Walked] = {}
         for line, trajectory in trajectories.items():
             problem = at.problem(trajectory)

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
+from symport.distributed import agreed, rank
 from symport.errors import FileError
-from symport.files import write_text
+from symport.files import make_folder, write_text
 from symport.landscape import LandscapePlane
 from symport.progress import bar
 from symport_recipes.scene import Bench
@@ -90,6 +91,8 @@ def run(
 ) -> list[Outcome]:
     """Do the pairs that are missing in a folder, `seed-0.json` and so on.
 
+    Joined processes (`symport.distributed`) work on one pair together; the first of them writes.
+
     Returns:
         The outcome of each seed, in order.
 
@@ -98,17 +101,19 @@ def run(
             settings.
     """
     seeds = list(seeds)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     outcomes: list[Outcome] = []
-    with bar(folder.parent.name, len(seeds), show=progress) as advance:
+    with bar(folder.parent.name, len(seeds), show=progress and rank() == 0) as advance:
         for seed in seeds:
             path = folder / f"seed-{seed}.json"
-            if not path.exists():
+            if not agreed(path.exists()):
                 begun = time.perf_counter()
                 found = experiment.pair(seed, bench)
                 seconds = time.perf_counter() - begun
                 outcome = Outcome(seed, experiment.summary(), found, _environment(bench, seconds))
-                write_outcome(path, outcome)
+                if rank() == 0:
+                    write_outcome(path, outcome)
+                agreed(True)  # the others wait until it is written
             outcomes.append(_of_these_settings(path, experiment))
             advance("")
     return outcomes

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from symport.files import write_text
+from symport.files import make_folder, write_text
 from symport.report import save_picture
 from symport_recipes.experiment import Outcome
 from symport_recipes.pictures import picture
@@ -49,7 +49,7 @@ def write_page(path: Path, results: Sequence[Result]) -> None:
         SettingsError: matplotlib is not installed.
     """
     pictures = path.parent / f"{path.stem}-pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
+    make_folder(pictures)
     lines = [HEAD]
     for result in results:
         drawn = picture(result.recipe, result.outcomes)

@@ -3,20 +3,20 @@
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from symport.distributed import agreed, rank
 from symport.errors import FileError
-from symport.files import digest, open_tensors, save_tensors
+from symport.files import digest, make_folder, open_tensors, save_tensors
 from symport.params import Params
 from symport.recorder import Recorder
 from symport.trajectory import Trajectory
 from symport_recipes.data import Examples, LazyImages
-from symport_recipes.training import Epoch, TrainSettings, train
+from symport_recipes.training import Epoch, TrainResult, TrainSettings, train
 
 FORMAT = "symport-trained-1"
 
@@ -49,6 +49,8 @@ def trained(
 ) -> Trained:
     """Train a network, or read it if the same training has been done before.
 
+    One that was interrupted goes on after its last pass, or that of a minute ago.
+
     Args:
         model: Gives the function.
         init: Its initial state dict.
@@ -66,17 +68,20 @@ def trained(
     """
     key = _key(model, init, examples, settings, seed)
     path = None if folder is None else folder / f"{key}.safetensors"
-    if path is not None and path.exists():
+    if path is not None and agreed(path.exists()):
         found = _read(path)
         if score is None or found.scores:
             return found
-    scores: list[float] = []
-    recorder = None if score is None else lambda params: scores.append(score(params))  # pyright: ignore[reportUnknownLambdaType]
-    begun = time.perf_counter()
-    result = train(model, init, examples, settings, seed=seed, recorder=recorder, progress=progress)
-    done = Trained(result.params, time.perf_counter() - begun, tuple(scores))
-    if path is not None:
+    kind = "unfinished" if score is None else "unfinished-scored"
+    resume = None if folder is None else folder / f"{key}-{kind}.safetensors"
+    result = train(
+        model, init, examples, settings,
+        seed=seed, score=score, progress=progress, resume=resume,
+    )  # fmt: skip
+    done = _done(result)
+    if path is not None and resume is not None:
         _write(path, done, settings)
+        resume.unlink(missing_ok=True)
     return done
 
 
@@ -109,19 +114,32 @@ def recorded(
         return Trajectory.recorded(points)
     key = _key(model, init, examples, settings, seed)
     steps = folder / f"{key}-steps"
-    if not steps.exists():
-        begun, unfinished = time.perf_counter(), folder / f"{key}-unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        recorder = Recorder(unfinished)
+    if not agreed(steps.exists()):
+        unfinished = folder / f"{key}-unfinished"
+        recorder = _fresh(unfinished) if rank() == 0 else None
         result = train(model, init, examples, settings, seed=seed, recorder=recorder)
-        done = Trained(result.params, time.perf_counter() - begun)
-        _write(folder / f"{key}.safetensors", done, settings)
-        unfinished.rename(steps)
+        _write(folder / f"{key}.safetensors", _done(result), settings)
+        if rank() == 0:
+            unfinished.rename(steps)
+    agreed(True)  # the others wait for the first one's files
     return Trajectory.open(steps)
 
 
+def _fresh(folder: Path) -> Recorder:
+    shutil.rmtree(folder, ignore_errors=True)
+    return Recorder(folder)
+
+
+def _done(result: TrainResult) -> Trained:
+    return Trained(result.params, result.history[-1].elapsed_seconds, result.scores)
+
+
 def _write(path: Path, done: Trained, settings: TrainSettings) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """By the first of joined processes; the others wait."""
+    if rank() > 0:
+        agreed(False)
+        return
+    make_folder(path.parent)
     note = {
         "format": FORMAT,
         "seconds": f"{done.elapsed_seconds:.1f}",
@@ -129,6 +147,7 @@ def _write(path: Path, done: Trained, settings: TrainSettings) -> None:
         "scores": json.dumps(done.scores),
     }
     save_tensors(path, done.params, note)
+    agreed(True)
 
 
 def _read(path: Path) -> Trained:

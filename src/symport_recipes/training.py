@@ -3,25 +3,31 @@
 One seed gives one result: it sets the order of examples, crops and flips, and dropout. On a CPU
 with the same number of threads the result is the same bit for bit; on a GPU, cuDNN is told to use
 its deterministic kernels only.
+
+Joined processes (`symport.distributed`) share every batch, and train as one process does but for
+rounding. BatchNorm sees the share of its process, as in torch's DistributedDataParallel, unless
+the model has SyncBatchNorm; its running statistics are averaged. Dropout differs among processes.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from symport.distributed import add_up, agreed, rank, world
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.params import Params
-from symport_recipes.data.batches import batches, check_images
+from symport_recipes import resuming
+from symport_recipes.data.batches import check_images
 from symport_recipes.data.dataset import Dataset, Examples
 from symport_recipes.data.images import LazyImages
+from symport_recipes.passes import Epoch, Run
 from symport_recipes.train_settings import TrainSettings, learning_rate
 
 __all__ = [
@@ -38,25 +44,6 @@ Data: TypeAlias = Dataset | Examples | LazyImages | tuple[Tensor, Tensor]
 FLOATS_LIMIT = 1 << 30  # bytes; inputs that fit as floats are normalised once, not every pass
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What happened in one pass over the data.
-
-    Attributes:
-        number: Counts from 1.
-        steps: Steps taken since the start of training.
-        loss: Mean over the examples of the pass, in nats, each seen before its own step.
-        lr: Learning rate of its last step.
-        elapsed_seconds: Since the start of training.
-    """
-
-    number: int
-    steps: int
-    loss: float
-    lr: float
-    elapsed_seconds: float
-
-
 @dataclass(frozen=True, eq=False)
 class TrainResult:
     """A trained network.
@@ -64,10 +51,12 @@ class TrainResult:
     Attributes:
         params: State dict, buffers included, on the device and of the dtypes of the initial one.
         history: One entry for each pass; the last pass may have been cut short by `steps`.
+        scores: Of the start and after each pass, if a score was asked for.
     """
 
     params: dict[str, Tensor]
     history: tuple[Epoch, ...]
+    scores: tuple[float, ...] = ()
 
 
 def train(
@@ -79,7 +68,10 @@ def train(
     seed: int,
     recorder: Callable[[dict[str, Tensor]], object] | None = None,
     record_at: Collection[int] = (),
+    score: Callable[[Params], float] | None = None,
     progress: Callable[[Epoch], object] | None = None,
+    resume: Path | None = None,
+    compiled: bool = False,
 ) -> TrainResult:
     """Train a network from given weights.
 
@@ -95,9 +87,16 @@ def train(
         recorder: Called with a copy of the state dict at the start and after each pass: the
             recorded trajectory θ⁰, θ¹, … .
         record_at: Call the recorder after these steps instead, counted from 1, and at the start.
+        score: Called with a copy of the state dict at the start and after each pass.
         progress: Called after each pass.
+        resume: A file where an interrupted training goes on, with the same bits: it is written
+            after a pass, at most once a minute, and left to the caller at the end. Passes that it
+            holds are neither recorded nor scored again.
+        compiled: Let `torch.compile` make the kernels, which rounds otherwise: for long trainings,
+            as the first step waits for it.
 
     Raises:
+        FileError: `resume` cannot be written, or is of another training.
         ParamsError: The weights do not fit the model.
         DataError: Labels are not below the number of outputs, or inputs that are no images are
             to be augmented.
@@ -106,93 +105,56 @@ def train(
     net = _network(model, params0)
     examples = _prepared(data, next(net.parameters()), augment=settings.augment)
     _check_labels(net, examples)
-    history: list[Epoch] = []
-    if recorder is not None:
-        recorder(_state(net))
+    run = Run(net.train(), settings, seed, compiled=compiled)
+    goes_on = agreed(resume is not None and resume.exists())
+    if resume is not None and goes_on:
+        resuming.restore_run_(resume, run)
 
-    def after_step(step: int) -> None:
-        if recorder is not None and step in record_at:
-            recorder(_state(net))
-
-    for epoch in _epochs(net.train(), examples, settings, seed, after_step):
+    watch = _Watch(run, recorder, score, frozenset(record_at))
+    if not goes_on:
+        watch.start()
+    saved = time.perf_counter()
+    for epoch in run.passes(examples, watch.after_step):
         _check_finite(epoch)
-        history.append(epoch)
-        if recorder is not None and not record_at:
-            recorder(_state(net))
+        watch.after_pass()
         if progress is not None:
             progress(epoch)
-    return TrainResult(_state(net), tuple(history))
+        if resume is not None and time.perf_counter() - saved >= resuming.INTERVAL_SECONDS:
+            saved = time.perf_counter()
+            if rank() == 0:
+                resuming.save_run(resume, run)
+    return TrainResult(_state(net), tuple(run.history), tuple(run.scores))
 
 
-def _epochs(
-    net: nn.Module,
-    examples: Examples | LazyImages,
-    settings: TrainSettings,
-    seed: int,
-    after_step: Callable[[int], object],
-) -> Iterator[Epoch]:
-    """Train the network in place, pass by pass."""
-    start = time.perf_counter()
-    optimizer = _optimizer(net, settings)
-    order, noise = (torch.Generator().manual_seed(seed) for _ in range(2))
-    per_pass = math.ceil(len(examples) / settings.batch_size)
-    total = settings.steps or settings.ticks * per_pass
-    for number, first in enumerate(range(0, total, per_pass), start=1):
-        steps = range(first, min(first + per_pass, total))
-        loss = torch.zeros((), dtype=torch.float64, device=examples.labels.device)
-        rate, seen = 0.0, 0
-        one_pass = _batches(net, examples, settings, order)
-        with _isolated(loss.device, noise):
-            for step, (inputs, labels) in zip(steps, one_pass, strict=False):
-                rate = learning_rate(settings, step if settings.steps else number - 1)
-                optimizer.param_groups[0]["lr"] = rate
-                mean = _step(net, optimizer, inputs, labels, mixed=settings.mixed_precision)
-                loss.add_(mean, alpha=len(labels))
-                seen += len(labels)
-                after_step(step + 1)
-        yield Epoch(number, steps.stop, float(loss) / seen, rate, time.perf_counter() - start)
+@dataclass(frozen=True, eq=False)
+class _Watch:
+    """Shows copies of the state dict to those who asked for them."""
 
+    run: Run
+    recorder: Callable[[dict[str, Tensor]], object] | None
+    score: Callable[[Params], float] | None
+    record_at: frozenset[int]
 
-def _batches(
-    net: nn.Module,
-    examples: Examples | LazyImages,
-    settings: TrainSettings,
-    generator: torch.Generator,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    dtype = next(net.parameters()).dtype
-    size = settings.batch_size
-    return batches(examples, size, generator, augment=settings.augment, dtype=dtype)
+    def start(self) -> None:
+        self._record()
+        self._score()
 
+    def after_step(self, step: int) -> None:
+        if step in self.record_at:
+            self._record()
 
-def _step(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: Tensor,
-    labels: Tensor,
-    *,
-    mixed: bool,
-) -> Tensor:
-    """One step in place; returns the loss before it."""
-    on_gpu = inputs.device.type == "cuda"
-    if inputs.ndim == 4:  # images: faster on CPUs (by a third, measured) and on GPUs
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=on_gpu and mixed):
-        loss = cross_entropy(net(inputs), labels)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    def after_pass(self) -> None:
+        if not self.record_at:
+            self._record()
+        self._score()
 
+    def _record(self) -> None:
+        if self.recorder is not None:
+            self.recorder(_state(self.run.net))
 
-def _optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Fused: one kernel for all tensors. It halves the cost of a small network's Adam step."""
-    tensors = [tensor for tensor in net.parameters() if tensor.requires_grad]
-    decay = settings.weight_decay
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(tensors, settings.lr, weight_decay=decay, fused=True)
-    return torch.optim.SGD(
-        tensors, settings.lr, momentum=settings.momentum, weight_decay=decay, fused=True
-    )
+    def _score(self) -> None:
+        if self.score is not None:
+            self.run.scores.append(self.score(_state(self.run.net)))
 
 
 def _network(model: nn.Module, params0: Params) -> nn.Module:
@@ -206,6 +168,9 @@ def _network(model: nn.Module, params0: Params) -> nn.Module:
     except RuntimeError as error:
         found = " ".join(str(error).split())  # torch's list of differences, on one line
         raise ParamsError(f"the initial weights do not fit the model: {found}") from error
+    if world() > 1:  # those of the first process, should they differ in the last bits
+        for tensor in net.state_dict().values():
+            add_up([tensor.mul_(0) if rank() else tensor])
     return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
@@ -249,17 +214,3 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in net.state_dict().items()
     }
-
-
-@contextmanager
-def _isolated(device: torch.device, noise: torch.Generator) -> Generator[None]:
-    """Seed the global generators, which dropout draws from, and put them back afterwards."""
-    seed = int(torch.randint(2**62, (), generator=noise))
-    on_gpu = device.type == "cuda"
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[device] if on_gpu else []))
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            torch.cuda.manual_seed(seed)
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
-        yield

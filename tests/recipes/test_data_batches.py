@@ -4,6 +4,7 @@ from torch import Generator
 
 from symport.errors import DataError
 from symport_recipes.data import Examples, batches, crop_and_flip, fixed_batches
+from symport_recipes.data.batches import counted
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -110,3 +111,23 @@ def test_fixed_batches_of_one_seed_are_the_same():
 def test_inputs_without_their_labels_are_refused():
     with pytest.raises(DataError, match=r"inputs have shape \(3, 1\) for 5 labels"):
         fixed_batches(torch.zeros(3, 1), torch.arange(5), 2, 1, seeded())
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("among", [2, 3])
+def test_parts_of_every_batch_make_the_batch(augment: bool, among: int):
+    drawing = {"augment": augment}
+    whole = list(batches(images(10), 4, seeded(), **drawing))  # 4, 4 and 2 images
+    parts = [
+        list(batches(images(10), 4, seeded(), **drawing, place=place, among=among))
+        for place in range(among)
+    ]
+    for step, (inputs, labels) in enumerate(whole):
+        counts = [counted(len(labels), place, among) for place in range(among)]
+        pieces = [part[step] for part in parts]
+        counting = [(p[0][:n], p[1][:n]) for p, n in zip(pieces, counts, strict=True)]
+        together = [torch.cat(tensors) for tensors in zip(*counting, strict=True)]
+        assert torch.equal(together[0], inputs)
+        assert torch.equal(together[1], labels)
+        assert all(len(piece[1]) >= 1 for piece in pieces)  # BatchNorm and means need one
+        assert max(counts) - min(counts) <= 1

@@ -161,3 +161,12 @@ def test_settings_out_of_range_are_refused(tmp_path: Path):
         LazyImages(files, torch.arange(5))
     with pytest.raises(DataError, match="a size of 0 pixels"):
         LazyImages(files, torch.arange(6), 0)
+
+
+def test_parts_of_a_batch_are_cut_as_they_are_for_one_process(tmp_path: Path):
+    found = lazy(tmp_path, count=5)
+    (whole,) = found.stream([torch.arange(5)], seeded())
+    halves = [slice(0, 2), slice(2, 5)]
+    parts = [next(found.stream([torch.arange(5)], seeded(), [half])) for half in halves]
+    assert torch.equal(torch.cat(parts), whole)
+    assert [len(part) for part in parts] == [2, 3]

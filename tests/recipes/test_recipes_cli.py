@@ -2,7 +2,8 @@ import pytest
 from test_page import OUTCOMES
 from typer.testing import CliRunner
 
-from symport.errors import SettingsError
+from symport.errors import DataError, SettingsError
+from symport_recipes import cli
 from symport_recipes.cli import app
 from symport_recipes.experiment import write_outcome
 
@@ -37,6 +38,38 @@ def test_under_torchrun_each_process_takes_its_share(tmp_path, monkeypatch):
     assert ran(tmp_path, "--seeds", "3") == ["seed-1.json"]
 
 
+def test_a_seed_that_a_ring_of_networks_lacks_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(SettingsError, match="seed 7: this scene has the seeds 0 to 2 alone"):
+        invoke("run", "fig4", "--scale", "cpu", "--seed", "7", "--out", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "cost"),
+    [("fig4", "cpu", "1 hour on one core"), ("fig5-mnist", "paper", "12 minutes on two cores")],
+)
+def test_the_default_is_what_two_cores_can_do_and_its_cost_is_said(
+    name, scale, cost, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(cli, "run", lambda *given: seen.append(given[1]))
+    said = invoke("run", name, "--out", str(tmp_path)).stderr
+    assert seen == [tmp_path / name / scale]
+    assert f"{name} at scale {scale}: a pair of seeds takes {cost}" in said
+
+
+def test_counts_and_seeds_below_their_range_are_refused_by_the_parser():
+    assert "--seeds" in invoke("run", "fig4", "--seeds", "0").output
+    assert "--seed" in invoke("run", "fig4", "--seed", "-1").output
+
+
+def test_fetch_says_where_the_data_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "fetch", lambda name, folder, *, show: folder / name)
+    said = invoke("fetch", "mnist", "--to", str(tmp_path)).output
+    assert (
+        said == f"mnist is in {tmp_path / 'mnist'}; recipes find it with SYMPORT_DATA={tmp_path}\n"
+    )
+
+
 def test_report_puts_the_pairs_together_on_a_page(tmp_path):
     folder = tmp_path / "fig5-cifar10" / "smoke"
     folder.mkdir(parents=True)
@@ -53,9 +86,11 @@ def test_report_puts_the_pairs_together_on_a_page(tmp_path):
         (("run", "fig99"), "no recipe 'fig99': fig3-mlp, "),
         (("run", "fig5-mnist", "--scale", "huge"), "fig5-mnist has no scale 'huge': smoke, paper"),
         (("run", "fig5-cars", "--scale", "cpu"), "fig5-cars has no scale 'cpu': paper"),
+        (("run", "fig4", "--device", "gpu"), "no device 'gpu'; choose cpu, cuda"),
         (("report", "nowhere"), "nowhere holds no results: run a recipe"),
+        (("fetch", "digits", "--to", "data"), "'digits' cannot be fetched; choose from mnist, "),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_what_can(arguments, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises((SettingsError, DataError), match=message):
         invoke(*arguments)

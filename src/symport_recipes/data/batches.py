@@ -18,6 +18,8 @@ def batches(
     *,
     augment: bool = False,
     dtype: torch.dtype = torch.float32,
+    place: int = 0,
+    among: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One pass over all examples in random order.
 
@@ -28,6 +30,9 @@ def batches(
         generator: On the CPU; gives the order, then crops and flips.
         augment: Crop and flip the images (see `augmented`).
         dtype: Of the inputs of a batch.
+        place: Which part of each batch is wanted, from 0; see `part_of`.
+        among: How many processes share a batch, each with the same generator: together they see
+            what one process sees.
 
     Yields:
         Normalised inputs `(batch, ...)` and labels `(batch,)`.
@@ -44,20 +49,52 @@ def batches(
     order = torch.randperm(len(examples), generator=generator).to(examples.labels.device)
     parts, draws = order.split(size), generator if augment else None
     in_memory = isinstance(examples, Examples)
-    drawn = _drawn(examples, parts, draws) if in_memory else examples.stream(parts, draws)
-    for index, inputs in zip(parts, drawn, strict=True):
+    mine = [part_of(len(index), place, among) for index in parts]
+    drawn = (
+        _drawn(examples, parts, draws, mine) if in_memory else examples.stream(parts, draws, mine)
+    )
+    for index, part, inputs in zip(parts, mine, drawn, strict=True):
         inputs = normalise(inputs, examples.mean, examples.std, dtype)
-        yield inputs, examples.labels.index_select(0, index)
+        yield inputs, examples.labels.index_select(0, index[part])
+
+
+def part_of(total: int, place: int, among: int) -> slice:
+    """One of so many parts of a batch, their sizes at most one apart.
+
+    A batch that is smaller than their number leaves one example to each part all the same, which
+    other parts hold as well; `counted` says how many count.
+
+    Example:
+        >>> [part_of(5, place, 2) for place in (0, 1)]
+        [slice(0, 2, None), slice(2, 5, None)]
+    """
+    first, last = (total * k // among for k in (place, place + 1))
+    return slice(first, last) if first < last else slice(0, 1)
+
+
+def counted(total: int, place: int, among: int) -> int:
+    """How many examples of a part no other part holds; all parts together, as many as there are.
+
+    Example:
+        >>> [counted(1, place, 2) for place in (0, 1)]
+        [0, 1]
+    """
+    return total * (place + 1) // among - total * place // among
 
 
 def _drawn(
-    examples: Examples, parts: Sequence[Tensor], generator: Generator | None
+    examples: Examples,
+    parts: Sequence[Tensor],
+    generator: Generator | None,
+    mine: Sequence[slice],
 ) -> Iterator[Tensor]:
     if generator is not None:
         check_images(examples)
-    for index in parts:
-        inputs = examples.inputs.index_select(0, index)
-        yield inputs if generator is None else augmented(inputs, generator)
+    for index, part in zip(parts, mine, strict=True):
+        if generator is None:
+            yield examples.inputs.index_select(0, index[part])
+        else:  # all of them, so that every process draws the same numbers
+            yield augmented(examples.inputs.index_select(0, index), generator)[part]
 
 
 def fixed_batches(

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from symport.errors import DataError, FileError
+from symport.files import make_folder
 from symport.progress import bar
 from symport_recipes.data.find import FOLDERS, VARIABLE
 
@@ -116,7 +117,7 @@ def fetch(name: str, folder: Path, *, show: bool = False) -> Path:
 
 
 def _fetch_one(download: Download, final: Path, show: bool) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     archive = download.url.endswith(ARCHIVES)
     try:
         with TemporaryDirectory(dir=final.parent, prefix=".fetching-") as temporary:

@@ -58,7 +58,8 @@ def find_data(name: str) -> Path:
     listed = ", ".join(str(folder) for folder in tried)
     raise FileError(
         f"{name}: no folder {FOLDERS[name]!r} found (tried {listed}); put the official files into "
-        f"a folder of that name and set {VARIABLE} to the folder above it, or see `fetch`"
+        f"a folder of that name and set {VARIABLE} to the folder above it, or try "
+        f"`symport-recipes fetch {name} --to FOLDER`"
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from symport.errors import DataError, FileError
-from symport.files import open_tensors, save_tensors
+from symport.files import make_folder, open_tensors, save_tensors
 from symport.progress import bar
 from symport_recipes.data.encoded import Encoded, Member, tar_members, tar_slices, whole_files
 from symport_recipes.data.folders import ENDINGS, Listing, class_folders, paired
@@ -110,7 +110,7 @@ def _training_tar(path: Path, cache: Path | None, show: bool) -> Listing:
     if not index.exists():
         found = _index(path, show)
         places = {"starts": found.encoded.starts, "lengths": found.encoded.lengths}
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         save_tensors(
             index, {**places, "labels": found.labels}, {"classes": json.dumps(found.classes)}
         )

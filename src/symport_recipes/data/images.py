@@ -7,7 +7,7 @@ releases the interpreter while it does.
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from symport.errors import DataError, FileError
-from symport.files import load_tensors, save_tensors
+from symport.files import load_tensors, make_folder, save_tensors
 from symport.progress import bar
 from symport_recipes.data.augment import draw_crops
 from symport_recipes.data.dataset import (
@@ -93,7 +93,10 @@ class LazyImages:
         return replace(self, labels=self.labels.to(device))
 
     def stream(
-        self, parts: Iterable[Tensor], generator: Generator | None = None
+        self,
+        parts: Sequence[Tensor],
+        generator: Generator | None = None,
+        mine: Sequence[slice] | None = None,
     ) -> Iterator[Tensor]:
         """Decode batch after batch, two of them ahead of what is used.
 
@@ -101,14 +104,15 @@ class LazyImages:
             parts: Places of the images of each batch.
             generator: Cuts a random box from each image and mirrors half of them, see
                 `draw_crops`. None for their centres.
+            mine: What to decode of each batch; everything by default.
 
         Yields:
             Images of shape `(batch, 3, size, size)`, uint8, on the device of the labels.
         """
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[list[Future[Tensor]]] = deque()
-            for index in parts:
-                waiting.append(self._submit(pool, index.tolist(), generator))
+            for index, part in zip(parts, mine or [slice(None)] * len(parts), strict=True):
+                waiting.append(self._submit(pool, index.tolist(), generator, part))
                 if len(waiting) > AHEAD:
                     yield self._collect(waiting.popleft())
             while waiting:
@@ -129,7 +133,7 @@ class LazyImages:
         self._check_memory()
         if cache is None:
             return self._examples(self._decode_all(show))
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         key = f"{VERSION} {self.size} {self.encoded.digest()}"
         path = cache / f"images-{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
         if not path.exists():
@@ -149,13 +153,17 @@ class LazyImages:
         return inputs
 
     def _submit(
-        self, pool: ThreadPoolExecutor, numbers: list[int], generator: Generator | None
+        self,
+        pool: ThreadPoolExecutor,
+        numbers: list[int],
+        generator: Generator | None,
+        part: slice,
     ) -> list[Future[Tensor]]:
-        # Drawn here, in order, so that threads change nothing.
+        # Drawn here, in order and for all, so that neither threads nor processes change anything.
         crops = [None] * len(numbers) if generator is None else draw_crops(len(numbers), generator)
         return [
             pool.submit(self._decode, number, crop)
-            for number, crop in zip(numbers, crops, strict=True)
+            for number, crop in zip(numbers[part], crops[part], strict=True)
         ]
 
     def _collect(self, decoded: list[Future[Tensor]]) -> Tensor:
