@@ -1,6 +1,6 @@
 """Every figure and table of the paper, by the name of its recipe."""
 
-from symport_recipes.figures import after, basis, transfers
+from symport_recipes.figures import after, basis, beyond, transfers
 from symport_recipes.recipe import Recipe
 
 _ALL: tuple[Recipe, ...] = (
@@ -32,9 +32,9 @@ _ALL: tuple[Recipe, ...] = (
     transfers.figure_9_mnist(),
     transfers.figure_9_cifar10(),
     transfers.figure_9_imagenet(),
-    transfers.sensitivity_to_steps(),
-    transfers.sensitivity_to_batches(),
-    transfers.adam_sources(),
-    transfers.other_starts(),
+    beyond.sensitivity_to_steps(),
+    beyond.sensitivity_to_batches(),
+    beyond.adam_sources(),
+    beyond.other_starts(),
 )
 FIGURES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

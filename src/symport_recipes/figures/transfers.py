@@ -1,8 +1,8 @@
-"""Figures 4, 5 and 9: accuracy along the steps of a transfer; and what it depends on."""
+"""Figures 4, 5 and 9: accuracy along the steps of a transfer."""
 
 from dataclasses import replace
 
-from symport_recipes.curves import Curves, Sensitivity
+from symport_recipes.curves import Curves
 from symport_recipes.recipe import HOURS, SECONDS, TUNED_NOTE, Recipe, best, last
 from symport_recipes.scene import Scene
 from symport_recipes.scenes import (
@@ -17,13 +17,6 @@ from symport_recipes.scenes import (
     MNIST_FAST,
     SMOKE,
     SMOKE_TUNED,
-    mlp_scene,
-)
-from symport_recipes.starts import OtherStarts
-
-STARTS_NOTE = (
-    "A transfer ends at the trained source with its start exchanged for the target's (share 1). A "
-    "permutation helps as far as it makes the two starts alike."
 )
 
 
@@ -175,76 +168,6 @@ def figure_9_cifar10() -> Recipe:
 def figure_9_imagenet() -> Recipe:
     """Figure 9 (E.1), ImageNet: the recorded trajectory."""
     return _figure_9("imagenet", IMAGENET, last(22, 22, 22, 22))
-
-
-def sensitivity_to_steps() -> Recipe:
-    """How the last step depends on T."""
-    of = "steps"
-    return Recipe(
-        name="steps",
-        title="Sensitivity to T: FGMT, Conv8 on CIFAR-10",
-        scales={
-            "smoke": Sensitivity(scene=SMOKE, of=of, values=(1, 2)),
-            "cpu": Sensitivity(scene=CIFAR10_CPU, of=of, values=(3, 5, 10, 15, 30)),
-            "paper": Sensitivity(scene=CIFAR10, of=of, values=(5, 10, 20, 30, 60)),
-        },
-        costs={"smoke": SECONDS, "cpu": "4 minutes on one core after the source", "paper": HOURS},
-        axes=("T", "validation accuracy"),
-    )
-
-
-def sensitivity_to_batches() -> Recipe:
-    """How the last step depends on the size of the matching batches."""
-    of = "batch_size"
-    return Recipe(
-        name="batches",
-        title="Sensitivity to the matching batch: FGMT, Conv8 on CIFAR-10",
-        scales={
-            "smoke": Sensitivity(scene=SMOKE, of=of, values=(16, 64)),
-            "cpu": Sensitivity(scene=CIFAR10_CPU, of=of, values=(16, 64, 256, 1024)),
-            "paper": Sensitivity(scene=CIFAR10, of=of, values=(16, 64, 256, 1024, 4096)),
-        },
-        costs={"smoke": SECONDS, "cpu": "5 minutes on one core after the source", "paper": HOURS},
-        axes=("samples in a batch", "validation accuracy"),
-    )
-
-
-def adam_sources() -> Recipe:
-    """Figure 5, MNIST, with sources and targets trained by Adam."""
-    adam = replace(MNIST.training, lr=1e-3, optimizer="adam", epochs=3)
-    smoke = replace(SMOKE.training, lr=1e-3, optimizer="adam")
-    return Recipe(
-        name="adam",
-        title="Sources trained by Adam: 2-MLP of width 1024 on MNIST",
-        scales={
-            "smoke": Curves(scene=replace(SMOKE, training=smoke)),
-            "cpu": Curves(scene=mlp_scene(replace(MNIST, training=adam), (784, 1024, 10))),
-        },
-        costs={"smoke": SECONDS, "cpu": "1 minute on one core"},
-        note="Asked for in the paper's public reviews; no number is published.",
-    )
-
-
-def other_starts() -> Recipe:
-    """Why a transfer ends well or badly: how much of another start the trained source bears."""
-    short = {
-        f"2-MLP, lr {lr:g}": mlp_scene(
-            replace(MNIST, training=replace(MNIST.training, lr=lr, epochs=5), ring=3),
-            (784, 1024, 10),
-        )
-        for lr in (0.01, 0.1)
-    }
-    return Recipe(
-        name="starts",
-        title="Why a transfer ends well or badly: the start of a source, exchanged",
-        scales={
-            "smoke": OtherStarts(scenes={"mlp": SMOKE}, points=3),
-            "cpu": OtherStarts(scenes={**short, "Conv8": CIFAR10_CPU}),
-        },
-        costs={"smoke": SECONDS, "cpu": "4 minutes on one core after the sources"},
-        axes=("share of the start that is exchanged", "validation accuracy"),
-        note=STARTS_NOTE,
-    )
 
 
 def _tuned_resnet(name: str, title: str, scene: Scene, published: dict[str, float]) -> Recipe:
