@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"checkpoint"},
     {"pattern"},
     {"spec"},
-    {"permute", "modes", "progress", "terminal", "sharded"},
+    {"permute", "modes", "progress", "recompute", "sharded", "terminal"},
     {"_augment"},
     {"assignment"},
     {"nested"},

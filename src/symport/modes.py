@@ -1,8 +1,8 @@
 """Call a model with given parameters, leaving the model itself as it was found."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from symport.errors import DataError
 from symport.params import Params, takes_part
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -58,10 +60,24 @@ def call(model: nn.Module, params: Params, inputs: Any) -> Any:
     Raises:
         DataError: The model fails on these inputs: they have another shape or dtype than it takes.
     """
+    return within(model, params, lambda: apply(model, params, inputs))
+
+
+def within(model: nn.Module, params: Params, run: Callable[[], T]) -> T:
+    """Run a function while the model has these parameters and buffers.
+
+    What a backward pass computes again from the model's tensors has to happen inside.
+    """
+    state = {f"model.{name}": tensor for name, tensor in params.items()}
+    return functional_call(_Within(model), state, (run,))
+
+
+def apply(model: nn.Module, params: Params, inputs: Any) -> Any:
+    """As `call`, for a model that has the parameters already; they only tell the message dtypes."""
     args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     args, keywords = ((), dict(inputs)) if isinstance(inputs, Mapping) else (args, {})
     try:
-        return functional_call(model, dict(params), args, keywords)
+        return model(*args, **keywords)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -70,6 +86,17 @@ def call(model: nn.Module, params: Params, inputs: Any) -> Any:
             f"the model fails on inputs {outline(inputs)} with weights of {dtypes}: "
             f"{first_line(error)}"
         ) from error
+
+
+class _Within(nn.Module):
+    """Its call is whatever is to happen while the model's tensors are others."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, run: Callable[[], T]) -> T:
+        return run()
 
 
 def outline(value: Any) -> str:

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cases import seeded
-from tiny import family_of, make, pictures, save, texts, tokenizer
+from tiny import CONFIGS, family_of, make, pictures, save, texts, tokenizer
 from torch.nn import functional
 
 from symport.errors import SettingsError
+from symport.gradients import LossGradient
 from symport.port.labelled import reading
 from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import Folders, load_tokenizer
@@ -102,6 +103,27 @@ def test_another_loss_may_take_the_place_of_the_tasks_own(tmp_path, monkeypatch)
     assert task.right is None
     with pytest.raises(SettingsError, match="my_port_loss"):
         make_task("causal-lm", "my_port_loss:second")
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_recomputing_activations_gives_the_gradients_of_plain_training(kind):
+    tokens = torch.randint(3, 260, (3, 9), generator=seeded(0))
+    inputs, labels = torch.stack([tokens, torch.ones_like(tokens)], 1), torch.arange(3)
+    if kind.startswith("ViT"):
+        inputs = torch.rand(3, 3, 16, 16, generator=seeded(0))
+    elif not kind.startswith("Bert"):
+        labels = tokens
+    task = make_task(task_named("auto", kind), None)
+
+    def loss(outputs, labels):
+        return task.losses(outputs, labels).mean()
+
+    plain = make(kind, seed=1)
+    loss(plain(**task.feed(inputs)), labels).backward()
+    gradient = LossGradient(make(kind), loss, [(task.feed(inputs), labels)], recompute=True)
+    found = gradient(plain.state_dict(), 0)
+    expected = {name: parameter.grad for name, parameter in plain.named_parameters()}
+    assert all(torch.allclose(found[n], g, atol=1e-6) for n, g in expected.items())
 
 
 def test_a_task_follows_from_the_architecture():

@@ -76,6 +76,7 @@ class Contest:
         reporting: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
         also: Pairs that count in every matching of gradients.
+        recompute: Whether activations are computed again in the backward pass, for less memory.
     """
 
     model: nn.Module
@@ -88,6 +89,7 @@ class Contest:
     reporting: Labelled
     micro_batch: int = 8
     also: Sequence[Pair] = ()
+    recompute: bool = False
 
     def judge(self, params: Params, examples: Labelled) -> Judged:
         """What the network does on each of some examples, in evaluation mode."""
@@ -107,7 +109,11 @@ class Contest:
     def gradient(self, batches: Sequence[tuple[Tensor, Tensor]]) -> LossGradient:
         """The gradient of the mean loss on some batches of examples."""
         return LossGradient(
-            self.model, self._mean_loss, Fed(batches, self.task.feed), micro_batch=self.micro_batch
+            self.model,
+            self._mean_loss,
+            Fed(batches, self.task.feed),
+            micro_batch=self.micro_batch,
+            recompute=self.recompute,
         )
 
     def _mean_loss(self, outputs: Any, labels: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ def port_by_examples(
         reporting,
         settings.micro_batch,
         also,
+        settings.recompute,
     )
     given = _given(settings, contest)
     return compete(contest, settings, folder=work, given=given, progress=progress), loaded

@@ -23,6 +23,9 @@ class Rules(BaseModel):
     steps: Count = Field(8, description="Steps T along the line from old base to fine-tune.")
     batch_size: Count = Field(64, description="Examples in a gradient that is matched.")
     micro_batch: Count = Field(8, description="Examples that pass through the model at a time.")
+    recompute: bool = Field(
+        False, description="Compute activations twice, which keeps less: gradient checkpointing."
+    )
     normalize: bool = Field(True, description="Give each step of the matching the same say.")
     lengths: tuple[Positive, ...] = Field(
         (1.25, 1.5, 2.0), description="Factors α beyond the steps' own, of the last permutation."

@@ -1,0 +1,60 @@
+"""Recompute activations in the backward pass instead of keeping them (activation checkpointing).
+
+Memory then holds what passes between the blocks of a network, and the insides of one block at a
+time; a gradient takes about a third more time.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from symport.errors import SettingsError
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a network: the members of its outermost lists of modules.
+
+    Args:
+        model: A network that keeps its layers in a `ModuleList`, as transformers do.
+
+    Raises:
+        SettingsError: There is no such list.
+
+    Example:
+        >>> layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+        >>> len(blocks_of(nn.ModuleDict({"layers": layers})))
+        2
+    """
+    if found := list(_outermost(model)):
+        return found
+    raise SettingsError(
+        f"{type(model).__name__} keeps no layers in a ModuleList, so there are no blocks whose "
+        "activations could be recomputed; use smaller pieces of a batch instead (micro_batch)"
+    )
+
+
+@contextmanager
+def recomputing(model: nn.Module) -> Generator[None]:
+    """The blocks keep only their inputs inside, and are as they were afterwards.
+
+    The backward pass has to happen inside too, while the model still has the same tensors.
+    """
+    blocks = blocks_of(model)
+    try:
+        for block in blocks:  # below `__call__`, so that the hooks of FSDP2 run once
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        yield
+    finally:
+        for block in blocks:
+            vars(block).pop("forward", None)
+
+
+def _outermost(module: nn.Module) -> Generator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from _outermost(child)
