@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -57,6 +58,10 @@ class Checkpoint(Mapping[str, Tensor]):
         """Positions `start` to `stop` of a tensor's first axis; nothing else of it is read."""
         return self._shards[name].rows(name, start, stop)
 
+    def prefetch(self, name: str) -> None:
+        """Let the system read a tensor from the disk while something else is computed."""
+        self._shards[name].prefetch(name)
+
     def outline(self) -> dict[str, Tensor]:
         """Shapes and dtypes without contents: tensors on the `meta` device."""
         return {name: shard.outline[name] for name, shard in self._shards.items()}
@@ -97,6 +102,8 @@ def write_checkpoint(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a checkpoint while its tensors are being made; none is kept.
+
+    Each is written while the next one is made, so it must stay as it is until then.
 
     Args:
         folder: Where to write; made if absent. If it is there it must be empty.
@@ -140,19 +147,27 @@ def _write_all(
     files: Mapping[str, str],
     tensors: Iterable[tuple[str, Tensor]],
 ) -> None:
-    for name, tensor in tensors:
-        if name not in outline or name not in writers[files[name]].missing:
-            raise ParamsError(f"{name}: not in the outline, or given twice")
-        expected = outline[name]
-        if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
-            raise ParamsError(
-                f"{name}: {tuple(tensor.shape)} of {tensor.dtype}, outlined as "
-                f"{tuple(expected.shape)} of {expected.dtype}"
-            )
-        writers[files[name]].write(name, tensor)
-        del tensor  # or it would still be there while the next one is made
-    if missing := [name for writer in writers.values() for name in sorted(writer.missing)]:
-        raise ParamsError(f"{listed(missing)}: outlined, but not given")
+    missing = dict(outline)
+    with ThreadPoolExecutor(1) as hand:  # one tensor is written while the next one is made
+        written: Future[None] | None = None
+        for name, tensor in tensors:
+            if name not in missing:
+                raise ParamsError(f"{name}: not in the outline, or given twice")
+            expected = missing.pop(name)
+            if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
+                raise ParamsError(
+                    f"{name}: {tuple(tensor.shape)} of {tensor.dtype}, outlined as "
+                    f"{tuple(expected.shape)} of {expected.dtype}"
+                )
+            if written is not None:
+                written.result()
+            written = hand.submit(writers[files[name]].write, name, tensor)
+            del tensor  # or it would still be there while the next one is made
+        if written is not None:
+            written.result()
+    if missing:
+        lost = sorted(missing, key=lambda name: (files[name], name))
+        raise ParamsError(f"{listed(lost)}: outlined, but not given")
 
 
 def _make_room(folder: Path, size: int) -> None:

@@ -5,6 +5,7 @@ A checkpoint larger than memory is worked on in runs of rows: positions along th
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -26,6 +27,12 @@ def outlined(params: Params) -> Params:
     return params.outline() if isinstance(params, Checkpoint) else params
 
 
+def prefetch(params: Params, name: str) -> None:
+    """Have a tensor of a checkpoint read from the disk while something else is computed."""
+    if isinstance(params, Checkpoint) and name in params:
+        params.prefetch(name)
+
+
 def row_shape(tensor: Tensor) -> tuple[int, ...]:
     """The shape of a tensor; a single number counts as one row."""
     return tuple(tensor.shape) or (1,)
@@ -45,6 +52,12 @@ def plain_rows(params: Params, name: str) -> Rows:
     return lambda start, stop: tensor[start:stop]
 
 
+def whole_rows(params: Params, name: str) -> Tensor:
+    """All rows of a tensor, in memory of their own."""
+    read = plain_rows(params, name)(0, row_shape(outlined(params)[name])[0])
+    return read if isinstance(params, Checkpoint) else read.clone()
+
+
 def permuted_rows(params: Params, name: str, pattern: Pattern, permutation: Permutation) -> Rows:
     """The rows of a permuted tensor.
 
@@ -61,6 +74,52 @@ def permuted_rows(params: Params, name: str, pattern: Pattern, permutation: Perm
         return lambda start, stop: _take(read(start, stop), indices)
     rows, whole = indices.pop(0), read(0, shape[0])
     return lambda start, stop: _take(_take(whole, {0: rows[start:stop]}), indices)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where the rows of a tensor go, and what moves within each.
+
+    Attributes:
+        rows: The new place of each row, `(rows,)`; None if all keep theirs.
+        inner: For each other axis that moves, the old position of every new one.
+    """
+
+    rows: Tensor | None
+    inner: Mapping[int, Tensor]
+
+    def turned(self, part: Tensor) -> Tensor:
+        """Some rows, each permuted within."""
+        return _take(part, self.inner)
+
+    def get(self, tensor: Tensor, run: slice) -> Tensor:
+        """Where a run of rows goes in the permuted tensor: what is there now."""
+        return tensor[run] if self.rows is None else tensor.index_select(0, self.rows[run])
+
+    def put_(self, tensor: Tensor, run: slice, part: Tensor) -> None:
+        """Write a run of rows where it goes."""
+        if self.rows is None:
+            tensor[run] = part
+        elif tensor.is_cuda:
+            tensor[self.rows[run]] = part
+        else:  # whole rows of bytes: 8 times faster than index_copy_ in 16 bits, measured
+            there, here = (x.reshape(len(x), -1).view(torch.uint8) for x in (tensor, part))
+            there.numpy()[self.rows[run].numpy()] = here.numpy()
+
+
+def landing(
+    params: Params, name: str, pattern: Pattern, permutation: Permutation
+) -> tuple[Rows, Landing]:
+    """The rows of a tensor in their old order, and where they go.
+
+    If axes are linked, the tensor is permuted at once, and its rows are in their new order.
+    """
+    shape = row_shape(outlined(params)[name])
+    if is_linked(pattern):
+        return permuted_rows(params, name, pattern, permutation), Landing(None, {})
+    indices = _indices(pattern, shape, permutation)
+    rows = indices.pop(0, None)
+    return plain_rows(params, name), Landing(None if rows is None else rows.argsort(), indices)
 
 
 def keep_freed_memory() -> None:
@@ -99,7 +158,7 @@ def _indices(pattern: Pattern, shape: Sequence[int], permutation: Permutation) -
 
 def _take(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
     for dim, index in indices.items():
-        if 0 < dim == tensor.ndim - 1:  # 3 times faster in 16 bits than index_select, measured
+        if 0 < dim == tensor.ndim - 1 and tensor.itemsize < 4:  # 2 times faster there, measured
             tensor = tensor.gather(dim, index.to(tensor.device).expand(tensor.shape))
         else:
             tensor = tensor.index_select(dim, index.to(tensor.device))

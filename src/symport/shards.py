@@ -6,6 +6,7 @@ resident until the file is closed, and a checkpoint may be larger than memory.
 
 import json
 import math
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from symport.params import Params
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _UNFINISHED = ".part"
+_FLUSHED = 2**26  # bytes: the disk works while the next tensors are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,13 @@ class Shard:
         result = torch.empty(shape, dtype=whole.dtype)
         self._fill(_bytes(result), self._starts[name] + start * each)
         return result
+
+    def prefetch(self, name: str) -> None:
+        """Let the system read a tensor from the disk already, if it knows how to."""
+        if hasattr(os, "posix_fadvise"):
+            size = self.outline[name].numel() * self.outline[name].itemsize
+            place = self._starts[name]
+            os.posix_fadvise(self._file.fileno(), place, size, os.POSIX_FADV_WILLNEED)
 
     def _fill(self, buffer: memoryview, place: int) -> None:
         self._file.seek(place)
@@ -91,14 +100,13 @@ class ShardWriter:
 
     Attributes:
         path: The file that it is to become.
-        missing: Tensors that have not been written yet.
     """
 
     def __init__(self, path: Path, outline: Params, metadata: Mapping[str, str]) -> None:
         self.path = path
-        self.missing = set(outline)
         self._temporary = path.with_name(f".{path.name}{_UNFINISHED}")
         self._header, self._starts = _header(outline, metadata)
+        self._waiting = 0
         with _blaming(path):
             self._file = FileIO(self._temporary, "w")
 
@@ -106,7 +114,10 @@ class ShardWriter:
         """Write one tensor at its place; it is as outlined."""
         with _blaming(self.path):
             self._put(_bytes(tensor.detach().cpu().contiguous()), self._starts[name])
-        self.missing.discard(name)
+            self._waiting += tensor.numel() * tensor.itemsize
+            if self._waiting >= _FLUSHED:
+                os.fsync(self._file.fileno())
+                self._waiting = 0
 
     def finish(self) -> None:
         """Write the header, wait until all is on the disk, and give the file its name."""

@@ -1,9 +1,9 @@
 """Carry a fine-tune over to a new base, tensor by tensor: θ_new + α · π(θ_tuned − θ_old).
 
-At most two whole tensors are in memory, however many there are: the fine-tune's, already permuted,
-and the old base's if its rows move; all else is read in runs of rows. (Three where axes are linked,
-or dtypes differ.) The arithmetic is in float32, float64 stays. What the fine-tune did not change
-keeps the bits of the new base.
+One whole tensor is in memory, however many there are: it begins as the new base's, and what the
+fine-tune changed is added where it goes, in runs of rows. (Three where axes are linked, or a head
+is new.) The arithmetic is in float32, float64 stays. What the fine-tune did not change keeps the
+bits of the new base.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,17 @@ from torch import Tensor
 from symport.errors import ParamsError, SpecError
 from symport.params import Params, check_finite, listed, takes_part
 from symport.rows import (
-    Rows,
+    Landing,
     gathered,
     keep_freed_memory,
+    landing,
     outlined,
     permuted_rows,
     plain_rows,
+    prefetch,
     row_shape,
     runs,
+    whole_rows,
 )
 from symport.spec import Permutation, PermutationSpec
 
@@ -75,7 +78,7 @@ def transport(
         raise SpecError(f"the spec has no pattern for {listed(lost)}, which only the fine-tune has")
     keep_freed_memory()
     task = _Task(old, tuned, new, spec, permutation, length)
-    return ((name, task.tensor(name, like)) for name, like in outline.items())
+    return task.tensors(outline)
 
 
 def outline_of(old: Params, tuned: Params, new: Params) -> dict[str, Tensor]:
@@ -107,12 +110,21 @@ class _Task:
     permutation: Permutation
     length: float
 
+    def tensors(self, outline: Params) -> Iterator[tuple[str, Tensor]]:
+        """All tensors of the result; the disk reads for the next one while one is computed."""
+        following = [*outline, ""][1:]
+        for (name, like), after in zip(outline.items(), following, strict=True):
+            for params in (self.old, self.tuned, self.new):
+                prefetch(params, after)
+            yield name, self.tensor(name, like)
+
     def tensor(self, name: str, like: Tensor) -> Tensor:
         """One tensor of the result, of the shape and dtype of `like`."""
         if name in self.new and (name in self.spec.buffers or like.dtype in COUNTS):
             return self.new[name]
         if name not in self.old:
-            found = gathered(self._rows(self.tuned, name), row_shape(like))
+            rows = permuted_rows(self.tuned, name, self.spec.patterns[name], self.permutation)
+            found = gathered(rows, row_shape(like))
             self._check(name, found)
         elif name in self.spec.patterns and self._has_arithmetic(name):
             found = self._displaced(name, like)
@@ -139,19 +151,22 @@ class _Task:
         )
 
     def _displaced(self, name: str, like: Tensor) -> Tensor:
-        shape = row_shape(like)
-        tuned = gathered(self._rows(self.tuned, name), shape)
-        result = tuned if tuned.dtype == like.dtype else tuned.new_empty(shape, dtype=like.dtype)
-        old = self._rows(self.old, name)
-        new = plain_rows(self.new, name)
-        for run in runs(shape):
-            part, ends = result[run], (run.start, run.stop)
-            part.copy_(_displace(new(*ends), tuned[run], old(*ends), self.length))
-            self._check(name, part)
+        how = self.spec.patterns[name], self.permutation
+        (old, there), (tuned, _) = (landing(p, name, *how) for p in (self.old, self.tuned))
+        result = whole_rows(self.new, name)
+        dtypes = {params[name].dtype for params in map(outlined, (self.old, self.tuned, self.new))}
+        is_copy = self.length == 1 and len(dtypes) == 1  # as far as the first run of rows tells
+        for run in runs(row_shape(like)):
+            before, after = (rows(run.start, run.stop) for rows in (old, tuned))
+            part = there.get(result, run)
+            is_copy = is_copy and torch.equal(part, there.turned(before))
+            if is_copy:
+                found = there.turned(after)
+            else:
+                found = _displace(part, after, before, self.length, there)
+            self._check(name, found)
+            there.put_(result, run, found)
         return result
-
-    def _rows(self, params: Params, name: str) -> Rows:
-        return permuted_rows(params, name, self.spec.patterns[name], self.permutation)
 
     def _check(self, name: str, part: Tensor) -> None:
         """Raise ParamsError if part of a result is not finite, with the input that is to blame."""
@@ -164,16 +179,14 @@ class _Task:
         check_finite({name: part}, f"the result in {part.dtype}")
 
 
-def _displace(new: Tensor, tuned: Tensor, old: Tensor, length: float) -> Tensor:
-    """θ_new + length · (θ_tuned − θ_old), such that no change keeps each bit, −0 too."""
+def _displace(new: Tensor, tuned: Tensor, old: Tensor, length: float, there: Landing) -> Tensor:
+    """θ_new + length · π(θ_tuned − θ_old), such that no change keeps each bit, −0 too."""
     if length == 0:
         return new
-    if length == 1 and new.dtype == old.dtype == tuned.dtype and torch.equal(new, old):
-        return tuned
     wide = torch.promote_types(torch.promote_types(new.dtype, tuned.dtype), torch.float32)
     first, second = (old, tuned) if length > 0 else (tuned, old)
-    change = first.to(wide, copy=True).sub_(second)  # 0, not −0, where they agree
-    return torch.sub(new.to(wide), change, alpha=abs(length))
+    change = there.turned(first.to(wide) - second.to(wide))  # 0, not −0, where they agree
+    return torch.sub(new.to(wide), change, alpha=abs(length)).to(new.dtype)
 
 
 def _bits(tensor: Tensor) -> Tensor:
