@@ -3,9 +3,10 @@
 import json
 import re
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 
 from torch import Tensor
@@ -57,6 +58,13 @@ class Checkpoint(Mapping[str, Tensor]):
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Positions `start` to `stop` of a tensor's first axis; nothing else of it is read."""
         return self._shards[name].rows(name, start, stop)
+
+    def without(self, names: Collection[str]) -> "Checkpoint":
+        """The same checkpoint as if it lacked some tensors; it closes along with this one."""
+        left = copy(self)
+        left._shards = {name: s for name, s in self._shards.items() if name not in names}
+        left.files = {name: file for name, file in self.files.items() if name not in names}
+        return left
 
     def prefetch(self, name: str) -> None:
         """Let the system read a tensor from the disk while something else is computed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import make, pictures, save, texts, tokenizer, trio
+from tiny import make, pictures, save, texts, tokenizer, transformers, trio
 
 from symport.errors import DataError, FileError, ParamsError, SettingsError
 from symport.port import models, port
@@ -61,6 +61,30 @@ def test_another_way_to_compute_the_same_shapes(files):
 def test_another_vocabulary(files):
     save(make(KIND, vocab_size=300), Path(files["new_base"]))
     refused(files, SettingsError, "vocab_size is 260 in .*, 300 in")
+
+
+def test_a_fine_tune_with_more_tokens_is_refused_with_what_to_do(files):
+    save(make(KIND, vocab_size=262), Path(files["tuned"]))
+    extended = transformers.AutoTokenizer.from_pretrained(files["tuned"])
+    extended.add_tokens(["<extra>", "<more>"])
+    extended.save_pretrained(files["tuned"])
+    message = "only one has the tokens '<extra>', '<more>'; .*resize_token_embeddings"
+    refused(files, SettingsError, message)
+    path = Path(files["tuned"]) / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    path.write_text(json.dumps(content))
+    refused(files, SettingsError, "2 tokens have other numbers: 'a', 'b'; .*read text alike")
+
+
+def test_a_device_that_is_not_there(files):
+    refused(files, SettingsError, "device 'nonsense': there is none here", device="nonsense")
+
+
+def test_a_loss_that_fails_is_named_with_what_it_was_given(files, tmp_path):
+    given = {"examples": texts(tmp_path / "x.jsonl"), "loss": "builtins:len", "method": "fgmt"}
+    refused(files, DataError, r"the loss failed on outputs .* and labels \(1, .*len\(\)", **given)
 
 
 def test_other_shapes_than_the_configuration_says(files):

@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from symport.errors import SettingsError
 from symport.gradients import LossGradient
+from symport.port.examples import read_lines, text_of
 from symport.port.labelled import reading
 from symport.port.likeness import hidden_states, linear_cka
-from symport.port.models import Folders, load_tokenizer
+from symport.port.models import Folders
 from symport.port.settings import make_settings
 from symport.port.tasks import (
     IGNORED,
@@ -21,6 +22,7 @@ from symport.port.tasks import (
     read_inputs,
     task_named,
 )
+from symport.port.tokenizers import load_tokenizer
 
 BERT = "BertForSequenceClassification"
 
@@ -62,6 +64,20 @@ def test_messages_go_through_the_template_and_long_texts_are_cut(tmp_path):
     given = needs("LlamaForCausalLM", tmp_path / "x.jsonl", tmp_path, max_length=7)
     data = read_examples("causal-lm", given)
     assert given.tokenizer.decode(data.inputs[0, 0]) == "user: h"
+
+
+def test_a_text_is_cut_where_the_model_has_no_more_positions(tmp_path):
+    kind = "GPT2LMHeadModel"
+    (tmp_path / "x.jsonl").write_text(json.dumps({"text": "abc " * 100}))
+    data = read_examples("causal-lm", needs(kind, tmp_path / "x.jsonl", tmp_path))
+    assert data.inputs.shape == (1, 2, make(kind).config.n_positions)
+
+
+def test_only_line_feeds_part_lines_and_a_byte_order_mark_is_passed_over(tmp_path):
+    lines = ["one\u2028and\x85more", "two"]
+    written = "\r\n".join(json.dumps({"text": t}, ensure_ascii=False) for t in lines)
+    (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + written.encode())
+    assert [text_of(line) for line in read_lines(tmp_path / "x.jsonl")] == lines
 
 
 def test_classes_are_read_by_name_or_number_and_judged(tmp_path):

@@ -13,7 +13,7 @@ NOISE = 0.1 * torch.randn(N, generator=torch.Generator().manual_seed(0)).double(
 def outcome(pick: str, **losses: float) -> Outcome:
     """Competitors whose examples share their noise, with these mean losses."""
     kinds = {"untouched": "untouched", "identity": "identity", "direct": "untouched"}
-    steps = Steps(4, 1e-3, 1.0, {})
+    steps = Steps(4, 1e-3, 1.0, {1e-3: {0: 1.5, 4: 1.0, 8: 1.2}})
     plans = {
         name: Plan(kinds.get(name, "method"), 2, 1.0, loss, steps if "direct" in name else None)
         for name, loss in losses.items()
@@ -36,6 +36,36 @@ def test_the_share_of_lift_is_the_gain_over_the_fine_tunes_own_gain():
     found = share_of_lift(outcome("transfer", untouched=3.0, transfer=2.75), "transfer")
     assert found.value == pytest.approx(0.25)
     assert found.low == pytest.approx(0.25)  # noise that all share cancels
+
+
+def test_few_examples_give_no_interval_and_no_duel():
+    """Five differences agree in sign by chance once in sixteen times."""
+    many = outcome("transfer", untouched=3.0, transfer=2.75)
+
+    def first(side, count):
+        return Judged(side.losses[:count])
+
+    def cut(count):
+        judged = {name: first(side, count) for name, side in many.judged.items()}
+        ends = {"old_base": first(many.old_base, count), "tuned": first(many.tuned, count)}
+        return Outcome(**{**vars(many), **ends, "judged": judged})
+
+    assert share_of_lift(cut(5), "transfer") is None
+    assert verdict(cut(5))[1:] == [
+        "Only 5 held back: too few to tell competitors apart; bring more examples."
+    ]
+    assert "on 1 example held back" in verdict(cut(1))[0]
+    assert share_of_lift(cut(6), "transfer").value == pytest.approx(0.25)
+    assert any("It beats" in line for line in verdict(cut(6)))
+
+
+def test_the_verdict_says_when_more_steps_may_be_better():
+    found = outcome("direct", untouched=3.0, direct=2.0)
+    assert not any("--direct-steps" in line for line in verdict(found))
+    most = Steps(8, 1e-3, 1.0, {1e-3: {0: 1.5, 4: 1.2, 8: 1.0}})
+    plans = {**found.plans, "direct": Plan("untouched", 0, 1.0, 1.0, most)}
+    longer = Outcome(**{**vars(found), "plans": plans})
+    assert any("--direct-steps may be higher" in line for line in verdict(longer))
 
 
 def test_there_is_no_share_of_nothing():

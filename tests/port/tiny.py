@@ -10,7 +10,8 @@ from cases import seeded
 
 from symport.huggingface import example_inputs, main_output
 from symport.permute import permute
-from symport.port.models import Family, quiet
+from symport.port.models import Family
+from symport.port.tokenizers import quiet
 from symport.spec import Permutation
 from symport.symmetry import discover
 

@@ -10,17 +10,17 @@ from symport.port.compete import Outcome
 from symport.port.labelled import port_by_examples, write_outcome
 from symport.port.models import (
     Folders,
-    check_tokenizers,
+    check_device,
     check_weights,
     find_family,
     find_folders,
-    load_tokenizer,
 )
 from symport.port.page import write_page
 from symport.port.settings import PortSettings
+from symport.port.tokenizers import check_tokenizers, load_tokenizer
 from symport.port.unlabelled import port_without_labels
 from symport.port.verdict import verdict
-from symport.port.write import Workplace, carry, refuse_existing
+from symport.port.write import Workplace, carry, note_dtype, refuse_existing
 
 __all__ = ["PortSettings", "Ported", "port"]
 
@@ -55,9 +55,10 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
         DataError: An example is not what the task needs.
     """
     refuse_existing(settings.out)
+    check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders)
-    check_weights(folders)
+    check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     place = Workplace(settings.out, _claim(settings, folders))
     place.result.mkdir()
@@ -69,8 +70,9 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
             settings, folders, family, place.folder, progress=progress
         )
         sentences = verdict(outcome, settings.seed)
-        write_outcome(place.result, settings, folders, loaded, outcome.held)
+        write_outcome(place.result, settings, (folders, family), loaded, outcome.held)
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
+    note_dtype(place.result)
     _describe(place.result, settings, sentences, outcome)
     place.finish()
     return Ported(settings.out, sentences, outcome)

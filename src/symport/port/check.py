@@ -17,15 +17,15 @@ from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import (
     Family,
     Folders,
-    check_tokenizers,
+    check_device,
     check_weights,
     find_family,
     find_folders,
     load,
-    load_tokenizer,
 )
 from symport.port.settings import PortSettings
 from symport.port.tasks import make_task, read_inputs, task_named
+from symport.port.tokenizers import check_tokenizers, load_tokenizer
 
 FEW = 32  # inputs that activations are compared on
 SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
@@ -101,15 +101,16 @@ def check(settings: PortSettings) -> Checked:
         ParamsError: As `port`.
         DataError: As `port`.
     """
+    check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders)
-    check_weights(folders)
+    check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     inputs = _inputs(settings, folders, family)
     cka, seconds = (None, None) if inputs is None else _run(settings, folders, family, inputs)
     model = family.outline()
     with open_checkpoint(folders.old_base) as old, open_checkpoint(folders.new_base) as new:
-        names = [name for name in old if name in new and old.outline()[name].is_floating_point()]
+        names = [name for name in _alike(old, new) if old.outline()[name].is_floating_point()]
         square, apart, same = _compared(old, new, names)
         found = Checked(
             sum(tensor.numel() for tensor in new.outline().values()),
@@ -177,9 +178,14 @@ def _displaced(folders: Folders, old: Checkpoint) -> float:
     if folders.is_adapter:
         return sum(map(_squared, displacement(load_adapter(folders.tuned), old).values()))
     with open_checkpoint(folders.tuned) as tuned:
-        return sum(
-            _squared(tuned[name].float() - old[name].float()) for name in tuned if name in old
-        )
+        names = _alike(old, tuned)
+        return sum(_squared(tuned[name].float() - old[name].float()) for name in names)
+
+
+def _alike(a: Checkpoint, b: Checkpoint) -> list[str]:
+    """The tensors that both have in one shape; only heads may differ."""
+    ours, theirs = a.outline(), b.outline()
+    return [name for name in ours if name in theirs and ours[name].shape == theirs[name].shape]
 
 
 def _squared(tensor: Tensor) -> float:
@@ -204,9 +210,9 @@ def _run(
     states: list[list[Tensor]] = []
     begun = 0.0
     for folder in (folders.old_base, folders.new_base):
-        model, params = load(folder, family, dtype=settings.dtype, device=settings.device)
+        found = load(folder, family, dtype=settings.dtype, device=settings.device)
         begun = time.perf_counter()
-        states.append(hidden_states(model, params, batches))
+        states.append(hidden_states(found.model, found.params, batches))
     count = sum(len(next(iter(batch.values()))) for batch in batches)
     seconds = (time.perf_counter() - begun) / count
     return mean(linear_cka(x, y) for x, y in zip(*states, strict=True)), seconds

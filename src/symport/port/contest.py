@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from symport.batches import Labelled
-from symport.errors import SettingsError
+from symport.errors import DataError, SettingsError
 from symport.gradients import LossGradient
-from symport.modes import call, evaluation, outline, to_device
+from symport.modes import call, evaluation, first_line, outline, to_device
 from symport.params import Params
 from symport.port.spaces import Space
 from symport.similarity import Pair
@@ -122,7 +122,13 @@ class Contest:
     def _piece(self, state: Params, piece: tuple[Tensor, Tensor]) -> Judged:
         inputs, labels = piece
         outputs = call(self.model, state, self.task.feed(inputs))
-        losses = self.task.losses(outputs, labels)
+        try:
+            losses = self.task.losses(outputs, labels)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the loss failed on outputs {outline(outputs)} and labels {outline(labels)}: "
+                f"{first_line(error)}"
+            ) from error
         if losses.shape != (len(labels),):
             raise SettingsError(
                 f"the loss returned {outline(losses)} for {len(labels)} examples; it must return "

@@ -36,7 +36,8 @@ def read_lines(path: str | Path) -> list[Line]:
     """
     path = Path(path)
     try:
-        texts = path.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`: a text may hold U+2028 and its like as they are.
+        texts = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: cannot be read ({error})") from error
     lines = [

@@ -17,10 +17,11 @@ from symport.params import Params, add
 from symport.port.alignment import align, find_spec
 from symport.port.compete import Outcome, compete
 from symport.port.contest import Contest, Task
-from symport.port.models import Family, Folders, load, load_tokenizer
+from symport.port.models import Family, Folders, load
 from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
+from symport.port.tokenizers import load_tokenizer
 from symport.port.write import write_weights
 from symport.similarity import Pair
 from symport.spec import Permutation, PermutationSpec
@@ -99,27 +100,36 @@ def reading(
 
 
 def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded:
-    """All three in memory, in one dtype and on one device."""
+    """All three in memory, in one dtype and on one device.
+
+    A head that is new to one base is zero in both: what the other has there is of another task.
+    """
     how = {"dtype": settings.dtype, "device": settings.device}
-    _, old = load(folders.old_base, family, **how)
-    model, new = load(folders.new_base, family, **how)
-    model.requires_grad_(True)
+    old, new = (load(folder, family, **how) for folder in (folders.old_base, folders.new_base))
+    for base in (old, new):
+        for name in (old.absent | new.absent) & base.params.keys():
+            base.params[name].zero_()
+    model = new.model.requires_grad_(True)
     if not folders.is_adapter:
-        _, tuned = load(folders.tuned, family, **how)
-        return Loaded(model, old, tuned, new)
+        tuned = load(folders.tuned, family, **how)
+        return Loaded(model, old.params, tuned.params, new.params)
     adapter = load_adapter(folders.tuned)
-    change = displacement(adapter, old)
+    change = displacement(adapter, old.params)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in change)
-    return Loaded(model, old, add(old, change), new, adapter)
+    return Loaded(model, old.params, add(old.params, change), new.params, adapter)
 
 
 def write_outcome(
-    folder: Path, settings: PortSettings, folders: Folders, loaded: Loaded, held: Params
+    folder: Path,
+    settings: PortSettings,
+    models: tuple[Folders, Family],
+    loaded: Loaded,
+    held: Params,
 ) -> None:
     """Write the picked tensors, as whole weights or as an adapter."""
     if loaded.adapter is None:
-        write_weights(folder, folders, loaded.model, held)
+        write_weights(folder, *models, loaded.model, held)
         return
     before = loaded.adapter.tensors
     tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in held.items()}

@@ -2,12 +2,9 @@
 
 import json
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from logging import CRITICAL
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +13,12 @@ from symport.checkpoint import Checkpoint, open_checkpoint
 from symport.errors import FileError, ParamsError, SettingsError
 from symport.huggingface import EXPERTS
 from symport.params import Params, listed
+from symport.port.sameness import check_same
+from symport.port.tokenizers import quiet
 from symport.state import own_tensors
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-# What may differ between bases without changing what the network computes.
-HARMLESS = {
-    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache",
-    "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "tokenizer_class",
-    "initializer_range", "gradient_checkpointing", "max_position_embeddings", "pad_token_id",
-    "bos_token_id", "eos_token_id", "attention_dropout", "hidden_dropout_prob",
-    "classifier_dropout", "attention_probs_dropout_prob", "attn_pdrop", "embd_pdrop",
-    "resid_pdrop", "hidden_dropout",
-    "_attn_implementation_autoset", "output_router_logits", "router_aux_loss_coef",
-}  # fmt: skip
 OF_TASK = {"CAUSAL_LM": "MODEL_FOR_CAUSAL_LM_MAPPING",
            "SEQ_CLS": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}  # fmt: skip
 
@@ -71,10 +60,38 @@ class Family:
         """The name of the class."""
         return str(self.kind.__name__)
 
+    def is_head(self, name: str) -> bool:
+        """Whether a tensor stands above the body that all tasks share."""
+        return not name.startswith(f"{self.kind.base_model_prefix}.")
+
     def outline(self) -> nn.Module:
         """The model on the meta device: shapes without contents."""
         with torch.device("meta"):
             return self.kind(self.config).eval()
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A base or a fine-tune in memory.
+
+    Attributes:
+        model: Gives the computation.
+        params: Its tensors, each under one name.
+        absent: Names of heads that the folder lacks, or has for other classes; they are zero.
+    """
+
+    model: Any
+    params: Params
+    absent: frozenset[str]
+
+
+def check_device(name: str) -> None:
+    """Raise SettingsError if torch has no such device here."""
+    try:
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:  # what torch itself says
+        said = str(error).strip().splitlines()[0]
+        raise SettingsError(f"device {name!r}: there is none here ({said}); use cpu") from error
 
 
 def find_folder(reference: str) -> Path:
@@ -127,34 +144,44 @@ def find_family(folders: Folders) -> Family:
         configs[folders.tuned] = _config(folders.tuned)
     for path, config in configs.items():
         _refuse_quantized(path, config)
-    _check_same(configs)
+    check_same(configs)
     if folders.is_adapter:
         return _family_of_adapter(folders.tuned, configs[folders.new_base])
     config = configs[folders.tuned]
     return Family(_class_named(folders.tuned, config), config)
 
 
-def check_weights(folders: Folders) -> None:
+def check_weights(folders: Folders, family: Family) -> None:
     """Read all headers, and compare the shapes of what bases and fine-tune share.
+
+    A head may have other classes than that of a base; it counts as new then.
 
     Raises:
         FileError: A file of weights is missing, cut short, or a pickle.
         ParamsError: Shapes differ; the message says which.
     """
     with open_checkpoint(folders.old_base) as old, open_checkpoint(folders.new_base) as new:
+        heads = {name for name in [*old, *new] if family.is_head(name)}
+        old, new = old.without(heads), new.without(heads)
         _check_shapes(old, new, f"{folders.old_base}", f"{folders.new_base}")
         with open_checkpoint(folders.tuned) as tuned:
             if not folders.is_adapter:
                 _check_shapes(old, tuned, f"{folders.old_base}", f"{folders.tuned}")
 
 
-def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> tuple[Any, Params]:
+def new_heads(old: Checkpoint, tuned: Checkpoint, new: Checkpoint, family: Family) -> set[str]:
+    """The tensors of the fine-tune's head that a base lacks, or has in another shape."""
+    outlines = [side.outline() for side in (old, new)]
+    return {
+        name
+        for name, tensor in tuned.outline().items()
+        if family.is_head(name)
+        and any(name not in o or o[name].shape != tensor.shape for o in outlines)
+    }
+
+
+def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Opened:
     """Load a base or a fine-tune as the family has it.
-
-    A head that the folder has not is zero.
-
-    Returns:
-        The model, and its tensors, each under one name.
 
     Raises:
         FileError: transformers cannot load the folder.
@@ -168,17 +195,25 @@ def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> tu
                 dtype=getattr(torch, dtype),
                 output_loading_info=True,
                 local_files_only=True,
+                ignore_mismatched_sizes=True,
             )
         except RuntimeError as error:
             raise ParamsError(f"{folder}: does not fit {family.name} ({error})") from error
         except (OSError, ValueError) as error:
             raise FileError(f"{folder}: cannot be loaded ({error})") from error
+    other = {str(entry[0]): entry[1:] for entry in info["mismatched_keys"]}
+    if odd := [name for name in other if not family.is_head(name)]:
+        raise ParamsError(
+            f"{folder}: {odd[0]} has another shape than {family.name} as the fine-tune configures "
+            f"it ({' and '.join(str(tuple(size)) for size in other[odd[0]])})"
+        )
     own = {name: tensor.detach() for name, tensor in own_tensors(model.eval()).items()}
+    absent = frozenset(info["missing_keys"]) | other.keys()
     with torch.no_grad():
-        for name in info["missing_keys"]:
+        for name in absent:
             own[name].zero_()
     model.to(device)
-    return model, params_of(model)
+    return Opened(model, params_of(model), frozenset(absent))
 
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
@@ -190,50 +225,6 @@ def params_of(model: nn.Module) -> dict[str, Tensor]:
             seen.add(id(tensor))
             result[name] = tensor.detach()
     return result
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, or None if it has none."""
-    import transformers
-
-    try:
-        with quiet():
-            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):
-        return None
-
-
-def check_tokenizers(old: Any, new: Any) -> None:
-    """Raise unless two tokenizers give every token the same number; None passes.
-
-    Raises:
-        ParamsError: They do not; the message lists tokens.
-    """
-    if old is None or new is None:
-        return
-    ours, theirs = old.get_vocab(), new.get_vocab()
-    odd = sorted(t for t in ours.keys() | theirs.keys() if ours.get(t) != theirs.get(t))
-    if odd:
-        raise ParamsError(
-            f"the tokenizers of the bases differ in {len(odd)} tokens: {listed(map(repr, odd))}; "
-            "a port needs bases that read text alike"
-        )
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Keep transformers from printing what our own messages say better."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _config(folder: Path) -> Any:
@@ -259,25 +250,6 @@ def _refuse_quantized(folder: Path, config: Any) -> None:
             f"{folder}: its weights are quantized, which cannot be permuted exactly; pass the "
             "model that was quantized, or save model.dequantize() and pass that"
         )
-
-
-def _check_same(configs: Mapping[Path, Any]) -> None:
-    """Nothing that changes the computation may differ."""
-    (first, config), *others = configs.items()
-    ours = _relevant(config)
-    for path, other in others:
-        theirs = _relevant(other)
-        for key in sorted(ours.keys() | theirs.keys()):
-            if ours.get(key) != theirs.get(key):
-                raise SettingsError(
-                    f"not one architecture: {key} is {ours.get(key)!r} in {first}, "
-                    f"{theirs.get(key)!r} in {path}"
-                )
-
-
-def _relevant(config: Any) -> dict[str, Any]:
-    known = cast("dict[str, Any]", json.loads(json.dumps(config.to_dict(), default=str)))
-    return {key: value for key, value in known.items() if key not in HARMLESS}
 
 
 def _class_named(folder: Path, config: Any) -> Any:

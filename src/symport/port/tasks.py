@@ -206,7 +206,14 @@ def _tokens(reading: Reading, line: Line) -> Tensor:
             f"{line.where}: has the token {max(tokens)}, beyond the model's vocabulary of "
             f"{reading.config.get_text_config().vocab_size}; is it the right tokenizer?"
         )
-    return torch.tensor(tokens[: reading.max_length])
+    return torch.tensor(tokens[: _longest(reading)])
+
+
+def _longest(reading: Reading) -> int:
+    """As many tokens as are wanted, and as the model has positions for."""
+    positions = getattr(reading.config.get_text_config(), "max_position_embeddings", None)
+    limits = [reading.max_length, positions, reading.tokenizer.model_max_length]
+    return min(limit for limit in limits if isinstance(limit, int) and limit > 0)
 
 
 def _chat(tokenizer: Any, line: Line) -> list[int]:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from symport.adapters import Adapter, load_adapter, save_adapter, transport_adapter
-from symport.checkpoint import open_checkpoint
+from symport.checkpoint import Checkpoint, open_checkpoint
 from symport.errors import SettingsError
 from symport.methods import Problem
 from symport.params import Params
 from symport.port.alignment import align, find_spec
 from symport.port.labelled import load_all, reading, rebased
-from symport.port.models import Family, Folders
+from symport.port.models import Family, Folders, new_heads
 from symport.port.settings import PortSettings
 from symport.port.spaces import Whole
 from symport.port.tasks import make_task, read_inputs, task_named
@@ -21,12 +21,15 @@ from symport.trajectory import Trajectory
 from symport.transport import outline_of, transport
 
 WORTH = (
-    "No examples were given, so nothing was measured: units were aligned by {how}, which is exact "
-    "if the new base is the old one in another order, and for independently trained bases is often "
-    "worth nothing. A few dozen labelled examples (--examples) tell, and do better."
+    "No examples were given, so nothing was measured: {how}, and for independently trained bases "
+    "is often worth nothing. A few dozen labelled examples (--examples) tell, and do better."
 )
-HOW = {"weights": "their weights", "activations": "their activations",
-       "identity": "nothing but their order"}  # fmt: skip
+ALIGNED = "which is exact if the new base is the old one in another order"
+HOW = {
+    "weights": f"units were aligned by their weights, {ALIGNED}",
+    "activations": f"units were aligned by their activations, {ALIGNED}",
+    "identity": "units stay where they are, which is right if the new base continues the old one",
+}
 
 
 def port_without_labels(
@@ -54,12 +57,24 @@ def _from_files(
     with open_checkpoint(folders.old_base) as old, open_checkpoint(folders.new_base) as new:
         if not {*old, *new} <= model.state_dict().keys():
             return _in_memory(method, settings, folders, family, result)
+        old, new = _without_new_heads(old, new, folders, family)
         spec = find_spec(model, family, old, new, settings.hold_residual)
         permutation = Permutation.identity(spec)
         if method == "weights":
             permutation = match_checkpoints(old, new, spec).permutation
         _transport(settings, folders, (old, new), (spec, permutation), result)
     return permutation.moved()
+
+
+def _without_new_heads(
+    old: Checkpoint, new: Checkpoint, folders: Folders, family: Family
+) -> tuple[Checkpoint, Checkpoint]:
+    """Both bases as far as the fine-tune started from them."""
+    if folders.is_adapter:
+        return old, new
+    with open_checkpoint(folders.tuned) as tuned:
+        heads = new_heads(old, tuned, new, family)
+    return old.without(heads), new.without(heads)
 
 
 def _transport(
@@ -91,7 +106,7 @@ def _in_memory(
         _transport(settings, folders, (loaded.old, loaded.new), (spec, permutation), result)
         return permutation.moved()
     held = Whole(loaded.new, source.displacement(1), spec).place(permutation, 1.0)
-    write_weights(result, folders, loaded.model, held)
+    write_weights(result, folders, family, loaded.model, held)
     return permutation.moved()
 
 

@@ -9,6 +9,7 @@ from symport.port.compete import Name, Outcome, Plan
 
 RESAMPLES = 2000  # the ends of an interval then vary by about a hundredth of its width
 SHARE_OF_INTERVAL = 0.95
+FEWEST = 6  # fewer agree in sign by chance too often, 2 · 2⁻⁵ > 5%, for any interval to be trusted
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ def share_of_lift(outcome: Outcome, name: Name, seed: int = 0) -> Interval | Non
     (loss(untouched) − loss(competitor)) / (loss(old base) − loss(fine-tune)), on the same examples.
 
     Returns:
-        None if the fine-tune's own gain is not surely positive, so that there is no whole.
+        None if the fine-tune's own gain is not surely positive, so that there is no whole; or if
+        there are fewer than 6 examples.
     """
     gained = outcome.judged["untouched"].losses - outcome.judged[name].losses
     whole = outcome.old_base.losses - outcome.tuned.losses
-    if not mean_interval(whole, seed).is_positive:
+    if len(whole) < FEWEST or not mean_interval(whole, seed).is_positive:
         return None
     index = _resamples(len(whole), seed)
     shares = gained[index].mean(1) / whole[index].mean(1)
@@ -87,6 +89,9 @@ def title(name: Name, plan: Plan) -> str:
 
 def verdict(outcome: Outcome, seed: int = 0) -> list[str]:
     """Sentences: what was picked and what it gains, each rival, and what follows."""
+    if (count := len(outcome.tuned.losses)) < FEWEST:
+        few = f"Only {count} held back: too few to tell competitors apart; bring more examples."
+        return [_picked(outcome, seed), few]
     return [_picked(outcome, seed), *_duels(outcome, seed), *_advice(outcome, seed)]
 
 
@@ -94,7 +99,8 @@ def _picked(outcome: Outcome, seed: int) -> str:
     pick, loss = outcome.pick, outcome.judged[outcome.pick].loss
     count = len(outcome.tuned.losses)
     text = (
-        f"Picked {title(pick, outcome.plans[pick])}: on {count} examples held back its loss is "
+        f"Picked {title(pick, outcome.plans[pick])}: on {count} example{'s' * (count > 1)} held "
+        f"back its loss is "
         f"{loss:.3f}, that of the untouched new base {outcome.judged['untouched'].loss:.3f}"
     )
     share = share_of_lift(outcome, pick, seed)
@@ -129,7 +135,10 @@ def _advice(outcome: Outcome, seed: int) -> list[str]:
         "direct": "The examples alone do better without the fine-tune: plain training is enough.",
         "then direct": "The fine-tune is worth most as the place from which to train a few steps.",
     }
-    advice = [follows[outcome.pick]] if outcome.plans[outcome.pick].loss is not None else []
+    plan = outcome.plans[outcome.pick]
+    advice = [follows[outcome.pick]] if plan.loss is not None else []
+    if plan.steps is not None and 0 < plan.steps.count == max(plan.steps.curves[plan.steps.lr]):
+        advice.append("The most steps that were tried are the best: --direct-steps may be higher.")
     if not own.is_positive:
         advice.append(
             f"On its own base the fine-tune gains {own} on these examples: not surely anything, "

@@ -12,7 +12,8 @@ from symport.checkpoint import INDEX, Checkpoint, open_checkpoint, write_checkpo
 from symport.errors import FileError
 from symport.files import write_text
 from symport.params import Params
-from symport.port.models import Folders, quiet
+from symport.port.models import Family, Folders, new_heads
+from symport.port.tokenizers import quiet
 from symport.state import own_tensors
 from symport.transport import outline_of
 
@@ -78,7 +79,9 @@ def refuse_existing(out: Path) -> None:
         raise FileError(f"{out}: exists already; remove it or choose another --out")
 
 
-def write_weights(folder: Path, folders: Folders, model: Any, params: Params) -> None:
+def write_weights(
+    folder: Path, folders: Folders, family: Family, model: Any, params: Params
+) -> None:
     """Write whole weights in the layout of the fine-tune and the dtypes of the new base.
 
     Where the names in its files are not those of the model, transformers writes them itself.
@@ -89,15 +92,24 @@ def write_weights(folder: Path, folders: Folders, model: Any, params: Params) ->
         open_checkpoint(folders.tuned) as tuned,
         open_checkpoint(folders.new_base) as new,
     ):
-        outline = outline_of(old, tuned, new)
+        outline = _layout(old, tuned, new, family)
         if outline.keys() <= names.keys() and set(map(names.get, outline)) == set(params):
-            tensors = ((n, params[names[n]].to(like.dtype).cpu()) for n, like in outline.items())
-            write_as(folder, tuned, outline, tensors)
+            made = ((n, params[names[n]].to(t.dtype).cpu()) for n, t in outline.items())
+            write_as(folder, tuned, outline, made)
             return
-        dtype = next(t.dtype for t in outline.values() if t.is_floating_point())
+        dtype = next(t.dtype for t in new.outline().values() if t.is_floating_point())
     model.load_state_dict(dict(params), strict=False)
     with quiet():
         model.to(dtype).save_pretrained(folder, max_shard_size=_largest_file(folders.tuned))
+
+
+def _layout(old: Checkpoint, tuned: Checkpoint, new: Checkpoint, family: Family) -> Params:
+    """The tensors to write as the fine-tune's files name them; none if the new base's do not."""
+    heads = new_heads(old, tuned, new, family)
+    old, new = old.without(heads), new.without(heads)
+    if any(name in old and name not in new for name in tuned):
+        return {}
+    return outline_of(old, tuned, new)
 
 
 def write_as(
@@ -119,6 +131,20 @@ def carry(folder: Path, *sources: Path) -> None:
             for path in sorted(source.glob(pattern)):
                 if not (folder / path.name).exists():
                     _copy(path, folder / path.name)
+
+
+def note_dtype(folder: Path) -> None:
+    """Have a configuration that was carried along name the dtype that the weights have."""
+    path = folder / "config.json"
+    if not path.is_file() or (folder / "adapter_config.json").is_file():
+        return
+    with open_checkpoint(folder) as written:
+        floats = [t.dtype for t in written.outline().values() if t.is_floating_point()]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    keys = [key for key in ("dtype", "torch_dtype") if key in content]
+    name = str(floats[0]).removeprefix("torch.") if floats else None
+    if len(set(floats)) == 1 and any(content[key] != name for key in keys):
+        write_text(path, json.dumps({**content, **dict.fromkeys(keys, name)}, indent=2) + "\n")
 
 
 def _copy(path: Path, to: Path) -> None:
