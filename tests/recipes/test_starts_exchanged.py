@@ -5,7 +5,7 @@ from smallscenes import SMALL
 
 from symport.params import interpolate
 from symport_recipes.scene import Bench, draw
-from symport_recipes.starts import OtherStarts
+from symport_recipes.starts import Lengths, OtherStarts
 
 ANEW = Bench()
 SCENE = replace(SMALL, steps=2)
@@ -30,3 +30,14 @@ def test_a_target_that_starts_where_the_source_did_loses_nothing():
     found = OtherStarts(scenes={"a": ring}, methods=("naive", "oracle"), points=3).pair(0, ANEW)
     for curve in found.curves.values():
         assert max(curve) - min(curve) < 0.01
+
+
+def test_lengths_multiply_the_whole_displacement():
+    found = Lengths(scene=SCENE, lengths=(1.0, 2.0), methods=("naive",)).pair(0, ANEW)
+    at = draw(SCENE, 0, ANEW)
+    for length, value in zip(found.x, found.curves["naive"], strict=True):
+        moved = {
+            name: init + length * (at.source.final[name] - at.source.init[name])
+            for name, init in at.target_init.items()
+        }
+        assert value == pytest.approx(at.accuracy(moved), abs=0.01)

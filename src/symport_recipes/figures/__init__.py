@@ -36,5 +36,6 @@ _ALL: tuple[Recipe, ...] = (
     beyond.sensitivity_to_batches(),
     beyond.adam_sources(),
     beyond.other_starts(),
+    beyond.lengths(),
 )
 FIGURES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

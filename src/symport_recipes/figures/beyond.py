@@ -5,7 +5,7 @@ from dataclasses import replace
 from symport_recipes.curves import Curves, Sensitivity
 from symport_recipes.recipe import HOURS, SECONDS, Recipe
 from symport_recipes.scenes import CIFAR10, CIFAR10_CPU, MNIST, SMOKE, mlp_scene, mnist_cpu
-from symport_recipes.starts import OtherStarts
+from symport_recipes.starts import Lengths, OtherStarts
 
 STARTS_NOTE = (
     "A transfer ends at the trained source with its start exchanged for the target's (share 1). A "
@@ -16,6 +16,7 @@ SENSITIVITY_NOTE = (
     "on MNIST, 5 epochs at rate .01, where alignment counts up to the last step; paper: Conv8 on "
     "CIFAR-10."
 )
+LENGTHS_NOTE = "The paper stops at α = 1. The permutation is that of the last step."
 
 
 def sensitivity_to_steps() -> Recipe:
@@ -81,4 +82,21 @@ def other_starts() -> Recipe:
         costs={"smoke": SECONDS, "cpu": "4 minutes on one core after the sources"},
         axes=("share of the start that is exchanged", "validation accuracy"),
         note=STARTS_NOTE,
+    )
+
+
+def lengths() -> Recipe:
+    """A displacement that is made longer than the source's own."""
+    values = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+    return Recipe(
+        name="lengths",
+        title="Longer than the source: the displacement times a length α",
+        scales={
+            "smoke": Lengths(scene=SMOKE, lengths=values[:3]),
+            "cpu": Lengths(scene=CIFAR10_CPU, lengths=values),
+            "paper": Lengths(scene=CIFAR10, lengths=values),
+        },
+        costs={"smoke": SECONDS, "cpu": "3 minutes on one core after the sources", "paper": HOURS},
+        axes=("length α", "validation accuracy"),
+        note=LENGTHS_NOTE,
     )
