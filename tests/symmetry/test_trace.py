@@ -73,17 +73,6 @@ def test_writing_to_a_part_splits_the_units():
     assert sorted(spec.sizes.values()) == [2, 3]
 
 
-def test_writing_where_a_mask_says_keeps_units_in_place_and_is_named():
-    def do(x):
-        y = x.clone()
-        y[x < 0] = 0
-        return y
-
-    spec = discover(Net(do), X, strict=True)
-    assert spec.groups == {}
-    assert "no rule for aten.index_put" in spec.reasons["first.bias"][0]
-
-
 def test_a_buffer_that_counts_keeps_its_units_and_its_value():
     class Counting(Net):
         def forward(self, x):

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 from symport.errors import DiscoveryError
 from symport.spec import PermutationSpec
 from symport.symmetry import rules as rules
-from symport.symmetry.calls import register_rule
+from symport.symmetry.calls import has_rule, register_rule
 from symport.symmetry.describe import describe
 from symport.symmetry.drop import drop_trees
 from symport.symmetry.groups import Tensors, nest
@@ -72,7 +72,7 @@ def discover(
         raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
-    graph = unstack(trace(model, example, select))
+    graph = unstack(trace(model, example, select, has_rule))
     statistics = running_statistics(graph).union(moving)
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)

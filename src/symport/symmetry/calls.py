@@ -6,6 +6,7 @@ operation treats one axis on its own (a sum over units, a softmax), `Call.alone`
 axes it still sees together, so that units are only nested in what they always come with.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -55,6 +56,7 @@ class Notes:
     Attributes:
         together: Sets of axes that an operation sees together, beyond those of the values.
         picked: Results that are read of operations with several.
+        masks: Values that are true or false.
         taken: For a value and an axis of it, the ranges that each slicing operation takes.
         found: Results that hold places along an axis, with that axis.
         followed: Values whose places an operation has looked up.
@@ -64,6 +66,7 @@ class Notes:
 
     together: list[Axes] = field(default_factory=list[Axes])
     picked: frozenset[tuple[str, int]] = frozenset()
+    masks: frozenset[str] = frozenset()
     taken: dict[tuple[str, int], list[list[range]]] = field(
         default_factory=dict[tuple[str, int], list[list[range]]]
     )
@@ -115,6 +118,10 @@ class Call:
     def uses(self, place: int) -> bool:
         """Whether anything reads one result of an operation that has several."""
         return (self.name, place) in self.notes.picked
+
+    def is_mask(self, value: Value) -> bool:
+        """Whether the entries of a value are true or false."""
+        return value.name in self.notes.masks
 
     def takes(self, value: Value, dim: int, ranges: Iterable[range]) -> None:
         """Note which ranges of an axis an operation reads; what none ever reads will stay."""
@@ -193,6 +200,11 @@ def rule_of(op: Callable[..., Any]) -> Rule:
     tags: Sequence[torch.Tag] = getattr(op, "tags", ())
     random = torch.Tag.nondeterministic_seeded in tags
     return pointwise if torch.Tag.pointwise in tags and not random else unknown
+
+
+def has_rule(op: Callable[..., Any]) -> bool:
+    """Whether anything is known about an operation; of several results one may be picked."""
+    return op is operator.getitem or rule_of(op) is not unknown
 
 
 def rule_for(*names: str) -> Callable[[Rule], Rule]:

@@ -72,7 +72,7 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
     Raises:
         DiscoveryError: A rule breaks its contract.
     """
-    relations = Relations(notes=Notes(picked=_picked(graph)))
+    relations = Relations(notes=Notes(picked=_picked(graph), masks=graph.masks))
     for name, source in graph.sources.items():
         relations.values[name] = _source_value(name, source, statistics)
     for operation in graph.operations:

@@ -191,7 +191,8 @@ def _split_product(term: Term, sizes: Sequence[int]) -> list[Term]:
     first, *rest = factors(term)
     inner = math.prod(factor.size for factor in rest)
     if any(size % inner for size in sizes):
-        reason = "cut between the units of a product"
+        shape, cut = _shape([first, *rest]), "+".join(map(str, sizes))
+        reason = f"cut into {cut} across units that lie interleaved ({shape}), as after a shuffle"
         pin(term, reason)
         return [Term(size, reason=reason) for size in sizes]
     return [product([lead, *rest]) for lead in split(first, [size // inner for size in sizes])]

@@ -5,12 +5,11 @@ Nothing is computed, so this works on the meta device, where weights take no mem
 """
 
 import contextlib
-import copy
 import io
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
@@ -22,7 +21,9 @@ from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
 from symport.params import listed
+from symport.symmetry.apart import Known, taken_apart
 from symport.symmetry.inplace import ordinary
+from symport.symmetry.standin import evaluation, masks_as_given
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
@@ -76,6 +77,7 @@ class Graph:
         outputs: Names of the values that it returns or writes to a buffer.
         tensors: Shape of every tensor of the state dict.
         aliases: For state-dict names of one and the same tensor, the name that stands for it.
+        masks: Names of the values that are true or false.
     """
 
     sources: Mapping[str, Source]
@@ -83,6 +85,7 @@ class Graph:
     outputs: Sequence[str]
     tensors: Mapping[str, Shape]
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    masks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -114,41 +117,38 @@ class _Selected(nn.Module):
         return self.select(self.model(*args, **kwargs))
 
 
-def trace(model: nn.Module, example: Example, select: Callable[[Any], Any] | None = None) -> Graph:
+def trace(
+    model: nn.Module,
+    example: Example,
+    select: Callable[[Any], Any] | None = None,
+    known: Known = callable,
+) -> Graph:
     """Record the operations of a model in evaluation mode.
 
     Args:
         model: Left as found: its mode, weights and hooks. May be on the meta device.
         example: Arguments for one call.
         select: Picks the outputs that matter from what the model returns.
+        known: Whether an operation has a rule; others are taken apart where torch knows how. All
+            of them count as known by default.
 
     Raises:
         DiscoveryError: The model's control flow depends on data, or export fails otherwise.
     """
-    with evaluation(model) as copied, _quiet(), torch.random.fork_rng([]), torch.no_grad():
+    with (
+        evaluation(model) as copied,
+        masks_as_given(),
+        _quiet(),
+        torch.random.fork_rng([]),
+        torch.no_grad(),
+    ):
         traced = copied if select is None else _Selected(copied, select).eval()
         try:
             program = torch.export.export(traced, example.args, dict(example.kwargs), strict=False)
-            if any(ordinary(node) is None for node in _nodes(program.graph_module)):
-                program = program.run_decompositions({})
+            program = taken_apart(program, known)
         except Exception as error:  # torch.export raises every kind of exception
             raise DiscoveryError(_untraceable(model, error)) from error
     return _Recorder(model, program, "" if select is None else "model.").record()
-
-
-@contextmanager
-def evaluation(model: nn.Module) -> Generator[nn.Module]:
-    """A stand-in in evaluation mode, with the model's own tensors.
-
-    What it stores on itself while it runs, such as tables of cosines, does not reach the model.
-    """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole layer
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    try:
-        yield copy.deepcopy(model, shared).eval()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager
@@ -166,13 +166,6 @@ def _quiet() -> Generator[None]:
             yield
         finally:
             logging.disable(level)
-
-
-def _nodes(module: fx.GraphModule) -> Iterator[fx.Node]:
-    """The calls of a graph and those inside it."""
-    for part in module.modules():
-        if isinstance(part, fx.GraphModule):
-            yield from (node for node in part.graph.nodes if node.op == "call_function")
 
 
 def _untraceable(model: nn.Module, error: Exception) -> str:
@@ -205,17 +198,23 @@ class _Recorder:
         self.prefix = prefix
         self.sources: dict[str, Source] = {}
         self.operations: list[Operation] = []
+        self.masks: set[str] = set()
 
     def record(self) -> Graph:
         signature = self.program.graph_signature
         specs = {spec.arg.name: spec for spec in signature.input_specs}
         for node in self.program.graph.find_nodes(op="placeholder"):
             self.sources[node.name] = _source(node, specs[node.name], self.prefix)
+            self._note(node.name, node.meta.get("val"))
         outputs = self._inline(self.program.graph_module, {}, "")
         tensors, aliases = _state(self.model)
         operations, needed = alive(self.operations, outputs)
         sources = {name: source for name, source in self.sources.items() if name in needed}
-        return Graph(sources, operations, outputs, tensors, aliases)
+        return Graph(sources, operations, outputs, tensors, aliases, frozenset(self.masks))
+
+    def _note(self, name: str, value: Any) -> None:
+        if isinstance(value, Tensor) and value.dtype == torch.bool:
+            self.masks.add(name)
 
     def _inline(self, module: fx.GraphModule, known: dict[fx.Node, Any], prefix: str) -> list[str]:
         """Record one graph; `known` has the values of its placeholders unless it is the outer."""
@@ -237,6 +236,7 @@ class _Recorder:
             return value
         name = prefix + node.name
         self.sources[name] = Source("constant", cast("str", node.target), tuple(value.shape))
+        self._note(name, value)
         return Ref(name)
 
     def _call(self, node: fx.Node, known: dict[fx.Node, Any], prefix: str) -> Any:
@@ -249,9 +249,9 @@ class _Recorder:
         name = prefix + node.name
         kwargs = _refs(node.kwargs, known)
         target = cast("Callable[..., Any]", ordinary(node))
-        self.operations.append(
-            Operation(name, target, args, kwargs, _shapes(node.meta.get("val"), name))
-        )
+        value = node.meta.get("val")
+        self._note(name, value)
+        self.operations.append(Operation(name, target, args, kwargs, _shapes(value, name)))
         return Ref(name)
 
     def _region(

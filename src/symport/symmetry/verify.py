@@ -21,7 +21,8 @@ from symport.errors import DiscoveryError
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 from symport.symmetry.draw import in_double, randomised, varied
-from symport.symmetry.trace import Example, evaluation
+from symport.symmetry.standin import evaluation
+from symport.symmetry.trace import Example
 
 TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
 ELEMENTS = 2  # drawn of each group; one may by chance lie in a smaller group that is the true one

@@ -125,7 +125,10 @@ WRITTEN = [
     # Two streams, hidden and squeezed channels in 3 blocks, head of two layers.
     Architecture("MobileNetV3", mobilenet_v3, IMAGE, 2 + 2 * 3 + 2),
     # First and last convolution, a hidden one in each of 3 + 2 units, and as many runs of channels
-    # in a stage as it has units, since each unit after the first splits a run in two.
+    # in a stage as it has units, since each unit after the first splits a run in two. All there
+    # are: the same 7, and of each branch as many sets as there are ways that its channels take
+    # through the halves of later units. Stage one: 3 + 3 of the first unit's branches (consumed by
+    # the second, by the third, by none), 2 of the second's, 1 of the third's; two: 2 + 2 + 1.
     Architecture("ShuffleNetV2", shufflenet, IMAGE, 2 + 5 + 3 + 2, note=SHUFFLED),
     # Stem; 6 convolutions in each of 3 modules.
     Architecture("GoogLeNet", googlenet, IMAGE, 1 + 3 * 6),

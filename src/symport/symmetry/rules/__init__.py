@@ -11,9 +11,11 @@ from symport.symmetry.rules import (
     linear,
     make,
     norm,
+    pool,
     recurrent,
     reduce,
     spatial,
+    write,
 )
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "linear",
     "make",
     "norm",
+    "pool",
     "recurrent",
     "reduce",
     "spatial",
+    "write",
 ]

@@ -25,6 +25,8 @@ from symport.symmetry.terms import tie
     "where",
     "masked_fill",
     "nan_to_num",
+    "complex",
+    "polar",
 )
 def same(call: Call) -> Result:
     """Marked as entry-wise here because torch does not."""
@@ -47,6 +49,13 @@ def nothing(call: Call) -> Result:
     return [() for _ in call.shapes]
 
 
+@rule_for("bucketize")
+def bucketize(call: Call) -> Result:
+    """Entry by entry, the boundaries being in order."""
+    call.pin(call["boundaries"].axes, "boundaries in order")
+    return call["self"].axes if isinstance(call["self"], Value) else ()
+
+
 @rule_for("prelu")
 def prelu(call: Call) -> Result:
     """One slope for all, or one for each unit of axis 1."""
@@ -56,11 +65,18 @@ def prelu(call: Call) -> Result:
     return x.axes
 
 
-@rule_for("dropout", "native_dropout", "feature_dropout", "alpha_dropout")
+@rule_for(
+    "dropout",
+    "native_dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+    "rrelu",
+)
 def dropout(call: Call) -> Result:
     """Nothing in evaluation mode; a mask drawn at random belongs to positions, not units."""
-    train = call.arguments.get("train") is not False and call.arguments.get("p", 1.0) != 0.0
-    if not train:
+    train = call.arguments.get("train", call.arguments.get("training"))
+    if train is False or call.arguments.get("p", 1.0) == 0.0:
         return [call.tensors[0].axes for _ in call.shapes]
     result = unknown(call)
     call.pin(call.tensors[0].axes, "dropout that is active in evaluation mode")

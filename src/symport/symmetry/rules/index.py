@@ -1,8 +1,11 @@
 """Looking up rows by index."""
 
+from collections.abc import Sequence
 from typing import cast
 
-from symport.symmetry.calls import Call, Result, Value, pinned, rule_for, unknown
+import torch
+
+from symport.symmetry.calls import Axes, Call, Result, Value, pinned, rule_for, unknown
 from symport.symmetry.rules.reduce import reduced
 from symport.symmetry.terms import Term, pin, tie
 
@@ -18,6 +21,45 @@ def embedding(call: Call) -> Result:
     return (*places.axes, table.axes[1])
 
 
+@rule_for("embedding_bag", "_embedding_bag")
+def embedding_bag(call: Call) -> Result:
+    """Sums, means or maxima of rows of a table."""
+    table, *others = call.tensors
+    call.pin(table.axes[:1], "indexed by data (vocabulary, positions)")
+    for value in others:
+        call.pin(value.axes, INDEXED)
+    if call.uses(3):
+        call.pin(table.axes, "places of maxima")
+    bags = pinned(call.shape[:1], INDEXED)
+    return [(*bags, table.axes[1]), *(pinned(shape or (), INDEXED) for shape in call.shapes[1:])]
+
+
+@rule_for("diagonal")
+def diagonal(call: Call) -> Result:
+    """The entries whose places along two axes are the same come last."""
+    value = call["self"]
+    dims = [dim % len(value.axes) for dim in (call["dim1"], call["dim2"])]
+    a, b = (value.axes[dim] for dim in dims)
+    rest = [term for k, term in enumerate(value.axes) if k not in dims]
+    if call["offset"] or a.size != b.size:
+        call.pin([a, b], "part of a diagonal")
+        return (*rest, *pinned(call.shape[-1:], "part of a diagonal"))
+    tie(a, b)
+    return (*rest, a)
+
+
+@rule_for("diag_embed")
+def diag_embed(call: Call) -> Result:
+    """The last axis on a diagonal, zeros elsewhere."""
+    *axes, last = call["self"].axes
+    if call["offset"]:
+        return unknown(call)
+    dims = sorted(dim % len(call.shape) for dim in (call["dim1"], call["dim2"]))
+    for dim in dims:
+        axes.insert(dim, last)
+    return tuple(axes)
+
+
 @rule_for("index_select")
 def index_select(call: Call) -> Result:
     """Chosen positions of one axis."""
@@ -31,8 +73,11 @@ def index_select(call: Call) -> Result:
 @rule_for("index")
 def index(call: Call) -> Result:
     """Axes that are indexed stay, the others pass; the indices' axes come in their place."""
-    value = call["self"]
-    places = cast("list[Value | None]", call["indices"])
+    return looked_up(call, call["self"], cast("list[Value | None]", call["indices"]))
+
+
+def looked_up(call: Call, value: Value, places: Sequence[Value | None]) -> Axes:
+    """The axes of `value[places]`, where None stands for a whole axis."""
     dims = [k for k, place in enumerate(places) if place is not None]
     chosen = [place for place in places if place is not None]
     if len(chosen) == 1 and call.follow(chosen[0], value.axes[dims[0]]):
@@ -41,10 +86,10 @@ def index(call: Call) -> Result:
     for place in chosen:
         call.pin(place.axes, INDEXED)
     rest = [term for k, term in enumerate(value.axes) if k not in dims]
-    count = len(call.shape) - len(rest)
+    shape = torch.broadcast_shapes(*(place.shape for place in chosen))
     adjacent = dims == list(range(dims[0], dims[-1] + 1))
     at = dims[0] if adjacent else 0
-    return (*rest[:at], *pinned(call.shape[at : at + count], INDEXED), *rest[at:])
+    return (*rest[:at], *pinned(shape, INDEXED), *rest[at:])
 
 
 @rule_for("gather")
@@ -104,27 +149,6 @@ def one_hot(call: Call) -> Result:
     if not call.follow(places, axis):
         call.pin([axis], INDEXED)
     return (*places.axes, axis)
-
-
-@rule_for("scatter", "scatter_add")
-def scatter(call: Call) -> Result:
-    """Written along one axis by index."""
-    value, places, dim = call["self"], call["index"], call["dim"] % len(call.shape)
-    sources = [places, *([call["src"]] if isinstance(call.arguments.get("src"), Value) else [])]
-    for k, axis in enumerate(value.axes):
-        for source in sources:
-            if k != dim and source.axes[k].size == axis.size:
-                tie(axis, source.axes[k])
-            elif k != dim:
-                call.pin([axis, source.axes[k]], INDEXED)
-    for a, b in zip(places.axes, sources[-1].axes, strict=True):
-        if a.size == b.size:
-            tie(a, b)
-        else:
-            call.pin([a, b], INDEXED)
-    if not call.follow(places, value.axes[dim]):
-        call.pin([value.axes[dim]], INDEXED)
-    return value.axes
 
 
 @rule_for("_grouped_mm", "transformers.grouped_mm_fallback")

@@ -30,7 +30,7 @@ def linear(call: Call) -> Result:
     return call.contract(inputs, [*batch(x, matrix=1), *"n"[: len(weight.axes) - 1]])
 
 
-@rule_for("matmul", "mm", "bmm", "mv", "dot")
+@rule_for("matmul", "mm", "bmm", "mv", "dot", "vdot")
 def matmul(call: Call) -> Result:
     """A matrix product, with the meaning of torch.matmul for any numbers of axes."""
     return _matmul(call, *call.tensors)
@@ -55,6 +55,14 @@ def addmm(call: Call) -> Result:
         if other.size != 1:
             tie(term, other)
     return axes
+
+
+@rule_for("cdist", "_cdist_forward")
+def cdist(call: Call) -> Result:
+    """Distances of all rows: a sum over units, as in a matrix product."""
+    x, y = call["x1"], call["x2"]
+    inputs = [letters("...mk", x.axes), letters("...nk", y.axes)]
+    return call.contract(inputs, [*batch(x, y), "m", "n"])
 
 
 @rule_for("outer", "ger")

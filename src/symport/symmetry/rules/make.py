@@ -6,6 +6,7 @@ from symport.symmetry.calls import Call, Result, fresh, pinned, rule_for
 @rule_for(
     "full",
     "full_like",
+    "zero",
     "zeros",
     "zeros_like",
     "ones",

@@ -44,7 +44,7 @@ def _reduced(call: Call) -> Axes:
     return reduced(call.tensors[0], dims, keep=keep)
 
 
-@rule_for("max", "min", "median")
+@rule_for("max", "min", "median", "nanmedian", "mode", "kthvalue")
 def extreme(call: Call) -> Result:
     """A maximum of one tensor, or of two entry by entry; its place is an index into the axis."""
     if len(call.tensors) == 2:

@@ -1,5 +1,6 @@
-"""Convolution, pooling, padding, resampling: operations on positions."""
+"""Convolution, padding, patches, shifts: operations on positions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from symport.symmetry.calls import (
@@ -73,60 +74,6 @@ def _moves(call: Call) -> bool:
     return not (every(call["stride"], 1) and still)
 
 
-@rule_for(
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "max_pool2d_with_indices",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "upsample_nearest1d",
-    "upsample_nearest2d",
-    "upsample_nearest3d",
-    "upsample_linear1d",
-    "upsample_bilinear2d",
-    "upsample_trilinear3d",
-    "upsample_bicubic2d",
-    "_upsample_bilinear2d_aa",
-    "_upsample_bicubic2d_aa",
-)
-def resample(call: Call) -> Result:
-    """Each channel on its own; positions stay."""
-    value = call.tensors[0]
-    kept = _unchanged(value, call)
-    call.pin(value.axes[kept:], POSITION)
-    axes = (*value.axes[:kept], *pinned(call.shape[kept:], POSITION))
-    indices = [pinned(call.shape, "place of a maximum") for _ in call.shapes[1:]]
-    if indices and call.uses(1):
-        call.pin(value.axes, "place of a maximum")
-    return [axes, *indices]
-
-
-def _unchanged(value: Value, call: Call) -> int:
-    """Number of axes before the positions."""
-    digit = next(k for k in "123" if f"{k}d" in str(call.op))
-    return len(value.axes) - int(digit)
-
-
-@rule_for(
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "_adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-)
-def adaptive_pool(call: Call) -> Result:
-    """To one position: a mean or maximum over all, else as any pooling."""
-    value = call["self"]
-    kept = _unchanged(value, call)
-    if all(size == 1 for size in call.shape[kept:]) and len(call.shapes) == 1:
-        return (*value.axes[:kept], *(Term(1) for _ in call.shape[kept:]))
-    return resample(call)
-
-
 @rule_for("pad", "constant_pad_nd")
 def pad(call: Call) -> Result:
     """New entries around the old: zeros are interchangeable, copies of others are not."""
@@ -157,6 +104,17 @@ def im2col(call: Call) -> Result:
     return (*before, product([channels, *spots]), *pinned(call.shape[-1:], POSITION))
 
 
+@rule_for("col2im")
+def col2im(call: Call) -> Result:
+    """Patches laid over each other, the inverse of `im2col`."""
+    *before, entries, places = call["self"].axes
+    call.pin([places], POSITION)
+    channels = Term(call.shape[-3])
+    spots = pinned((entries.size // channels.size,), "kernel position")
+    tie(entries, product([channels, *spots]))
+    return (*before, channels, *pinned(call.shape[-2:], POSITION))
+
+
 @rule_for("unfold")
 def unfold(call: Call) -> Result:
     """Windows along one axis, which become a last axis."""
@@ -180,29 +138,31 @@ def grid_sample(call: Call) -> Result:
 @rule_for("roll")
 def roll(call: Call) -> Result:
     """Positions move round in the given axes."""
-    return _rearranged(call, "shifted round")
+    return in_order(call, call["dims"] or range(len(call.shape)), "shifted round")
 
 
 @rule_for("flip")
 def flip(call: Call) -> Result:
     """The given axes are read backwards."""
-    return _rearranged(call, "read backwards")
+    return in_order(call, call["dims"], "read backwards")
 
 
-def _rearranged(call: Call, reason: str) -> Axes:
-    value, dims = call["self"], call["dims"]
-    axes = list(value.axes)
-    for dim in dims or range(len(axes)):
-        call.pin([axes[dim]], reason)
-        axes[dim] = Term(axes[dim].size, reason=reason)
-    return tuple(axes)
-
-
-@rule_for("cumsum", "cumprod", "logcumsumexp")
+@rule_for("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def cumulative(call: Call) -> Result:
     """The order along one axis matters."""
-    value, dim = call["self"], call["dim"]
-    call.pin([value.axes[dim]], "summed in order")
-    axes = list(value.axes)
-    axes[dim] = Term(call.shape[dim], reason="summed in order")
+    return [in_order(call, [call["dim"]], "summed in order") for _ in call.shapes]
+
+
+@rule_for("_fft_c2c", "_fft_r2c", "_fft_c2r")
+def fourier(call: Call) -> Result:
+    """Waves along some axes; the others pass."""
+    return in_order(call, call["dim"], "a Fourier transform")
+
+
+def in_order(call: Call, dims: Sequence[int], reason: str) -> Axes:
+    """Some axes stay, whatever their length in the result; the others pass."""
+    axes = list(call["self"].axes)
+    for dim in dims:
+        call.pin([axes[dim]], reason)
+        axes[dim] = Term(call.shape[dim], reason=reason)
     return tuple(axes)

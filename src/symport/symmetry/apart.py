@@ -1,0 +1,51 @@
+"""Take operations that have no rule apart into others, where torch knows how.
+
+torch defines most of its operations by others: a distance by a difference and a norm, a loss by a
+softmax and a lookup. What has a rule is left whole, as a rule says more at once. A network that
+needs nothing of this is left alone, since torch traces all of it once more.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from inspect import isfunction
+from typing import Any, cast
+
+from torch import fx
+from torch._ops import OpOverload
+from torch.export import ExportedProgram, default_decompositions
+
+from symport.symmetry.inplace import ordinary
+
+Known = Callable[[Any], bool]
+
+
+def taken_apart(program: ExportedProgram, known: Known) -> ExportedProgram:
+    """The program without what works in place on what others see, nor what can be taken apart.
+
+    Args:
+        program: As exported.
+        known: Whether an operation has a rule.
+    """
+    calls = list(_calls(program.graph_module))
+    strange = {op for op in (ordinary(node) for node in calls) if op is not None and not known(op)}
+    if all(ordinary(node) is not None for node in calls) and not any(map(_opens, strange)):
+        return program
+    ways = {op: way for op, way in _all_ways().items() if not known(op)} if strange else {}
+    return program.run_decompositions(ways)
+
+
+def _opens(op: Any) -> bool:
+    """Whether torch knows what an operation is made of; what `vmap` leaves are plain functions."""
+    return op in _all_ways() if isinstance(op, OpOverload) else isfunction(op)
+
+
+@cache
+def _all_ways() -> Mapping[Any, Callable[..., Any]]:
+    return dict(cast("Any", default_decompositions()).items())
+
+
+def _calls(module: fx.GraphModule) -> Iterator[fx.Node]:
+    """The calls of a graph and those inside it."""
+    for part in module.modules():
+        if isinstance(part, fx.GraphModule):
+            yield from (node for node in part.graph.nodes if node.op == "call_function")

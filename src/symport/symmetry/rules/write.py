@@ -1,0 +1,81 @@
+"""Writing at places that indices or a mask give."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from symport.symmetry.calls import Axes, Call, Result, Value, rule_for, unknown
+from symport.symmetry.rules.index import INDEXED, looked_up
+from symport.symmetry.terms import Term, pin, tie
+
+
+@rule_for("scatter", "scatter_add", "scatter_reduce")
+def scatter(call: Call) -> Result:
+    """Written along one axis by index."""
+    value, places, dim = call["self"], call["index"], call["dim"] % len(call.shape)
+    sources = [places, *([call["src"]] if isinstance(call.arguments.get("src"), Value) else [])]
+    for k, axis in enumerate(value.axes):
+        for source in sources:
+            if k != dim and source.axes[k].size == axis.size:
+                tie(axis, source.axes[k])
+            elif k != dim:
+                call.pin([axis, source.axes[k]], INDEXED)
+    for a, b in zip(places.axes, sources[-1].axes, strict=True):
+        if a.size == b.size:
+            tie(a, b)
+        else:
+            call.pin([a, b], INDEXED)
+    if not call.follow(places, value.axes[dim]):
+        call.pin([value.axes[dim]], INDEXED)
+    return value.axes
+
+
+@rule_for("index_put")
+def index_put(call: Call) -> Result:
+    """`x[indices] = values`, or added to what is there; one index may be a mask."""
+    value, source = call["self"], call["values"]
+    places = cast("list[Value | None]", call["indices"])
+    chosen = [place for place in places if place is not None]
+    if not any(call.is_mask(place) for place in chosen):
+        return _overwritten(call, value, source, looked_up(call, value, places))
+    if len(chosen) > 1:
+        return unknown(call)
+    mask, first = chosen[0], places.index(chosen[0])
+    last = first + len(mask.axes)
+    for a, b in zip(value.axes[first:last], mask.axes, strict=True):
+        tie(a, b)
+    return _overwritten(
+        call, value, source, (*value.axes[:first], Term(1), *value.axes[last:]), entries=True
+    )
+
+
+def _overwritten(
+    call: Call, value: Value, source: Value, places: Axes, *, entries: bool = False
+) -> Result:
+    """Tie what is written to the axes of where it goes, with broadcasting.
+
+    With `entries`, an axis of length 1 stands for the entries that a mask picks, in their order.
+    """
+    for a, b in zip(reversed(places), reversed(source.axes), strict=False):
+        if b.size != 1 and a.size == 1 and entries:
+            return unknown(call)
+        if b.size != 1:
+            tie(a, b)
+    return value.axes
+
+
+@rule_for("index_add", "index_copy", "index_reduce", "index_fill")
+def index_add(call: Call) -> Result:
+    """Rows of one axis are overwritten or added to by index."""
+    value, dim, source = call["self"], call["dim"], call.arguments.get("source")
+    call.pin([value.axes[dim], *call["index"].axes], INDEXED)
+    if isinstance(source, Value):
+        _rows(value.axes, source.axes, dim % max(len(value.axes), 1))
+    return value.axes
+
+
+def _rows(axes: Sequence[Term], source: Sequence[Term], dim: int) -> None:
+    for k, (a, b) in enumerate(zip(axes, source, strict=True)):
+        if k == dim:
+            pin(b, INDEXED)
+        else:
+            tie(a, b)
