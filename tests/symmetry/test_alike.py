@@ -76,6 +76,28 @@ def test_zeros_as_first_state_leave_the_layers_of_an_lstm_apart():
     assert len(discover(Reader(), X, strict=True).groups) == 2
 
 
+def test_a_unit_matrix_ties_the_two_axes_that_it_is_laid_over():
+    class Weighted(nn.Module):
+        """The update of a layer by its result on a unit matrix, as DoRA adapters have it."""
+
+        def __init__(self, do):
+            super().__init__()
+            self.first, self.last, self.do = nn.Linear(4, 5), nn.Linear(5, 2), do
+            self.a, self.b = nn.Linear(5, 3, bias=False), nn.Linear(3, 2, bias=False)
+
+        def forward(self, x):
+            update = self.b(self.a(self.do(torch.eye(5)))).T
+            weight = self.last.weight + update
+            return self.first(x) @ (weight / weight.norm(dim=1, keepdim=True)).T
+
+    assert discover(Weighted(lambda e: e), X, strict=True).sizes == {"first": 5, "a": 3}
+    assert discover(Weighted(lambda e: e + e.flip(0)), X, strict=True).sizes == {"a": 3}
+    assert discover(Weighted(lambda e: torch.eye(5, 7)[:, :5]), X, strict=True).sizes == {"a": 3}
+    parts = discover(Weighted(lambda e: e * e[0]), X, strict=True)
+    assert sorted(parts.sizes.values()) == [3, 4]
+    assert not Value("eye", (unit := Term(3), unit), frozenset({unit})).uniform
+
+
 def test_only_an_atom_that_is_free_and_in_no_input_is_alike():
     a, b, c, stays = Term(2), Term(3), Term(4), Term(5, reason="stays")
     known = told_apart([Value("x", (a, b), frozenset({b}))])

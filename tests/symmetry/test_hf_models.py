@@ -6,7 +6,7 @@ import torch
 from symport.pattern import show_pattern
 from symport.symmetry import discover
 from symport_recipes.zoo import ZOO, measure
-from symport_recipes.zoo.hugging import DECODER, SHARED
+from symport_recipes.zoo.hugging import DECODER, SHARED, build, scores
 
 transformers = pytest.importorskip("transformers")
 
@@ -49,3 +49,19 @@ def test_a_large_llama_needs_no_memory_for_its_weights():
         model = transformers.LlamaForCausalLM(config)
     spec = discover(model, DECODER, select=lambda out: out.logits)
     assert len(spec.groups) == 1 + 3 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft, about transformers
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_model_that_peft_wraps_has_the_ranks_of_its_adapters_besides(dora):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=3, target_modules=["q_proj", "v_proj", "down_proj"], use_dora=dora)
+    model = peft.get_peft_model(build("Llama"), config)
+    spec = discover(model, dict(DECODER), strict=True, select=scores)
+    assert len(spec.groups) == 1 + 2 * (4 + 3)
+    ranks = [name for name, group in spec.groups.items() if group.size == 3]
+    assert len(ranks) == 2 * 3
+    layer = "base_model.model.model.layers.0.self_attn.v_proj"
+    rows = spec.patterns[f"{layer}.base_layer.weight"][0]
+    assert spec.patterns[f"{layer}.lora_B.default.weight"][0] == rows

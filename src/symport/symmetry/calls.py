@@ -46,7 +46,8 @@ class Value:
     @property
     def uniform(self) -> bool:
         """Whether all its entries are equal."""
-        return self.alike.issuperset(atom for term in self.axes for atom in atoms(term))
+        found = [atom for term in self.axes for atom in atoms(term)]
+        return self.alike.issuperset(found) and len(set(found)) == len(found)  # no unit matrix
 
 
 @dataclass

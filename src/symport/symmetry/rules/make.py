@@ -26,7 +26,17 @@ def constant(call: Call) -> Result:
     return fresh(call.shape)
 
 
-@rule_for("arange", "linspace", "eye")
+@rule_for("eye")
+def eye(call: Call) -> Result:
+    """A unit matrix is the same when rows and columns are permuted alike."""
+    rows, columns = call.shape
+    if rows != columns:
+        return pinned(call.shape, "part of a diagonal")
+    (units,) = fresh([rows])
+    return (units, units)
+
+
+@rule_for("arange", "linspace")
 def counted(call: Call) -> Result:
     """Entries that count positions."""
     return pinned(call.shape, "counts positions")
