@@ -1,8 +1,9 @@
 """What a training step of the recipes costs, and how much of it is the loader's, on a CPU.
 
-For each workload, in microseconds: drawing one batch (shuffled, augmented, normalised); a bare
-step on a fixed batch (forward, backward, optimizer); and a step of `train`, all included. The
-share is that of drawing in the step of `train`.
+For each workload, in microseconds of processor time (so that other work on the machine is not
+counted): drawing one batch (shuffled, augmented, normalised); a bare step on a fixed batch
+(forward, backward, optimizer); and a step of `train`, all included. The share is that of drawing in
+the step of `train`.
 
     python benchmarks/loader.py --threads 1
 """
@@ -57,9 +58,9 @@ def fastest(run: Callable[[], None], count: int) -> float:
     """Microseconds for one of `count`, in the fastest of the repetitions."""
     times: list[float] = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return 1e6 * min(times) / count
 
 

@@ -1,4 +1,5 @@
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -241,3 +242,38 @@ def test_text_and_lone_arrays_are_refused(tmp_path):
         np.save(file, np.zeros(3))
     with pytest.raises(FileError, match=r"not a whole \.npz file"):
         load_examples(str(tmp_path / "x.npz"))
+
+
+@pytest.fixture
+def _libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchvision 0.28 and timm 1.0 offer of what is used: a function, a name, options."""
+
+    def make(name: str, *, num_classes: int = 1000) -> nn.Module:
+        if name != "tiny":
+            raise ValueError(f"Unknown model {name}")
+        return nn.Linear(2, num_classes)
+
+    torchvision, models, timm = (ModuleType(n) for n in ("torchvision", "models", "timm"))
+    models.get_model, timm.create_model = make, make
+    torchvision.models = models
+    for name, module in (
+        ("torchvision", torchvision), ("torchvision.models", models), ("timm", timm)
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.usefixtures("_libraries")
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_networks_of_other_libraries_are_made_by_name(library: str):
+    assert load_model(f"{library}:tiny").out_features == 1000
+    assert load_model(f"{library}:tiny", num_classes=7).out_features == 7
+    with pytest.raises(
+        SettingsError, match=r"\('huge', num_classes=7\) fails .* Unknown model huge"
+    ):
+        load_model(f"{library}:huge", num_classes=7)
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SettingsError, match=r"timm.*is it spelled right and installed"):
+        load_model("timm:tiny")

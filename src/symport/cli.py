@@ -32,7 +32,11 @@ out, err = console(), console(stderr=True)
 
 SOURCE, EXAMPLES, HOW = "The source", "The labelled examples", "How"
 Model = Annotated[
-    str, typer.Option(help="A function that makes the network, as module:function, e.g. nets:mlp.")
+    str,
+    typer.Option(
+        help="A function that makes the network, as module:function, e.g. nets:mlp; or "
+        "torchvision:NAME or timm:NAME where installed."
+    ),
 ]
 
 
@@ -45,8 +49,9 @@ def discover_command(
     model: Annotated[
         str,
         typer.Option(
-            help="A function that makes the network, as module:function, e.g. nets:mlp; or a "
-            "model folder of transformers, or its config.json (its weights are not read)."
+            help="A function that makes the network, as module:function, e.g. nets:mlp; "
+            "torchvision:NAME or timm:NAME where installed; or a model folder of transformers, or "
+            "its config.json (its weights are not read)."
         ),
     ],
     inputs: Annotated[

@@ -36,6 +36,7 @@ def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.mse_loss(outputs, labels)
 
 
+LIBRARIES = {"torchvision": "torchvision.models:get_model", "timm": "timm:create_model"}
 LOSSES: dict[str, Loss] = {"cross-entropy": functional.cross_entropy, "mse": squared_error}
 
 
@@ -67,13 +68,22 @@ def load_function(reference: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
-def load_model(reference: str) -> nn.Module:
-    """Call `module:function` without arguments; it must return a module.
+def load_model(reference: str, **options: Any) -> nn.Module:
+    """Make a network by calling a function, which must return a module.
+
+    Args:
+        reference: `module:function`; or, where these are installed, `torchvision:NAME` and
+            `timm:NAME` for one of their networks, untrained.
+        options: Arguments of the function, such as `num_classes=10`.
 
     Raises:
         SettingsError: It does not exist, fails, or returns something else.
     """
-    model = _called(reference)
+    library, _, name = reference.partition(":")
+    if library in LIBRARIES:
+        model = _called(LIBRARIES[library], name, **options)
+    else:
+        model = _called(reference, **options)
     if not isinstance(model, nn.Module):
         raise SettingsError(f"{reference} returned a {type(model).__name__}, not an nn.Module")
     return model
@@ -157,12 +167,13 @@ def _pair(reference: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _called(reference: str) -> Any:
+def _called(reference: str, *arguments: Any, **options: Any) -> Any:
     function = load_function(reference)
     try:
-        return function()
+        return function(*arguments, **options)
     except Exception as error:  # anything at all: it is the user's code
-        raise _blame(f"{reference}()", error) from error
+        shown = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in options.items())]
+        raise _blame(f"{reference}({', '.join(shown)})", error) from error
 
 
 def _blame(action: str, error: Exception) -> SettingsError:

@@ -1,3 +1,4 @@
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -252,7 +253,9 @@ def accuracy(params: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> float
         return float((model(inputs).argmax(1) == labels).float().mean())
 
 
-@pytest.mark.parametrize(("n", "least"), [(20, 0.65), (100, 0.86)])
+@pytest.mark.parametrize(
+    ("n", "least"), [(20, 0.65), pytest.param(100, 0.86, marks=pytest.mark.slow)]
+)
 def test_direct_training_on_few_digits_reaches_its_measured_accuracy(n: int, least: float):
     data = digits()
     chosen = few_labels(data.train_labels, n, Generator().manual_seed(0))
@@ -276,3 +279,29 @@ def test_a_recorder_can_be_called_after_some_steps_instead_of_each_pass():
     for state, steps in zip(seen[1:], (2, 5), strict=True):
         short = TrainSettings(steps=steps, batch_size=8, lr=0.05)
         assert same(state, train(small(), init, points(), short, seed=7).params)
+
+
+def test_what_is_asked_for_is_compiled_once_and_trained(monkeypatch: pytest.MonkeyPatch):
+    seen = list[nn.Module]()
+    monkeypatch.setattr(torch, "compile", lambda net: seen.append(net) or net)
+    settings, init = TrainSettings(epochs=2), initial(small, 0)
+    plain = train(small(), init, points(), settings, seed=7)
+    assert not seen
+    compiled = train(small(), init, points(), settings, seed=7, compiled=True)
+    assert len(seen) == 1
+    assert same(dict(seen[0].state_dict()), compiled.params)
+    assert same(plain.params, compiled.params)
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same_but_for_rounding(monkeypatch: pytest.MonkeyPatch):
+    # Traced and differentiated as ever; without the C++ compiler, which needs half a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    settings = TrainSettings(epochs=2, batch_size=8, lr=0.05)
+    plain, compiled = (
+        train(small(), initial(small, 0), points(), settings, seed=7, compiled=compiled)
+        for compiled in (False, True)
+    )
+    assert compiled.params.keys() == plain.params.keys()
+    for name, tensor in plain.params.items():
+        torch.testing.assert_close(compiled.params[name], tensor)
