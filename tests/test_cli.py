@@ -29,6 +29,11 @@ def mlp():
 def other():
     return nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 3))
 
+def spectral():
+    net = mlp()
+    nn.utils.parametrizations.spectral_norm(net[0])
+    return net
+
 def scores(outputs, labels):
     return outputs
 """
@@ -134,6 +139,17 @@ def test_discover_prints_patterns_and_saves_them(desk):
 def test_discover_takes_examples_and_gives_reasons(desk):
     answer = desk.run("discover", "--model", "mynets:mlp", "--inputs", "few.npz", "--reasons")
     assert "4.bias, axis 0 stays: output axis" in answer.out
+
+
+def test_discover_moves_the_buffers_that_are_named(desk):
+    arguments = ["discover", "--model", "mynets:spectral", "--inputs", "2,4", "--reasons"]
+    answer = desk.run(*arguments)
+    assert "groups: h2 6" in answer.out
+    assert "indexed by the buffer 0.parametrizations.weight.0._u; name it in" in answer.out
+    vectors = [f"0.parametrizations.weight.0.{name}" for name in ("_u", "_v")]
+    answer = desk.run(*arguments, "--moving", vectors[0], "--moving", vectors[1])
+    assert "groups: h0.bias 8, h2 6" in answer.out
+    refused(desk.run(*arguments, "--moving", "gone"), "'gone'")
 
 
 @pytest.mark.parametrize(

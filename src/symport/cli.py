@@ -67,6 +67,13 @@ def discover_command(
     picture: Annotated[
         Path | None, typer.Option(help="Draw which tensors move together, to this PNG file.")
     ] = None,
+    moving: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A buffer that differs between networks and moves with their units, such as those "
+            "of a frozen or spectral norm. Give it once for each."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a group fails its proof.")
     ] = False,
@@ -78,7 +85,7 @@ def discover_command(
 
     Prints one pattern for each tensor: a word names units that move together, a dot stays.
     """
-    spec = _discovered(model, inputs, strict=strict)
+    spec = _discovered(model, inputs, moving or [], strict=strict)
     out.print(str(spec))
     if reasons:
         for name, why in spec.reasons.items():
@@ -208,16 +215,19 @@ def main() -> None:
     run_app(app)
 
 
-def _discovered(model: str, inputs: str | None, *, strict: bool) -> PermutationSpec:
+def _discovered(
+    model: str, inputs: str | None, moving: list[str], *, strict: bool
+) -> PermutationSpec:
     if is_config(model):
         found = load_architecture(model)
         example = found.inputs if inputs is None else _example(inputs)
-        spec = discover(found.model, example, select=found.select, moving=found.moving)
+        named = [*found.moving, *moving]
+        spec = discover(found.model, example, select=found.select, moving=named)
         err.print("found without weights, so not proven; with weights, discover proves every group")
         return spec
     if inputs is None:
         raise SettingsError("give example inputs, such as --inputs 1,3,32,32")
-    return discover(load_model(model), _example(inputs), strict=strict)
+    return discover(load_model(model), _example(inputs), strict=strict, moving=moving)
 
 
 def _example(text: str) -> Tensor:

@@ -167,7 +167,7 @@ def _source_value(name: str, source: Source, statistics: frozenset[str]) -> Valu
         return None
     reasons = {
         "input": "input axis",
-        "buffer": f"indexed by the buffer {source.target}",
+        "buffer": f"indexed by the buffer {source.target}; name it in `moving` if it is learned",
         "constant": "indexed by a constant",
     }
     if 0 in source.shape:
