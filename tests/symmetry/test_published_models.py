@@ -5,7 +5,7 @@ import torch
 
 from symport.symmetry import discover
 
-# Counted from the architectures; the first three are also in DepGraph's and our own notes.
+# Counted by hand from the architectures.
 TORCHVISION = {
     "resnet18": 8 + 4,  # hidden convolutions, and a stream for each stage
     "mobilenet_v2": 1 + 7 + 16 + 1,  # stem, stages, blocks that widen, head
@@ -14,7 +14,9 @@ TORCHVISION = {
     "mobilenet_v3_large": 6 + 14 + 8 + 2,  # streams, blocks that widen, squeezes, head
     "efficientnet_b0": 1 + 7 + 15 + 16 + 1,  # stem, stages, blocks that widen, squeezes, head
     "swin_t": 4 + 12 * 4,  # streams; heads, two kinds of units, hidden units in each block
-    "swin_v2_t": 4 + 12 * 5,  # and the hidden units that make the table of positions
+    # And the hidden units that make the table of positions, and biases of keys, which the network
+    # overwrites with zeros, so that any order of them will do.
+    "swin_v2_t": 4 + 12 * (4 + 2),
     "convnext_tiny": 4 + 18,  # streams, blocks
 }
 TIMM = {
