@@ -148,7 +148,7 @@ def test_the_page_shows_shares_picks_and_a_picture():
     text = page(runs, "# Head", ["The end."])
     assert "### To the independent base" in text
     assert "| direct training | 60.0\u2009±\u200914.1 | 50.0 |" in text
-    assert "| picked by the examples | direct training 2× | identity 1× |" in text
+    assert "\n| picked by the examples | direct training 2× | identity 1× |" in text
     assert "old base 3.000, its fine-tune 2.000, new base 3.000" in text
     assert picture(runs).startswith(b"\x89PNG")
 

@@ -40,9 +40,7 @@ def section(target: str, found: Sequence[Found]) -> list[str]:
     picked = ["picked by the examples", *(", ".join(_picks(found, count)) for count in counts)]
     lines = [f"### To the {target} base", "", _losses(found), ""]
     shares = _rows(found, lambda f, way: f.share(way))
-    lines += markdown(
-        _header("share of lift", found), [*shares, ["picked by the examples", *picked]]
-    )
+    lines += markdown(_header("share of lift", found), [*shares, picked])
     if all(f.accuracies for f in found):
         right = _rows(found, lambda f, way: f.accuracies[way])
         lines += ["", *markdown(_header("right answers", found), right)]
