@@ -15,6 +15,7 @@ WAYS = {
     "direct": "direct training",
     "then direct": "transfer, then direct training",
 }
+LOWEST = -0.5  # shown in the picture; a classifier that is too sure of itself may be far below
 TITLES = {
     "llama": "Llama, all weights",
     "llama-lora": "Llama, LoRA",
@@ -81,6 +82,7 @@ def picture(found: Sequence[Found]) -> bytes:
     figure = draw(panels, xlabel="examples", ylabel="share of lift", log_x=True)
     counts = sorted({f.count for f in found})
     for axis in figure.axes:
+        axis.set_ylim(bottom=max(LOWEST, axis.get_ylim()[0]))
         axis.set_xticks(counts, [str(count) for count in counts])
         axis.set_xticks([], minor=True)
     return png(figure)
