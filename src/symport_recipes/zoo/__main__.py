@@ -62,6 +62,8 @@ What is found is proven; what is left out stays in place, with its reason in `sp
   by expert, and the eager one loops over data.
 - **Norm groups across a concatenation.** Where one group of a GroupNorm reads channels of two
   parts, these channels stay.
+- **Places in a list.** What `x[..., [-2], :]` picks stays, as in Falcon: the list becomes a tensor,
+  whose values are not read. A slice does the same and is followed.
 - **Buffers.** A buffer is a constant that keeps its axes in place, unless it is a running statistic
   or named in `moving`.
 - **Symmetries that are not permutations.** Flipping signs of units under tanh, in a stream with
