@@ -48,8 +48,8 @@ Spreads are over draws of the examples; the networks are the same in all of them
 - **Loss is not everything.** A classifier that has been carried over may answer rightly and be far
   too sure of itself. The small BERT is such a case: on both bases its loss hardly falls, or rises,
   while right answers double, and the choice, which goes by loss, keeps the fine-tune short. Look at
-  the accuracies in `report.html` too. Direct training, 64 steps at most, learns nothing there, and a
-  few steps from the transfer mend the loss where the base is a continued one.
+  the accuracies in `report.html` too. Direct training, 64 steps at most, learns nothing there, and
+  a few steps from the transfer mend the loss where the base is a continued one.
 
 The fine-tunes of BERT and ViT have not seen the examples that port them, for a network is too sure
 of those that it was trained on, and the choice is misled; that of the Llama has read its text once
