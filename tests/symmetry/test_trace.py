@@ -63,6 +63,33 @@ def test_in_place_operations_are_followed():
     assert discover(Net(do), X, strict=True).sizes == {"first": 5}
 
 
+@pytest.mark.parametrize("take", [torch.Tensor.type_as, torch.Tensor.to])
+def test_the_type_of_another_tensor_ties_nothing_whatever_its_shape(take):
+    assert discover(Net(lambda x: take(x, torch.ones(7, 3))), X, strict=True).sizes == {"first": 5}
+    net = Net(lambda x: x.relu())
+    net.do = lambda x: take(x, net.first.weight[:, :1].T * torch.arange(5.0)).relu()
+    assert discover(net, X, strict=True).sizes == {"first": 5}
+
+
+def test_a_rule_that_ties_axes_of_different_lengths_is_named():
+    from symport.symmetry import register_rule
+    from symport.symmetry.calls import RULES
+    from symport.symmetry.terms import tie
+
+    def wrong(call):
+        tie(*call["self"].axes)
+        return call["self"].axes
+
+    before = RULES.get("aten.sinh")
+    register_rule("aten.sinh", wrong)
+    try:
+        with pytest.raises(DiscoveryError, match=r"rule for aten\.sinh.*length 3 to one of"):
+            discover(Net(torch.sinh), X)
+    finally:
+        del RULES["aten.sinh"]
+    assert before is None
+
+
 def test_writing_to_a_part_splits_the_units():
     def do(x):
         y = x * 1

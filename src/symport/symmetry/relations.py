@@ -202,6 +202,8 @@ def _ruled(call: Call) -> Result:
     """What the rule says; if it breaks down on an unusual call, everything involved stays."""
     try:
         return rule_of(call.op)(call)
+    except DiscoveryError as error:
+        raise DiscoveryError(f"the rule for {call.op}: {error}") from error
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         reason = f"the rule for {call.op} failed: {error!r}"
         warnings.warn(f"{reason}; the axes it touches stay", stacklevel=2)

@@ -6,7 +6,6 @@ from symport.symmetry.terms import tie
 
 @rule_for(
     "_to_copy",
-    "to",
     "alias",
     "detach",
     "contiguous",
@@ -21,7 +20,6 @@ from symport.symmetry.terms import tie
     "elu",
     "threshold",
     "softplus",
-    "type_as",
     "where",
     "masked_fill",
     "nan_to_num",
@@ -31,6 +29,12 @@ from symport.symmetry.terms import tie
 def same(call: Call) -> Result:
     """Marked as entry-wise here because torch does not."""
     return pointwise(call)
+
+
+@rule_for("to", "type_as")
+def as_type(call: Call) -> Result:
+    """The same entries in another type or place, which may be those of another tensor."""
+    return call["self"].axes
 
 
 @rule_for("copy", "fill")
