@@ -14,9 +14,20 @@ from torch import distributed as dist
 
 
 def join(backend: str = "gloo") -> None:
-    """Join the processes that torchrun has started; does nothing outside of it."""
+    """Join the processes that torchrun has started; does nothing outside of it.
+
+    Each gets a GPU of its own, where there are any: the device `"cuda"` is that one.
+    """
     if "RANK" in os.environ and not dist.is_initialized():
+        if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         dist.init_process_group(backend)
+
+
+def leave() -> None:
+    """Part from the other processes; does nothing if this one is alone."""
+    if _joined():
+        dist.destroy_process_group()
 
 
 def rank() -> int:

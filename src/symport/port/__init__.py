@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from symport.distributed import rank, world
 from symport.errors import SettingsError
 from symport.port.card import rows_of, write_card, write_numbers
 from symport.port.compete import Outcome
 from symport.port.labelled import port_by_examples, write_outcome
 from symport.port.models import (
+    Family,
     Folders,
     check_device,
     check_weights,
@@ -48,6 +50,9 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
         settings: As `settings.make_settings` checks them.
         progress: Whether to show progress bars.
 
+    Joined processes (`symport.distributed`) share the gradients and return the same; the first one
+    writes. They do not go on after an interruption, but begin anew.
+
     Raises:
         SettingsError: A model is quantized, of another architecture, or a package is missing.
         FileError: A file is missing, cut short or foreign; the output exists or cannot be written.
@@ -60,17 +65,48 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
     family = find_family(folders)
     check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
+    if world() > 1:
+        return _port_joined(settings, folders, family, progress=progress)
     place = Workplace(settings.out, _claim(settings, folders))
     place.result.mkdir()
-    outcome = None
     if settings.examples is None:
         sentences = port_without_labels(settings, folders, family, place.result)
-    else:
-        outcome, loaded = port_by_examples(
-            settings, folders, family, place.folder, progress=progress
+        return _finish(place, settings, folders, sentences, None)
+    outcome, loaded = port_by_examples(settings, folders, family, place.folder, progress=progress)
+    write_outcome(place.result, settings, (folders, family), loaded, outcome.held)
+    return _finish(place, settings, folders, verdict(outcome, settings.seed), outcome)
+
+
+def _port_joined(
+    settings: PortSettings, folders: Folders, family: Family, *, progress: bool
+) -> Ported:
+    """All processes share the gradients and find the same; the first one writes it."""
+    if settings.examples is None:
+        raise SettingsError(
+            "without examples a port has no gradients that processes could share; start it alone, "
+            "without torchrun"
         )
-        sentences = verdict(outcome, settings.seed)
-        write_outcome(place.result, settings, (folders, family), loaded, outcome.held)
+    is_first = rank() == 0
+    place = Workplace(settings.out, _claim(settings, folders)) if is_first else None
+    outcome, loaded = port_by_examples(
+        settings, folders, family, None, progress=progress and is_first
+    )
+    sentences = verdict(outcome, settings.seed)
+    if place is None:
+        return Ported(settings.out, sentences, outcome)
+    place.result.mkdir()
+    write_outcome(place.result, settings, (folders, family), loaded, outcome.held)
+    return _finish(place, settings, folders, sentences, outcome)
+
+
+def _finish(
+    place: Workplace,
+    settings: PortSettings,
+    folders: Folders,
+    sentences: list[str],
+    outcome: Outcome | None,
+) -> Ported:
+    """All that stands beside the weights; then the folder gets its name."""
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
     _describe(place.result, settings, sentences, outcome)

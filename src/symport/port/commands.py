@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
+from symport.distributed import join, leave, rank
 from symport.errors import SettingsError
 from symport.port import Ported, port
 from symport.port.card import cells, rows_of
@@ -41,12 +42,15 @@ def add_commands(app: typer.Typer, out: Console, err: Console) -> None:
         if print_config:
             out.print(show_settings(settings), end="")
             return
+        join()  # does nothing without torchrun
         try:
             found = port(settings, progress=True)
         except KeyboardInterrupt:
             err.print("stopped; the same command goes on after the last finished step")
             raise typer.Exit(130) from None
-        _show(found, settings, out)
+        if rank() == 0:
+            _show(found, settings, out)
+        leave()
 
     def check_command(**flags: Any) -> None:
         """Is a port worth trying, how, and what will it cost? Needs no labels."""

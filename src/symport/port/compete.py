@@ -90,7 +90,7 @@ def compete(
     contest: Contest,
     rules: Rules,
     *,
-    folder: Path,
+    folder: Path | None,
     given: Permutation | None = None,
     progress: bool = False,
 ) -> Outcome:
@@ -99,7 +99,8 @@ def compete(
     Args:
         contest: The problem.
         rules: How; `folds=0` takes the last step of the method and trains nothing.
-        folder: Where work is kept; the same call goes on there after an interruption.
+        folder: Where work is kept; the same call goes on there after an interruption. None where
+            processes are joined.
         given: A permutation found elsewhere, in place of gradient matching.
         progress: Whether to show progress bars.
 
@@ -116,7 +117,7 @@ def compete(
     plans |= run.trained(plans)
     pick = _best(plans)
     permutation = run.permutation(
-        plans.get("transfer", plans["identity"]), contest.working, folder / "transfer"
+        plans.get("transfer", plans["identity"]), contest.working, "transfer"
     )
     held: Params = {}
     judged: dict[Name, Judged] = {}
@@ -146,9 +147,10 @@ class _Run:
 
     contest: Contest
     rules: Rules
-    folder: Path
+    folder: Path | None
     given: Permutation | None
     progress: bool = field(kw_only=True)
+    _known: dict[tuple[object, ...], Permutation] = field(default_factory=dict, init=False)
 
     def transfers(self) -> tuple[tuple[Candidate, ...], dict[Name, Plan]]:
         """The competitors that train nothing, each at its best step and length."""
@@ -165,7 +167,7 @@ class _Run:
             folds=self._folds(),
             score=lambda params, part: -self.contest.judge(params, part).loss,
             lengths=self.rules.lengths,
-            folder=self.folder / "folds",
+            folder=self._place("folds"),
             progress=self.progress,
         ).candidates
         candidates = (*found, *self._longer_identities())
@@ -186,27 +188,30 @@ class _Run:
                     self.contest,
                     self.rules,
                     [self._trial(name, plan, fold) for fold in folds],
-                    folder=self.folder / "direct",
+                    folder=self._place("direct"),
                     advance=advance,
                 )
                 result[name] = Plan(plan.kind, plan.step, plan.length, steps.loss, steps)
         return result
 
-    def permutation(self, plan: Plan, examples: Labelled, folder: Path) -> Permutation:
-        """The permutation of a plan, matched on some examples; what a folder has is read."""
+    def permutation(self, plan: Plan, examples: Labelled, *place: str) -> Permutation:
+        """The permutation of a plan, matched on some examples; what is known or kept is read."""
         if plan.kind != "method":
             return Permutation.identity(self.contest.spec)
         if self.given is not None:
             return self.given
-        return transfer(
-            self.contest.source,
-            self.contest.target_init,
-            self.contest.spec,
-            self._method(examples),
-            take=plan.candidate,
-            folder=folder,
-            progress=self.progress and examples is self.contest.working,
-        ).permutation
+        key = (plan.candidate, *place)
+        if key not in self._known:
+            self._known[key] = transfer(
+                self.contest.source,
+                self.contest.target_init,
+                self.contest.spec,
+                self._method(examples),
+                take=plan.candidate,
+                folder=self._place(*place),
+                progress=self.progress and examples is self.contest.working,
+            ).permutation
+        return self._known[key]
 
     def reach(self, plan: Plan, permutation: Permutation) -> Params:
         """The tensors of a plan, trained on all working examples if it says so."""
@@ -216,6 +221,9 @@ class _Run:
         if plan.steps is None:
             return start
         return train(self.contest, self.rules, start, self.contest.working, plan.steps)
+
+    def _place(self, *parts: str) -> Path | None:
+        return None if self.folder is None else self.folder.joinpath(*parts)
 
     def _kinds(self) -> dict[Name, Kind]:
         """Whose candidates each competitor is the best of; the identity needs no second name."""
@@ -257,7 +265,7 @@ class _Run:
         fold_folder = fold_name(known, left_out)
 
         def start() -> Params:
-            permutation = self.permutation(plan, known, self.folder / "folds" / fold_folder)
+            permutation = self.permutation(plan, known, "folds", fold_folder)
             return self.contest.space.place(permutation, plan.far(self.contest))
 
         return Trial(f"{name.replace(' ', '-')}-{fold_folder}", start, known, left_out)

@@ -75,7 +75,7 @@ def choose_steps(
     rules: Rules,
     trials: list[Trial],
     *,
-    folder: Path,
+    folder: Path | None,
     advance: Callable[[str], None],
 ) -> Steps:
     """The number of steps, and the learning rate, of least loss on examples left out.
@@ -84,7 +84,7 @@ def choose_steps(
         contest: The problem.
         rules: At most how many steps, which learning rates, which batches.
         trials: One for each fold.
-        folder: Curves that are done are kept here.
+        folder: Curves that are done are kept here, if it is given.
         advance: Called after each curve.
     """
     total = sum(len(trial.left_out) for trial in trials)
@@ -92,7 +92,8 @@ def choose_steps(
     for lr in rules.direct_lrs:
         mean = dict.fromkeys(marks(rules.direct_steps), 0.0)
         for trial in trials:
-            curve = _kept(folder / f"{trial.name}-{lr:g}.json", _curve, contest, rules, trial, lr)
+            path = None if folder is None else folder / f"{trial.name}-{lr:g}.json"
+            curve = _kept(path, _curve, contest, rules, trial, lr)
             share = len(trial.left_out) / total
             mean = {m: v + share * curve.get(m, math.inf) for m, v in mean.items()}
             advance("")
@@ -144,9 +145,11 @@ def _train(
 
 
 def _kept(
-    path: Path, make: Callable[..., dict[int, float]], *arguments: object
+    path: Path | None, make: Callable[..., dict[int, float]], *arguments: object
 ) -> dict[int, float]:
     """What a file holds, or what is made now and written there."""
+    if path is None:
+        return make(*arguments)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(make(*arguments)))

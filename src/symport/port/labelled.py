@@ -50,9 +50,9 @@ class Loaded:
 
 
 def port_by_examples(
-    settings: PortSettings, folders: Folders, family: Family, work: Path, *, progress: bool
+    settings: PortSettings, folders: Folders, family: Family, work: Path | None, *, progress: bool
 ) -> tuple[Outcome, Loaded]:
-    """Run the competition.
+    """Run the competition, keeping what is done in `work`, if it is given.
 
     Raises:
         SymportError: As `port`.
