@@ -156,9 +156,10 @@ def run_match(folder: Path, shape: Shape) -> str:
 def child(task: str, folder: Path, shape: Shape) -> None:
     """Run one task alone, and print its time, its peak memory and what it says."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    start = time.perf_counter()
+    start, begun = time.perf_counter(), time.process_time()
     said = {"transport": run_transport, "match": run_match}[task](folder, shape)
-    print(json.dumps([time.perf_counter() - start, peak_bytes(), said]))
+    worked = time.process_time() - begun
+    print(json.dumps([time.perf_counter() - start, worked, peak_bytes(), said]))
 
 
 def peak_bytes() -> int:
@@ -205,13 +206,13 @@ def timed_copy(folder: Path, *written: str) -> float:
     return taken
 
 
-def alone(task: str, folder: Path, options: argparse.Namespace) -> tuple[float, int, str]:
+def alone(task: str, folder: Path, options: argparse.Namespace) -> tuple[float, float, int, str]:
     drop_cache(folder)
     settings = ["--gigabytes", str(options.gigabytes), "--width", str(options.width)]
     program = [sys.executable, __file__, *settings, "--folder", str(folder), "--child", task]
     answer = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True)
-    seconds, peak, said = json.loads(answer.stdout)
-    return seconds, peak, said
+    seconds, worked, peak, said = json.loads(answer.stdout)
+    return seconds, worked, peak, said
 
 
 def report(folder: Path, options: argparse.Namespace) -> None:
@@ -227,15 +228,17 @@ def report(folder: Path, options: argparse.Namespace) -> None:
 
 
 def report_match(folder: Path, shape: Shape, options: argparse.Namespace) -> None:
-    seconds, peak, said = alone("match", folder, options)
-    print(f"match                 {seconds:7.1f} s, peak {peak / 1e9:.2f} GB ({said})")
+    seconds, worked, peak, said = alone("match", folder, options)
+    costs = f"{seconds:7.1f} s, {worked:.1f} s of a processor, peak {peak / 1e9:.2f} GB"
+    print(f"match                 {costs} ({said})")
     print(f"the matrix of the largest group is {8 * shape.inner**2 / 1e9:.2f} GB")
 
 
 def report_transport(folder: Path, size: int, options: argparse.Namespace) -> None:
-    seconds, peak, said = alone("transport", folder, options)
+    seconds, worked, peak, said = alone("transport", folder, options)
     shutil.rmtree(folder / "out")
-    print(f"transport             {seconds:7.1f} s, peak {peak / 1e9:.2f} GB ({said})")
+    costs = f"{seconds:7.1f} s, {worked:.1f} s of a processor, peak {peak / 1e9:.2f} GB"
+    print(f"transport             {costs} ({said})")
     copies, moves = timed_copy(folder, *KINDS), timed_copy(folder, "tuned")
     print(f"copy three            {copies:7.1f} s")
     print(f"read three, write one {moves:7.1f} s")
