@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from smallscenes import SMALL
 
@@ -59,16 +61,23 @@ def test_curves_and_costs_are_means_over_pairs():
 
 def test_the_page_shows_pictures_notes_and_the_command(tmp_path):
     page = tmp_path / "paper.md"
-    write_page(page, [RESULT])
+    write_page(page, [replace(RESULT, scale="cpu")])
     text = page.read_text(encoding="utf-8")
-    assert "`symport-recipes run one --scale smoke --seeds 2`" in text
+    assert "`symport-recipes run one --scale cpu --seeds 2`" in text
     assert "2 pairs of seeds, 3 minutes" in text
     assert "A note." in text
     assert "| source | 95.0\u2009±\u20090.0 |" in text
     assert "| target | 90.0" not in text  # it stands beside the published one already
-    drawn = tmp_path / "paper-pictures" / "one-smoke.png"
+    drawn = tmp_path / "paper-pictures" / "one-cpu.png"
     assert drawn.read_bytes().startswith(b"\x89PNG")
-    assert "(paper-pictures/one-smoke.png)" in text
+    assert "(paper-pictures/one-cpu.png)" in text
+
+
+def test_at_smoke_scale_nothing_is_compared_with_the_paper(tmp_path):
+    write_page(tmp_path / "page.md", [RESULT])
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| published |" not in text
+    assert "| target | 90.0\u2009±\u20090.0 |" in text
 
 
 def test_what_has_no_curves_has_no_picture_and_a_plane_has_contours():

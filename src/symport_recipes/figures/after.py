@@ -31,6 +31,8 @@ def later(scene: Scene, lr: float, epochs: int | None = None) -> TrainSettings:
 LATER_CIFAR10, LATER_CIFAR100 = later(CIFAR10, 0.01), later(CIFAR100, 0.05)
 LATER_CARS, LATER_CUB = later(CARS, 0.05), later(CUB, 0.01)
 LATER_CPU = CIFAR100_CPU.training
+SMOKE_LATER = later(SMOKE, 0.05)
+SMOKE_INHERITANCE = Inheritance(good=SMOKE_TUNED, poor=poor(SMOKE_TUNED), training=SMOKE_LATER)
 
 
 def figure_6_cifar10() -> Recipe:
@@ -39,7 +41,7 @@ def figure_6_cifar10() -> Recipe:
     return _figure_6(
         "cifar10",
         {
-            "smoke": Later(scene=SMOKE, training=later(SMOKE, 0.05)),
+            "smoke": Later(scene=SMOKE, training=SMOKE_LATER),
             "cpu": cpu,
             "paper": Later(scene=CIFAR10, training=LATER_CIFAR10),
         },
@@ -53,7 +55,7 @@ def figure_6_cifar100() -> Recipe:
     return _figure_6(
         "cifar100",
         {
-            "smoke": Later(scene=SMOKE_TUNED, training=later(SMOKE, 0.05)),
+            "smoke": Later(scene=SMOKE_TUNED, training=SMOKE_LATER),
             "cpu": Later(scene=CIFAR100_CPU, training=LATER_CPU),
             "paper": Later(scene=CIFAR100, training=LATER_CIFAR100),
         },
@@ -66,7 +68,10 @@ def figure_6_cars() -> Recipe:
     """Figure 6, Cars: training after the transfer."""
     return _figure_6(
         "cars",
-        {"paper": Later(scene=CARS, training=LATER_CARS)},
+        {
+            "smoke": Later(scene=SMOKE_TUNED, training=SMOKE_LATER),
+            "paper": Later(scene=CARS, training=LATER_CARS),
+        },
         ((7.8, 83.82), (16.1, 85.63), (48.4, 86.20), (31.5, 85.18), (30.0, 86.08)),
     )
 
@@ -75,7 +80,10 @@ def figure_6_cub() -> Recipe:
     """Figure 6, CUB: training after the transfer."""
     return _figure_6(
         "cub",
-        {"paper": Later(scene=CUB, training=LATER_CUB)},
+        {
+            "smoke": Later(scene=SMOKE_TUNED, training=SMOKE_LATER),
+            "paper": Later(scene=CUB, training=LATER_CUB),
+        },
         ((8.4, 69.50), (17.3, 68.50), (58.5, 71.12), (50.5, 73.68), (49.1, 73.18)),
     )
 
@@ -86,7 +94,7 @@ def figure_7() -> Recipe:
         name="fig7",
         title="Figure 7: landscape and barriers, CIFAR-10 to CIFAR-100",
         scales={
-            "smoke": Basins(scene=SMOKE_TUNED, training=later(SMOKE, 0.05), points=3, examples=50),
+            "smoke": Basins(scene=SMOKE_TUNED, training=SMOKE_LATER, points=3, examples=50),
             "cpu": Basins(scene=CIFAR100_CPU, training=LATER_CPU, points=11, examples=400),
             "paper": Basins(scene=CIFAR100, training=LATER_CIFAR100, points=21, examples=5000),
         },
@@ -109,9 +117,7 @@ def figure_8() -> Recipe:
         name="fig8",
         title="Figure 8: inheritance from a better base, CIFAR-10 to CIFAR-100",
         scales={
-            "smoke": Inheritance(
-                good=SMOKE_TUNED, poor=poor(SMOKE_TUNED), training=later(SMOKE, 0.05)
-            ),
+            "smoke": SMOKE_INHERITANCE,
             "cpu": Inheritance(good=CIFAR100_CPU, poor=poor(CIFAR100_CPU), training=LATER_CPU),
             "paper": Inheritance(good=CIFAR100, poor=poor(CIFAR100), training=LATER_CIFAR100),
         },
@@ -136,7 +142,7 @@ def ensembles() -> Recipe:
     return _ensembles(
         "cifar100",
         {
-            "smoke": Ensembles(scene=SMOKE_TUNED, training=later(SMOKE, 0.05)),
+            "smoke": Ensembles(scene=SMOKE_TUNED, training=SMOKE_LATER),
             "cpu": Ensembles(scene=CIFAR100_CPU, training=LATER_CPU),
             "paper": Ensembles(scene=CIFAR100, training=LATER_CIFAR100),
         },
@@ -147,21 +153,30 @@ def ensembles() -> Recipe:
 def ensembles_cars() -> Recipe:
     """Table E.2: ensembles with transferred members, Cars."""
     training = later(CARS, 0.05, 20)
-    scales: dict[Scale, Experiment] = {"paper": Ensembles(scene=CARS, training=training)}
+    scales: dict[Scale, Experiment] = {
+        "smoke": Ensembles(scene=SMOKE_TUNED, training=SMOKE_LATER),
+        "paper": Ensembles(scene=CARS, training=training),
+    }
     return _ensembles("cars", scales, (86.83, 86.61, 87.10))
 
 
 def ensembles_cub() -> Recipe:
     """Table E.2: ensembles with transferred members, CUB."""
     training = later(CUB, 0.01, 10)
-    scales: dict[Scale, Experiment] = {"paper": Ensembles(scene=CUB, training=training)}
+    scales: dict[Scale, Experiment] = {
+        "smoke": Ensembles(scene=SMOKE_TUNED, training=SMOKE_LATER),
+        "paper": Ensembles(scene=CUB, training=training),
+    }
     return _ensembles("cub", scales, (74.71, 75.62, 74.02))
 
 
 def ensembles_cifar10() -> Recipe:
     """Table E.2: ensembles with transferred members, CIFAR-10."""
     training = later(CIFAR10, 0.01, 50)
-    scales: dict[Scale, Experiment] = {"paper": Ensembles(scene=CIFAR10, training=training)}
+    scales: dict[Scale, Experiment] = {
+        "smoke": Ensembles(scene=SMOKE, training=SMOKE_LATER),
+        "paper": Ensembles(scene=CIFAR10, training=training),
+    }
     return _ensembles("cifar10", scales, (92.01, 92.11, 92.26))
 
 
@@ -198,8 +213,11 @@ def _figure_8(
     return Recipe(
         name=f"fig8-{data}",
         title=f"Figure 8, ImageNet to {data}: inheritance from a better base",
-        scales={"paper": Inheritance(good=scene, poor=poor(scene), training=training)},
-        costs={"paper": HOURS},
+        scales={
+            "smoke": SMOKE_INHERITANCE,
+            "paper": Inheritance(good=scene, poor=poor(scene), training=training),
+        },
+        costs={"smoke": SECONDS, "paper": HOURS},
         axes=("epoch", "validation accuracy"),
         published={f"{n}, last": value for n, value in zip(names, published, strict=True)},
     )
