@@ -123,7 +123,9 @@ def figure_8() -> Recipe:
         },
         costs={"smoke": SECONDS, "cpu": "10 minutes on one core after the bases", "paper": HOURS},
         axes=("epoch", "validation accuracy"),
-        note="The paper shows this for ImageNet bases: `fig8-cars` and `fig8-cub`. " + TUNED_NOTE,
+        note="The paper shows this for ImageNet bases: `fig8-cars` and `fig8-cub`. What is to be "
+        "seen is the distance between the two bases under FGMT from one and the same source. "
+        + TUNED_NOTE,
     )
 
 
