@@ -480,8 +480,13 @@ def test_help_names_every_option_and_default(desk):
 def installed(*arguments: str) -> subprocess.Popen[str]:
     """The command as a shell finds it, in a process of its own."""
     command = Path(sys.executable).with_name("symport")
+    # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
     return subprocess.Popen(
-        [command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -71,7 +71,7 @@ def test_fetch_says_where_the_data_are(tmp_path, monkeypatch):
 
 
 def test_report_puts_the_pairs_together_on_a_page(tmp_path):
-    folder = tmp_path / "fig5-cifar10" / "smoke"
+    folder = tmp_path / "fig5-cifar10" / "cpu"
     folder.mkdir(parents=True)
     for outcome in OUTCOMES:
         write_outcome(folder / f"seed-{outcome.seed}.json", outcome)
@@ -85,7 +85,7 @@ def test_report_puts_the_pairs_together_on_a_page(tmp_path):
     [
         (("run", "fig99"), "no recipe 'fig99': fig3-mlp, "),
         (("run", "fig5-mnist", "--scale", "huge"), "fig5-mnist has no scale 'huge': smoke, paper"),
-        (("run", "fig5-cars", "--scale", "cpu"), "fig5-cars has no scale 'cpu': paper"),
+        (("run", "fig5-cars", "--scale", "cpu"), "fig5-cars has no scale 'cpu': smoke, paper"),
         (("run", "fig4", "--device", "gpu"), "no device 'gpu'; choose cpu, cuda"),
         (("report", "nowhere"), "nowhere holds no results: run a recipe"),
         (("fetch", "digits", "--to", "data"), "'digits' cannot be fetched; choose from mnist, "),
