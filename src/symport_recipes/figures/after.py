@@ -105,8 +105,8 @@ def figure_7() -> Recipe:
         },
         axes=("fraction of the way from the trained target", "validation loss, nats"),
         percent=False,
-        note="The paper shows pictures and prints no barrier. They say that what was transferred and "
-        "trained on ends in the target's basin, and the permuted source in another.",
+        note="The paper shows pictures and prints no barrier. They say that what was transferred "
+        "and trained on ends in the target's basin, and the permuted source in another.",
     )
 
 
