@@ -81,8 +81,8 @@ def figure_5_cifar10() -> Recipe:
         "nothing is carried over. Three networks make three pairs: each is a source once and a "
         "target once. GMT and FGMT rise first and end above Naive, as in the paper; but the rise "
         "has only begun at the last step, and the Oracle, which aligns displacements and not what "
-        "gradients say at the start, is no better. `starts` shows why, and `lengths` that a longer "
-        "displacement goes on rising.",
+        "gradients say at the start, is little better than Naive. `starts` shows why, and "
+        "`lengths` that a longer displacement goes on rising.",
     )
 
 

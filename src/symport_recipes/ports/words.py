@@ -45,6 +45,7 @@ Spreads are over draws of the examples; the networks are the same in all of them
   training directly on them is far behind; for the Llama it carries a fifth, of an adapter less.
 - **A transfer is worth most as the place to train from.** For the Llama that beats training from
   the new base with 16 or 64 examples, for the ViT with any number; with 256 texts it gains nothing.
+  Of an adapter it is worth nothing with 16 examples and a little with more.
 - **Loss is not everything.** A classifier that has been carried over may answer rightly and be far
   too sure of itself. The small BERT is such a case: on both bases its loss hardly falls, or rises,
   while right answers double, and the choice, which goes by loss, keeps the fine-tune short. Look at
