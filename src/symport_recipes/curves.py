@@ -67,7 +67,7 @@ class Curves(Experiment):
                 "source, trained, on the test set": at.accuracy(at.source.final, at.halves.test),
                 "target, trained": at.accuracy(target.final),
             },
-            numbers={DISPLACEMENT: norm(at.linear().displacement(-1)) / norm(at.source.init)},
+            numbers={DISPLACEMENT: relative_displacement(at)},
             evaluations={name: done.evaluations for name, done in walked.items()},
             seconds={
                 "source and target, trained": at.source.seconds + target.seconds,
@@ -129,6 +129,11 @@ def states(problem: Problem, method: Method) -> Iterator[tuple[int, State]]:
     for step in range(1, problem.source.steps + 1):
         state = method.step(problem, state, step)
         yield step, state
+
+
+def relative_displacement(at: Pair) -> float:
+    """‖θ₁ᵀ − θ₁⁰‖ / ‖θ₁⁰‖ of the source."""
+    return norm(at.linear().displacement(-1)) / norm(at.source.init)
 
 
 def walk(at: Pair, problem: Problem, method: Method) -> Walked:

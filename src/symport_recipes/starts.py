@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from symport.landscape import interpolation_curve
-from symport.params import Params, add, norm
+from symport.params import Params, add
 from symport.permute import permute
 from symport.spec import Permutation
-from symport_recipes.curves import DISPLACEMENT, method_of, states
+from symport_recipes.curves import DISPLACEMENT, method_of, relative_displacement, states
 from symport_recipes.experiment import Experiment, Found
 from symport_recipes.scene import Bench, Pair, Scene, draw, network
 
@@ -42,8 +42,7 @@ class OtherStarts(Experiment):
             target = network(scene, scene.target_seed(seed), bench)
             for method in self.methods:
                 curves[f"{name}, {method}"] = self._exchanged(at, method, target.final)
-            length = norm(at.linear().displacement(-1)) / norm(at.source.init)
-            numbers[f"{name}: {DISPLACEMENT}"] = length
+            numbers[f"{name}: {DISPLACEMENT}"] = relative_displacement(at)
         shares = [k / (self.points - 1) for k in range(self.points)]
         return Found(x=shares, curves=curves, numbers=numbers)
 

@@ -1,9 +1,11 @@
 """What the paper's reviewers asked for, and why a transfer ends as it does."""
 
 from dataclasses import replace
+from typing import Literal
 
 from symport_recipes.curves import Curves, Sensitivity
-from symport_recipes.recipe import HOURS, SECONDS, Recipe
+from symport_recipes.recipe import HOURS, SECONDS, Recipe, Scale
+from symport_recipes.scene import Scene
 from symport_recipes.scenes import CIFAR10, CIFAR10_CPU, MNIST, SMOKE, mlp_scene, mnist_cpu
 from symport_recipes.starts import Lengths, OtherStarts
 
@@ -21,36 +23,15 @@ LENGTHS_NOTE = "The paper stops at α = 1. The permutation is that of the last s
 
 def sensitivity_to_steps() -> Recipe:
     """How the last step depends on T."""
-    of = "steps"
-    return Recipe(
-        name="steps",
-        title="Sensitivity to T, FGMT",
-        scales={
-            "smoke": Sensitivity(scene=SMOKE, of=of, values=(1, 2)),
-            "cpu": Sensitivity(scene=mnist_cpu(), of=of, values=(1, 2, 5, 10, 20, 40)),
-            "paper": Sensitivity(scene=CIFAR10, of=of, values=(5, 10, 20, 30, 60)),
-        },
-        costs={"smoke": SECONDS, "cpu": "2 minutes on one core", "paper": HOURS},
-        axes=("T", "validation accuracy"),
-        note=SENSITIVITY_NOTE,
-    )
+    values = ((1, 2), (1, 2, 5, 10, 20, 40), (5, 10, 20, 30, 60))
+    return _sensitivity("steps", "steps", "Sensitivity to T, FGMT", "T", values)
 
 
 def sensitivity_to_batches() -> Recipe:
     """How the last step depends on the size of the matching batches."""
-    of = "batch_size"
-    return Recipe(
-        name="batches",
-        title="Sensitivity to the matching batch, FGMT",
-        scales={
-            "smoke": Sensitivity(scene=SMOKE, of=of, values=(16, 64)),
-            "cpu": Sensitivity(scene=mnist_cpu(), of=of, values=(16, 64, 256, 1024, 4096)),
-            "paper": Sensitivity(scene=CIFAR10, of=of, values=(16, 64, 256, 1024, 4096)),
-        },
-        costs={"smoke": SECONDS, "cpu": "2 minutes on one core", "paper": HOURS},
-        axes=("samples in a batch", "validation accuracy"),
-        note=SENSITIVITY_NOTE,
-    )
+    values = ((16, 64), (16, 64, 256, 1024, 4096), (16, 64, 256, 1024, 4096))
+    title = "Sensitivity to the matching batch, FGMT"
+    return _sensitivity("batches", "batch_size", title, "samples in a batch", values)
 
 
 def adam_sources() -> Recipe:
@@ -99,4 +80,26 @@ def lengths() -> Recipe:
         costs={"smoke": SECONDS, "cpu": "3 minutes on one core after the sources", "paper": HOURS},
         axes=("length α", "validation accuracy"),
         note=LENGTHS_NOTE,
+    )
+
+
+def _sensitivity(
+    name: str,
+    of: Literal["steps", "batch_size"],
+    title: str,
+    axis: str,
+    values: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+) -> Recipe:
+    """`values`: at smoke, cpu and paper scale."""
+    scenes: dict[Scale, Scene] = {"smoke": SMOKE, "cpu": mnist_cpu(), "paper": CIFAR10}
+    return Recipe(
+        name=name,
+        title=title,
+        scales={
+            scale: Sensitivity(scene=scene, of=of, values=own)
+            for (scale, scene), own in zip(scenes.items(), values, strict=True)
+        },
+        costs={"smoke": SECONDS, "cpu": "2 minutes on one core", "paper": HOURS},
+        axes=(axis, "validation accuracy"),
+        note=SENSITIVITY_NOTE,
     )
