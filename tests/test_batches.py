@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from symport.batches import MAX_SEED, Labelled, ShuffledBatches
+from symport.batches import Labelled, ShuffledBatches
+from symport.choices import MAX_SEED
 from symport.errors import DataError, SettingsError
 
 

@@ -244,6 +244,16 @@ def test_a_share_is_held_out_without_a_test_set(desk):
     assert "30 labels" in answer.out
 
 
+@pytest.mark.parametrize("command", [[], ["port"], ["check"], ["transfer"], ["discover"]])
+def test_help_answers_without_loading_what_commands_work_with(command):
+    asked = [sys.executable, "-X", "importtime", "-m", "symport", *command, "--help"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=True)
+    loaded = {line.split("|")[-1].strip() for line in answer.stderr.splitlines() if "|" in line}
+    assert "Usage: " in answer.stdout
+    assert "symport.port.settings" in loaded
+    assert not loaded & {"torch", "numpy", "scipy", "safetensors", "transformers", "symport.spec"}
+
+
 def test_without_the_extra_the_result_is_there_and_the_report_is_not(desk, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     answer = desk.transfer()

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from symport.batches import Labelled, ShuffledBatches
 from symport.batchnorm import reestimate
+from symport.choices import METHODS
 from symport.compare import (
-    METHODS,
     Case,
     CompareSettings,
     Entry,

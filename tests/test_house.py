@@ -19,7 +19,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *RECIPES.rglob("*.py")])
 
 # A module imports only from rows above its own. In a row with several names, none imports another.
 LAYERS: list[set[str]] = [
-    {"errors"},
+    {"errors", "choices"},
     {"params", "pickled", "batches", "distributed"},
     {"files", "state"},
     {"recorder", "shards"},
@@ -193,15 +193,39 @@ def test_few_names_at_the_top():
     assert all(hasattr(symport, name) for name in names)
 
 
-def test_importing_symport_loads_nothing_heavy_beyond_torch():
-    program = (
-        "import sys, torch; before = set(sys.modules); import symport; "
-        "print(*(set(sys.modules) - before))"
-    )
+def modules_after(program: str) -> set[str]:
+    """What a new process has imported after some lines."""
+    program = f"import sys\n{program}\nprint(*sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert not HEAVY & set(answer.stdout.split())
+    return set(answer.stdout.split())
+
+
+def test_importing_symport_loads_no_torch():
+    loaded = modules_after("import symport")
+    assert "symport.errors" in loaded
+    assert not {*HEAVY, "torch", "numpy", "safetensors"} & loaded
+
+
+def test_using_all_of_symport_loads_nothing_heavy_beyond_torch():
+    loaded = modules_after("import torch, symport\nfor n in symport.__all__: getattr(symport, n)")
+    assert "symport.transfer" in loaded
+    assert not (HEAVY & loaded) - modules_after("import torch")
+
+
+def test_a_function_is_found_where_its_module_has_its_name():
+    import symport.permute
+    import symport.transfer
+    from symport import spec
+
+    assert symport.permute.__name__ == "permute"
+    assert callable(symport.permute)
+    assert callable(symport.transfer)
+    assert symport.spec is spec
+    with pytest.raises(AttributeError, match="has no attribute 'permutee'"):
+        _ = symport.permutee
+    assert {*symport.__all__} <= {*dir(symport)}
 
 
 def tracked_files() -> list[Path]:

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from symport.choices import MAX_SEED
 from symport.errors import DataError, SettingsError
-
-MAX_SEED = 2**32 - 1  # torch's generator on the CPU ignores all higher bits
 
 
 @dataclass(frozen=True, eq=False)

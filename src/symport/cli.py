@@ -1,25 +1,24 @@
-"""The command line: parse, call one function of the library, print or save."""
+"""The command line: parse, call one function of the library, print or save.
+
+What a command works with is imported where it is used, so that help answers at once.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from rich.table import Table
-from torch import Tensor
 
-from symport.compare import METHODS, Case, CompareSettings, Comparison, check_examples, compare
+from symport.choices import LOSS_NAMES, METHODS
 from symport.errors import SettingsError
-from symport.files import load_tensors
-from symport.huggingface import is_config, load_architecture
-from symport.loading import LOSSES, load_examples, load_loss, load_model
-from symport.picture import draw_spec
 from symport.port.commands import add_commands
-from symport.report import png, save_picture, write_comparison
-from symport.spec import PermutationSpec
-from symport.symmetry import discover
 from symport.terminal import console, run_app
-from symport.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from symport.compare import Comparison
+    from symport.spec import PermutationSpec
+    from symport.trajectory import Trajectory
 
 app = typer.Typer(
     add_completion=False,
@@ -96,6 +95,9 @@ def discover_command(
     if save is not None:
         spec.save(save)
     if picture is not None:
+        from symport.picture import draw_spec
+        from symport.report import png, save_picture
+
         save_picture(picture, png(draw_spec(spec)))
 
 
@@ -154,7 +156,7 @@ def transfer_command(
         str, typer.Option(help=f"One of {', '.join(METHODS)}.", rich_help_panel=HOW)
     ] = "fgmt",
     loss: Annotated[
-        str, typer.Option(help=f"{', '.join(LOSSES)}, or module:function.", rich_help_panel=HOW)
+        str, typer.Option(help=f"{', '.join(LOSS_NAMES)}, or module:function.", rich_help_panel=HOW)
     ] = "cross-entropy",
     spec: Annotated[
         Path | None,
@@ -186,6 +188,12 @@ def transfer_command(
     Writes params.safetensors (the weights chosen), report.html, result.json, history.jsonl and
     permutation.safetensors. After an interruption the same command goes on.
     """
+    from symport.compare import Case, CompareSettings, check_examples, compare
+    from symport.files import load_tensors
+    from symport.loading import load_examples, load_loss, load_model
+    from symport.spec import PermutationSpec
+    from symport.symmetry import discover
+
     settings = CompareSettings(
         method=method, batch_size=batch_size, folds=folds, direct_steps=direct_steps, seed=seed
     )
@@ -217,7 +225,11 @@ def main() -> None:
 
 def _discovered(
     model: str, inputs: str | None, moving: list[str], *, strict: bool
-) -> PermutationSpec:
+) -> "PermutationSpec":
+    from symport.huggingface import is_config, load_architecture
+    from symport.loading import load_model
+    from symport.symmetry import discover
+
     if is_config(model):
         found = load_architecture(model)
         example = found.inputs if inputs is None else _example(inputs)
@@ -230,8 +242,12 @@ def _discovered(
     return discover(load_model(model), _example(inputs), strict=strict, moving=moving)
 
 
-def _example(text: str) -> Tensor:
+def _example(text: str) -> "Tensor":
     """Zeros of a shape, or the first two of some examples."""
+    import torch
+
+    from symport.loading import load_examples
+
     sizes = [part.strip() for part in text.split(",")]
     if all(size.isdecimal() and int(size) > 0 for size in sizes):
         return torch.zeros([int(size) for size in sizes])
@@ -245,7 +261,9 @@ def _example(text: str) -> Tensor:
 
 def _trajectory(
     source: Path | None, start: Path | None, end: Path | None, steps: int | None
-) -> Trajectory:
+) -> "Trajectory":
+    from symport.trajectory import Trajectory
+
     if source is not None and start is None and end is None:
         recorded = Trajectory.open(source)
         return recorded if steps is None else recorded.thinned(steps)
@@ -254,7 +272,11 @@ def _trajectory(
     raise SettingsError("the source is either a folder, --source, or both --start and --end")
 
 
-def _show(found: Comparison, folder: Path) -> None:
+def _show(found: "Comparison", folder: Path) -> None:
+    from rich.table import Table
+
+    from symport.report import write_comparison
+
     table = Table("", "accuracy", "NLL (nats)", title=f"{found.labels} labels")
     for name, entry in found.entries.items():
         table.add_row(name, f"{entry.accuracy:.1%}", f"{entry.nll:.3f}")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from torch import Generator, Tensor, nn
 
-from symport.batches import MAX_SEED, Labelled, ShuffledBatches
+from symport.batches import Labelled, ShuffledBatches
 from symport.batchnorm import has_batchnorm, reestimate
+from symport.choices import MAX_SEED, METHODS
 from symport.choosing import LENGTHS, CrossValidation, cross_validate
 from symport.direct import train_directly
 from symport.errors import DataError, ParamsError, SettingsError
@@ -25,7 +26,6 @@ from symport.state import state_for
 from symport.trajectory import Trajectory
 from symport.transfer import Finish, TransferResult, check_fit, transfer
 
-METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "naive")
 RIVALS = {
     "direct": "direct training",
     "identity": "the identity",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from symport.batches import Labelled
+from symport.choices import LOSS_NAMES
 from symport.errors import DataError, FileError, SettingsError
 from symport.files import load_tensors
 from symport.gradients import Loss
@@ -37,7 +38,9 @@ def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 LIBRARIES = {"torchvision": "torchvision.models:get_model", "timm": "timm:create_model"}
-LOSSES: dict[str, Loss] = {"cross-entropy": functional.cross_entropy, "mse": squared_error}
+LOSSES: dict[str, Loss] = dict(
+    zip(LOSS_NAMES, (functional.cross_entropy, squared_error), strict=True)
+)
 
 
 def load_function(reference: str) -> Callable[..., Any]:

@@ -1,21 +1,22 @@
-"""The commands `symport port` and `symport check`: their flags are the settings' own keys."""
+"""The commands `symport port` and `symport check`: their flags are the settings' own keys.
+
+What a command works with is imported where it is used, so that help answers at once.
+"""
 
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
-from rich.table import Table
 
-from symport.distributed import join, leave, rank
 from symport.errors import SettingsError
-from symport.port import Ported, port
-from symport.port.card import cells, rows_of
-from symport.port.check import check
 from symport.port.settings import PortSettings, make_settings, read_settings, show_settings
+
+if TYPE_CHECKING:
+    from symport.port.run import Ported
 
 CHECKED = ("old_base", "tuned", "new_base", "examples", "unlabelled", "task", "max_length",
            "method", "steps", "folds", "device", "dtype")  # fmt: skip
@@ -42,6 +43,9 @@ def add_commands(app: typer.Typer, out: Console, err: Console) -> None:
         if print_config:
             out.print(show_settings(settings), end="")
             return
+        from symport.distributed import join, leave, rank
+        from symport.port.run import port
+
         join()  # does nothing without torchrun
         try:
             found = port(settings, progress=True)
@@ -54,6 +58,10 @@ def add_commands(app: typer.Typer, out: Console, err: Console) -> None:
 
     def check_command(**flags: Any) -> None:
         """Is a port worth trying, how, and what will it cost? Needs no labels."""
+        from rich.table import Table
+
+        from symport.port.check import check
+
         found = check(make_settings({"out": "unused", **_given(flags)}))
         table = Table(show_header=False)
         for name, value in found.numbers().items():
@@ -136,7 +144,11 @@ def _value(name: str, text: str) -> Any:
     return parts
 
 
-def _show(found: Ported, settings: PortSettings, out: Console) -> None:
+def _show(found: "Ported", settings: PortSettings, out: Console) -> None:
+    from rich.table import Table
+
+    from symport.port.card import cells, rows_of
+
     if found.outcome is not None:
         table = Table("", "loss", "accuracy", "share of lift", "how")
         for row in rows_of(found.outcome, settings.seed):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from symport.batches import MAX_SEED
+from symport.choices import MAX_SEED
 from symport.errors import FileError, SettingsError
 
 MethodName: TypeAlias = Literal["fgmt", "gmt", "weights", "activations", "identity"]
