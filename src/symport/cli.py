@@ -11,7 +11,7 @@ import typer
 from symport.choices import LOSS_NAMES, METHODS
 from symport.errors import SettingsError
 from symport.port.commands import add_commands
-from symport.terminal import console, run_app
+from symport.terminal import DEBUG_HELP, console, run_app
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Carry a training run over to another network, without training it.",
+    epilog=DEBUG_HELP,
 )
 out, err = console(), console(stderr=True)
 
@@ -219,7 +220,7 @@ add_commands(app, out, err)
 
 
 def main() -> None:
-    """Run the command line; an error raised on purpose becomes one line and exit code 1."""
+    """Run the command line; an error becomes one line and exit code 1."""
     run_app(app)
 
 

@@ -1,25 +1,96 @@
-"""What command lines share: text that is printed as it is, and errors that become one line."""
+"""What command lines share: text printed as it is, and every error turned into one line."""
 
-from collections.abc import Callable
-
-from rich.console import Console
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from traceback import walk_tb
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from symport.errors import SymportError
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def console(*, stderr: bool = False) -> Console:
+DEBUG = "--debug"
+DEBUG_HELP = f"An error is one line; {DEBUG}, anywhere among the arguments, shows its traceback."
+LONGEST = 300  # letters of a message that is not ours; the C++ of torch says thousands
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def console(*, stderr: bool = False) -> "Console":
     """A console that prints paths and names as they are: no markup, emoji, or breaks of its own."""
+    from rich.console import Console
+
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=stderr)
 
 
 def run_app(app: Callable[[], object]) -> None:
-    """Run a command line; an error raised on purpose becomes one line and exit code 1.
+    """Run a command line on `sys.argv`; whatever is raised becomes one line and an exit code.
+
+    `--debug` among the arguments shows the traceback instead. A `~` at the beginning of a path is
+    the home folder, where the shell has left it: in quotes, and in `--out=~/x`.
 
     Raises:
-        SystemExit: With 1 after a `SymportError`.
+        SystemExit: With 1 after an error, with 130 after Ctrl-C.
     """
+    given = sys.argv[1:]
+    own = given[: given.index("--")] if "--" in given else given
+    debug = DEBUG in own
+    sys.argv[1:] = [_at_home(a) for a in own if a != DEBUG] + given[len(own) :]
     try:
         app()
-    except SymportError as error:
-        console(stderr=True).print(f"error: {' '.join(str(error).split())}", style="red")
+    except (SystemExit, GeneratorExit):
+        raise
+    except KeyboardInterrupt:
+        console(stderr=True).print("stopped")
+        raise SystemExit(INTERRUPTED) from None
+    except BaseException as error:  # a Rust library's panic is no Exception
+        if debug:
+            raise
+        console(stderr=True).print(f"error: {one_line(error)}", style="red")
         raise SystemExit(1) from None
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line; of an error that is not ours also its type and the file.
+
+    Example:
+        >>> one_line(KeyError("layers"))
+        "KeyError: 'layers'; this was not foreseen: --debug shows where it comes from"
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, SymportError):
+        return text
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return f"out of memory ({text[:LONGEST] or 'no more to be had'}); {DEBUG} shows where"
+    said = f": {text[:LONGEST]}{'…' * (len(text) > LONGEST)}" if text else ""
+    file = next(_files(error.__traceback__), None)
+    place = "" if file is None or str(file) in said else f" (at work on {file})"
+    return (
+        f"{type(error).__name__}{said}{place}; this was not foreseen: {DEBUG} shows where it comes "
+        "from"
+    )
+
+
+def _files(trace: TracebackType | None) -> Iterator[Path]:
+    """Files, then folders, that the functions under way had in hand, the innermost first."""
+    frames = [frame for frame, _ in walk_tb(trace)][::-1]
+    paths = [Path(v) for f in frames for v in f.f_locals.values() if _is_path(v)]
+    yield from (path for path in paths if path.is_file())
+    yield from (path for path in paths if path.is_dir() and path != Path())
+
+
+def _is_path(value: object) -> bool:
+    if isinstance(value, str):
+        return "/" in value and "\n" not in value and "\0" not in value and len(value) < LONGEST
+    return isinstance(value, Path)
+
+
+def _at_home(argument: str) -> str:
+    """An argument with its `~` replaced; `--out=~/x` too."""
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", "")
+    path = value if equals else argument
+    if path != "~" and not path.startswith("~/"):
+        return argument
+    return f"{flag}{equals}{Path(path).expanduser()}"

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from symport import distributed
 from symport.errors import SettingsError
-from symport.terminal import console, run_app
+from symport.terminal import DEBUG_HELP, console, run_app
 from symport_recipes.data.fetch import DOWNLOADS, fetch
 from symport_recipes.data.find import VARIABLE
 from symport_recipes.experiment import Experiment, read_outcomes, run
@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="The experiments of the paper, as recipes over symport.",
+    epilog=DEBUG_HELP,
 )
 out, err = console(), console(stderr=True)
 LARGEST_SEED = 10**9
@@ -127,7 +128,7 @@ def fetch_command(
 
 
 def main() -> None:
-    """Run the command line; an error raised on purpose becomes one line and exit code 1."""
+    """Run the command line; an error becomes one line and exit code 1."""
     run_app(app)
 
 
