@@ -56,12 +56,9 @@ def load_architecture(reference: str) -> Architecture:
         ) from error
     path = Path(reference)
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            path, trust_remote_code=False, experts_implementation=EXPERTS
-        )
+        config = settle(transformers.AutoConfig.from_pretrained(path, trust_remote_code=False))
     except (OSError, ValueError, KeyError) as error:
         raise FileError(f"{path}: not a configuration that transformers knows ({error})") from error
-    config.use_cache = False
     named = getattr(config, "architectures", None) or []
     kind = getattr(transformers, named[0], None) if named else None
     if kind is None:
@@ -73,6 +70,24 @@ def load_architecture(reference: str) -> Architecture:
         model = kind(config)
     moving = tuple(name for name, _ in model.named_buffers() if name.endswith(LEARNED))
     return Architecture(model.eval(), example_inputs(model, config), main_output, moving)
+
+
+def settle(config: Any) -> Any:
+    """Have a model computed as we need it, whatever its file asks for; in place.
+
+    Attention is what torch has, so that no kernel, which is foreign code, comes from the hub.
+    Outputs are records, of what the model computes in any case.
+
+    Args:
+        config: A configuration of transformers, those of its parts included.
+    """
+    config.output_attentions = False  # first: it insists on one kind of attention
+    config.output_hidden_states = False
+    config.return_dict = True
+    config.use_cache = False
+    config._attn_implementation = None
+    config._experts_implementation = EXPERTS
+    return config
 
 
 def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:

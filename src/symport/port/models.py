@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from symport.checkpoint import Checkpoint, open_checkpoint
 from symport.errors import FileError, ParamsError, SettingsError
-from symport.huggingface import EXPERTS
+from symport.huggingface import settle
 from symport.params import Params, listed
 from symport.port.sameness import check_same
 from symport.port.tokenizers import quiet
@@ -233,15 +233,14 @@ def _config(folder: Path) -> Any:
     except ImportError as error:
         raise SettingsError("porting needs transformers: pip install 'symport[hf]'") from error
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, experts_implementation=EXPERTS, local_files_only=True
+        found = transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:
         raise FileError(f"{folder}: has no configuration that transformers knows ({error})") from (
             error
         )
-    config.use_cache = False
-    return config
+    return settle(found)
 
 
 def _refuse_quantized(folder: Path, config: Any) -> None:
