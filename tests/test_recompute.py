@@ -73,6 +73,53 @@ def test_recomputing_gives_the_same_gradients_at_other_weights_than_the_models(m
     assert all("forward" not in vars(layer) for layer in model.layers)
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_forward_on_the_instance_is_called_and_is_there_afterwards(failing):
+    model = Net()
+    first, second = model.layers
+    hooked = []
+
+    def forward(x, **options):  # as the hooks of accelerate put one there
+        hooked.append(len(x))
+        return type(first).forward(first, x, **options)
+
+    first.forward = forward
+    before = [dict(vars(layer)) for layer in model.layers]
+    try:
+        with recomputing(model):
+            assert first.forward is not forward
+            model(batch()[0])
+            if failing:
+                raise RuntimeError  # noqa: TRY301 — what a user's loss may do
+    except RuntimeError:
+        assert failing
+    assert hooked == [6]
+    assert first.forward is forward
+    assert [vars(layer) | {"calls": 0} for layer in model.layers] == before
+    assert "forward" not in vars(second)
+
+
+def test_hooks_of_accelerate_stay_on_the_blocks():
+    hooks = pytest.importorskip("accelerate.hooks")
+    model, params = Net(), weights(3)
+    expected = by_hand(Net(), params)
+    for layer in model.layers:
+        hooks.add_hook_to_module(layer, hooks.ModelHook())
+    own = [vars(layer)["forward"] for layer in model.layers]
+    found = slope(model, recompute=True)(params, 0)
+    assert all(torch.allclose(found[n], g, atol=1e-7) for n, g in expected.items())
+    assert [vars(layer)["forward"] for layer in model.layers] == own
+
+
+def test_a_block_that_stands_twice_is_recomputed_once():
+    block = Block()
+    net = nn.ModuleDict({"layers": nn.ModuleList([block, block])})
+    with recomputing(net):
+        block(torch.randn(2, 4, requires_grad=True)).sum().backward()
+    assert block.calls == 2
+    assert "forward" not in vars(block)
+
+
 def test_a_model_that_recomputes_by_itself_does_so_with_the_weights_it_was_called_with():
     params = weights(3)
     model = Net(by_itself=True)

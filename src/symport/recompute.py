@@ -42,14 +42,17 @@ def recomputing(model: nn.Module) -> Generator[None]:
 
     The backward pass has to happen inside too, while the model still has the same tensors.
     """
-    blocks = blocks_of(model)
+    blocks = list(dict.fromkeys(blocks_of(model)))  # one may stand twice
+    own = [(vars(block), vars(block).get("forward")) for block in blocks]  # of accelerate's hooks
     try:
         for block in blocks:  # below `__call__`, so that the hooks of FSDP2 run once
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         yield
     finally:
-        for block in blocks:
-            vars(block).pop("forward", None)
+        for attributes, forward in own:
+            attributes.pop("forward", None)
+            if forward is not None:
+                attributes["forward"] = forward
 
 
 def _outermost(module: nn.Module) -> Generator[nn.Module]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from port.nets_port import contest
 from torch import Generator, nn
 
 from symport.batches import Labelled
@@ -12,7 +13,7 @@ from symport.port.settings import Rules
 from symport.port.tasks import make_task
 from symport_recipes.ports import __main__ as command
 from symport_recipes.ports.page import WAYS, page, picture
-from symport_recipes.ports.running import Found, run_one
+from symport_recipes.ports.running import Found, run_one, with_activity
 from symport_recipes.ports.scene import Scene
 from symport_recipes.ports.texts import anywhere, byte_tokenizer, disjoint, tokens_of
 from symport_recipes.ports.training import Pace, drawn_from, kept, made_by, rate, train_
@@ -141,6 +142,17 @@ def test_a_fine_tune_goes_home_by_the_identity(tmp_path):
     for way in ("identity", "weights", "activations", "transfer"):
         assert result.share(way) >= 0.99
     assert result.pick in ("identity", "then direct")
+
+
+@pytest.mark.parametrize("steps", [1.0, 0.5, 8.0])
+def test_activations_count_as_so_many_steps_whose_gradients_have_length_one(steps):
+    case = with_activity(contest(), steps)
+    sizes = [
+        [sum(float(x.double().square().sum()) for x in side.values()) ** 0.5 for side in sides]
+        for sides in ((pair.target, pair.source) for pair in case.also)
+    ]
+    says = [pair.weight * a * b for pair, (a, b) in zip(case.also, sizes, strict=True)]
+    assert sum(says) == pytest.approx(steps)
 
 
 def test_the_page_shows_shares_picks_and_a_picture():

@@ -122,9 +122,7 @@ def with_activity(case: Contest, steps: float = 1.0) -> Contest:
         activations(case.model, params, inputs, spec)
         for params in (case.target_init, case.source[0])
     )
-    pairs = [
-        replace(pair, weight=steps * pair.weight) for pair in gradients(new, old, normalize=True)
-    ]
+    pairs = gradients(new, old, normalize=True)
     return replace(case, spec=spec, also=[replace(p, weight=steps * p.weight) for p in pairs])
 
 
