@@ -1,5 +1,8 @@
 """Two joined processes find what one finds alone."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,7 +11,7 @@ from symport import distributed
 from symport.errors import DataError, SettingsError
 from symport.matching import Pair, match
 from tests import nets
-from tests.joined import in_two_processes
+from tests.joined import in_two_processes, run_joined
 
 
 def transferred() -> dict[str, object]:
@@ -126,3 +129,22 @@ def test_a_single_process_is_alone():
     assert (distributed.rank(), distributed.world(), distributed.total(2.5)) == (0, 1, 2.5)
     assert tensor.tolist() == [1, 1]
     assert distributed.whole(tensor) is tensor
+
+
+LEAVING = """
+import json, os, torch
+from symport import distributed
+distributed.join()
+net = torch.nn.Linear(2, 1)
+torch.optim.SGD(net.parameters())  # imports what has the group as a default argument
+distributed.total(1.0)
+distributed.leave()
+threads = os.listdir("/proc/self/task")
+print(json.dumps([open(f"/proc/self/task/{thread}/comm").read().strip() for thread in threads]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read from /proc")
+def test_leaving_ends_the_threads_of_the_group():
+    for printed in run_joined("-c", LEAVING):
+        assert not [name for name in json.loads(printed) if "gloo" in name or "store" in name]

@@ -5,23 +5,34 @@ runs the same program. Gradients are averaged over the shares of each batch; of 
 process computes the similarities of its own tensors, and only those matrices are summed over all.
 """
 
+import atexit
+import importlib
 import os
+import time
+import weakref
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+GRACE_SECONDS = 0.2  # gloo's threads need some microseconds of it, unless the machine is busy
+
 
 def join(backend: str = "gloo") -> None:
     """Join the processes that torchrun has started; does nothing outside of it.
 
-    Each gets a GPU of its own, where there are any: the device `"cuda"` is that one.
+    Each gets a GPU of its own, where there are any: the device `"cuda"` is that one. They part
+    when the interpreter ends, if not before.
     """
     if "RANK" in os.environ and not dist.is_initialized():
         if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        # Its functions have the group as a default argument: imported later, by an optimizer for
+        # instance, they would keep the group and its threads until the interpreter is gone.
+        importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group(backend)
+        atexit.register(_depart, weakref.ref(dist.group.WORLD))
 
 
 def leave() -> None:
@@ -72,6 +83,20 @@ def whole(tensor: Tensor) -> Tensor:
     """A tensor that FSDP2 has sharded, gathered; any other as it is. All processes must call it."""
     gather = getattr(tensor, "full_tensor", None)  # only a DTensor has it; its import takes seconds
     return tensor if gather is None else gather()
+
+
+def _depart(group: weakref.ref[object]) -> None:
+    """Part while gloo's threads can still take the interpreter's lock.
+
+    A thread that has summed tensors drops its references to them a little later, for which it
+    needs the lock; if the interpreter is being finalized by then, the process aborts ("terminate
+    called without an active exception"). Destroying the group ends its threads, but for a group
+    that something else refers to, such as a device mesh in the caches of DTensor; those threads
+    get some time.
+    """
+    leave()
+    if group() is not None:
+        time.sleep(GRACE_SECONDS)
 
 
 def _joined() -> bool:

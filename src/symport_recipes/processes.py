@@ -1,6 +1,5 @@
 """What one of several processes does: which pairs of seeds, and on which device."""
 
-import atexit
 import os
 from collections.abc import Sequence
 
@@ -62,8 +61,6 @@ def join(device: str) -> None:
     if on_gpu:
         torch.cuda.set_device(device)
     distributed.join("nccl" if on_gpu else "gloo")
-    if distributed.world() > 1:
-        atexit.register(torch.distributed.destroy_process_group)
 
 
 def _number(variable: str, default: int) -> int:
