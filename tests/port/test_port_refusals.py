@@ -15,6 +15,7 @@ from symport.port.labelled import reading
 from symport.port.models import Folders
 from symport.port.settings import make_settings
 from symport.port.tasks import make_task, read_examples, task_named
+from symport.port.workplace import Workplace
 
 KIND = "LlamaForCausalLM"
 
@@ -156,7 +157,13 @@ def test_an_output_that_exists(files, tmp_path):
 def test_unfinished_work_with_other_settings(files, tmp_path):
     bad = texts(tmp_path / "bad.jsonl", 2)
     refused(files, DataError, "2 examples, and at least 4", examples=bad)
-    refused(files, FileError, "unfinished port with other settings", method="identity")
+    work = Path(f"{files['out']}.work")
+    assert not work.exists()
+    with Workplace(Path(files["out"])) as place:
+        place.claim(make_settings({**files, "method": "weights"}).model_dump(mode="json"), {})
+        (place.folder / "begun").write_text("")
+    message = "unfinished port with other settings .*method was 'weights', not 'identity'"
+    refused(files, FileError, message, method="identity")
 
 
 def test_a_folder_that_is_nowhere(files, monkeypatch):

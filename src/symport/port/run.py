@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from symport.distributed import rank, world
 from symport.errors import SettingsError
@@ -22,7 +21,8 @@ from symport.port.settings import PortSettings
 from symport.port.tokenizers import check_tokenizers, load_tokenizer
 from symport.port.unlabelled import port_without_labels
 from symport.port.verdict import verdict
-from symport.port.write import Workplace, carry, note_dtype, refuse_existing
+from symport.port.workplace import Workplace, fingerprint
+from symport.port.write import carry, note_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,44 +57,44 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
         ParamsError: Shapes, vocabularies or tokenizers differ, or a tensor holds NaN.
         DataError: An example is not what the task needs.
     """
-    refuse_existing(settings.out)
+    if rank() > 0:
+        return _port(settings, None, progress=False)
+    with Workplace(settings.out) as place:
+        return _port(settings, place, progress=progress)
+
+
+def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) -> Ported:
+    """The port; of joined processes only the first has a place to write at."""
     check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders)
     check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
-    if world() > 1:
-        return _port_joined(settings, folders, family, progress=progress)
-    place = Workplace(settings.out, _claim(settings, folders))
-    place.result.mkdir()
+    if place is not None:
+        place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
     if settings.examples is None:
-        sentences = port_without_labels(settings, folders, family, place.result)
-        return _finish(place, settings, folders, sentences, None)
-    outcome, loaded = port_by_examples(settings, folders, family, place.folder, progress=progress)
-    write_outcome(place.result, settings, (folders, family), loaded, outcome.held)
-    return _finish(place, settings, folders, verdict(outcome, settings.seed), outcome)
+        return _port_without_examples(settings, folders, family, place)
+    work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
+    outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
+    sentences = verdict(outcome, settings.seed)
+    if place is not None:
+        result = place.begin_result()
+        write_outcome(result, settings, (folders, family), loaded, outcome.held)
+        _finish(place, settings, folders, sentences, outcome)
+    return Ported(settings.out, sentences, outcome)
 
 
-def _port_joined(
-    settings: PortSettings, folders: Folders, family: Family, *, progress: bool
+def _port_without_examples(
+    settings: PortSettings, folders: Folders, family: Family, place: Workplace | None
 ) -> Ported:
-    """All processes share the gradients and find the same; the first one writes it."""
-    if settings.examples is None:
+    if place is None or world() > 1:
         raise SettingsError(
             "without examples a port has no gradients that processes could share; start it alone, "
             "without torchrun"
         )
-    is_first = rank() == 0
-    place = Workplace(settings.out, _claim(settings, folders)) if is_first else None
-    outcome, loaded = port_by_examples(
-        settings, folders, family, None, progress=progress and is_first
-    )
-    sentences = verdict(outcome, settings.seed)
-    if place is None:
-        return Ported(settings.out, sentences, outcome)
-    place.result.mkdir()
-    write_outcome(place.result, settings, (folders, family), loaded, outcome.held)
-    return _finish(place, settings, folders, sentences, outcome)
+    sentences = port_without_labels(settings, folders, family, place.begin_result())
+    _finish(place, settings, folders, sentences, None)
+    return Ported(settings.out, sentences, None)
 
 
 def _finish(
@@ -103,13 +103,12 @@ def _finish(
     folders: Folders,
     sentences: list[str],
     outcome: Outcome | None,
-) -> Ported:
+) -> None:
     """All that stands beside the weights; then the folder gets its name."""
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
     _describe(place.result, settings, sentences, outcome)
     place.finish()
-    return Ported(settings.out, sentences, outcome)
 
 
 def _describe(
@@ -124,11 +123,10 @@ def _describe(
         return
 
 
-def _claim(settings: PortSettings, folders: Folders) -> dict[str, Any]:
-    """What a run that goes on must have in common with its beginning."""
-    paths = [f for folder in vars(folders).values() for f in sorted(folder.glob("*.safetensors"))]
-    if settings.examples is not None and Path(settings.examples).is_file():
-        paths.append(Path(settings.examples))
-    stats = {str(path.resolve()): path.stat() for path in paths}
-    inputs = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-    return {"settings": settings.model_dump(mode="json"), "inputs": inputs}
+def _inputs(settings: PortSettings, folders: Folders) -> dict[str, str]:
+    """What a run that goes on must find as it was at its beginning."""
+    kinds = ("*.safetensors", "*.json")
+    paths = [p for f in vars(folders).values() for kind in kinds for p in sorted(f.glob(kind))]
+    given = [Path(p) for p in (settings.examples, settings.unlabelled) if p is not None]
+    paths += [path for path in given if path.exists()]
+    return {str(path.resolve()): fingerprint(path) for path in paths if path.exists()}

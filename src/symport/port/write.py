@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +22,6 @@ CARRIED = (
     "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
     "chat_template*",
 )  # fmt: skip
-
-
-class Workplace:
-    """Where a port works until its result is whole: `<out>.work`, renamed to `<out>` at the end.
-
-    Args:
-        out: The folder that the result will have.
-        claim: What tells this port from any other; the same may go on.
-
-    Attributes:
-        out: As given.
-        folder: For the journals of work under way.
-        result: For what will become `out`.
-
-    Raises:
-        FileError: `out` exists and is not empty, or another port works there.
-    """
-
-    def __init__(self, out: Path, claim: Mapping[str, Any]) -> None:
-        self.out = out
-        self.folder = out.with_name(f"{out.name}.work")
-        self.result = self.folder / "result"
-        refuse_existing(out)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"{self.folder}: cannot be made ({error.strerror})") from error
-        self._claim(json.dumps(claim, indent=1, default=str, sort_keys=True) + "\n")
-        if self.result.exists():  # half written: everything in it is made again
-            shutil.rmtree(self.result)
-
-    def finish(self) -> None:
-        """Give the result its name, and remove what only going on would have needed."""
-        try:
-            if self.out.is_dir():
-                self.out.rmdir()
-            self.result.rename(self.out)
-            shutil.rmtree(self.folder)
-        except OSError as error:
-            raise FileError(f"{self.out}: cannot be finished ({error})") from error
-
-    def _claim(self, text: str) -> None:
-        path = self.folder / "port.json"
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise FileError(
-                f"{self.folder}: holds an unfinished port with other settings or inputs; remove it "
-                "or choose another --out"
-            )
-        write_text(path, text)
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise FileError if a result would overwrite anything."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileError(f"{out}: exists already; remove it or choose another --out")
 
 
 def write_weights(
