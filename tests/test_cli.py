@@ -16,7 +16,7 @@ from nets import examples, net, same, spec, trained, weights
 
 from symport import cli
 from symport.compare import CompareSettings
-from symport.files import load_tensors, save_tensors
+from symport.files import load_tensors, locked, save_tensors
 from symport.recorder import Recorder
 from symport.spec import PermutationSpec
 
@@ -539,3 +539,34 @@ def test_an_interrupted_command_goes_on_with_the_same_bits(desk, how):
     for folder in ("run", "whole"):
         assert desk.run(*desk.arguments(**options, out=folder)[: -len(QUICK)]).code == 0
     assert same(load_tensors("run/params.safetensors"), load_tensors("whole/params.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hold-out", "0.3"], "--hold-out has no effect beside --test"),
+        (
+            ["--method", "weights", "--direct-steps", "0", "--loss", "mse"],
+            "--loss has no effect with --method weights",
+        ),
+    ],
+)
+def test_what_would_change_nothing_is_refused(desk, arguments, message):
+    refused(desk.transfer(*arguments), message)
+
+
+def test_a_proof_that_cannot_be_had_is_refused(desk, tmp_path):
+    Path("config.json").write_text('{"model_type": "llama"}')
+    answer = desk.run("discover", "--model", "config.json", "--strict")
+    refused(answer, "is read without weights")
+
+
+def test_the_files_of_others_stay_and_two_runs_do_not_meet(desk):
+    Path("run").mkdir()
+    Path("run/params.safetensors").write_text("precious")
+    answer = desk.transfer()
+    assert (answer.code, "would be replaced" in answer.err) == (1, True)
+    assert Path("run/params.safetensors").read_text() == "precious"
+    with locked("other"):
+        answer = desk.transfer(out="other")
+    assert (answer.code, "other: another process is at work there" in answer.err) == (1, True)

@@ -17,9 +17,11 @@ from symport.files import (
     append_line,
     digest,
     load_tensors,
+    locked,
     make_folder,
     open_tensors,
     save_tensors,
+    take_lock,
     write_text,
 )
 from tests.odd_tensors import network, same
@@ -288,3 +290,19 @@ def test_a_folder_is_made_once_and_a_file_in_its_place_is_named(tmp_path):
     (tmp_path / "c").write_text("")
     with pytest.raises(FileError, match=r"c.d: cannot make this folder \(.*\); choose another"):
         make_folder(tmp_path / "c" / "d")
+
+
+def test_a_locked_folder_keeps_others_out_and_an_empty_one_goes(tmp_path):
+    with locked(tmp_path / "a") as folder:
+        assert folder.is_dir()
+        with (
+            pytest.raises(FileError, match="a: another process is at work there"),
+            locked(tmp_path / "a"),
+        ):
+            pass
+        (folder / "x").write_text("")
+    with locked(tmp_path / "a"), locked(tmp_path / "b"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(FileError, match="cannot be opened"):
+        take_lock(tmp_path / "none")

@@ -7,7 +7,7 @@ import torch
 from nets import same
 
 from symport.errors import FileError
-from symport.journal import Journal, StepRecord
+from symport.journal import WRITTEN, Journal, StepRecord
 from symport.spec import Permutation
 
 RUN = {"method": "fgmt", "settings": {"start": "previous", "batches": "abc"}, "steps": 3}
@@ -136,3 +136,14 @@ def test_the_lines_are_json_that_other_programs_read(tmp_path):
             [sys.executable, "-c", program], stdin=lines, capture_output=True, check=True
         )
     assert json.loads(answer.stdout) == 2
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_files_that_no_run_has_written_are_not_replaced(tmp_path, name):
+    path = tmp_path / name / "notes.txt" if name == "steps" else tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("precious")
+    with pytest.raises(FileError, match=f"{name}: exists, and would be replaced"):
+        Journal(tmp_path, RUN)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert path.read_text() == "precious"

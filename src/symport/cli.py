@@ -16,7 +16,7 @@ from symport.terminal import DEBUG_HELP, console, run_app
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from symport.compare import Comparison
+    from symport.compare import CompareSettings, Comparison
     from symport.spec import PermutationSpec
     from symport.trajectory import Trajectory
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 out, err = console(), console(stderr=True)
 
+HOLD_OUT = 0.2
 SOURCE, EXAMPLES, HOW = "The source", "The labelled examples", "How"
 Model = Annotated[
     str,
@@ -152,13 +153,13 @@ def transfer_command(
         typer.Option(
             help="Without --test: the share of --data that only reports.", rich_help_panel=EXAMPLES
         ),
-    ] = 0.2,
+    ] = HOLD_OUT,
     method: Annotated[
         str, typer.Option(help=f"One of {', '.join(METHODS)}.", rich_help_panel=HOW)
     ] = "fgmt",
     loss: Annotated[
         str, typer.Option(help=f"{', '.join(LOSS_NAMES)}, or module:function.", rich_help_panel=HOW)
-    ] = "cross-entropy",
+    ] = LOSS_NAMES[0],
     spec: Annotated[
         Path | None,
         typer.Option(help="A spec file; otherwise the symmetry is found.", rich_help_panel=HOW),
@@ -190,7 +191,8 @@ def transfer_command(
     permutation.safetensors. After an interruption the same command goes on.
     """
     from symport.compare import Case, CompareSettings, check_examples, compare
-    from symport.files import load_tensors
+    from symport.files import load_tensors, locked
+    from symport.journal import refuse_foreign
     from symport.loading import load_examples, load_loss, load_model
     from symport.spec import PermutationSpec
     from symport.symmetry import discover
@@ -198,6 +200,8 @@ def transfer_command(
     settings = CompareSettings(
         method=method, batch_size=batch_size, folds=folds, direct_steps=direct_steps, seed=seed
     )
+    _refuse_idle(settings, loss, hold_out if test else HOLD_OUT)
+    refuse_foreign(folder)
     net, function, weights = load_model(model), load_loss(loss), load_tensors(target)
     trajectory = _trajectory(source, start, end, steps)
     labelled = load_examples(data, like=weights)
@@ -206,14 +210,15 @@ def transfer_command(
     else:
         reporting = load_examples(test, like=weights)
     check_examples(net, weights, {data: labelled, test or data: reporting})
-    symmetry = PermutationSpec.load(spec) if spec else discover(net, labelled.inputs[:2])
-    case = Case(net, function, trajectory, weights, symmetry, labelled)
-    try:
-        found = compare(case, reporting, settings, folder=folder, progress=True)
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on after the last finished step")
-        raise typer.Exit(130) from None
-    _show(found, folder)
+    with locked(folder):
+        symmetry = PermutationSpec.load(spec) if spec else discover(net, labelled.inputs[:2])
+        case = Case(net, function, trajectory, weights, symmetry, labelled)
+        try:
+            found = compare(case, reporting, settings, folder=folder, progress=True)
+        except KeyboardInterrupt:
+            err.print("stopped; the same command goes on after the last finished step")
+            raise typer.Exit(130) from None
+        _show(found, folder)
 
 
 add_commands(app, out, err)
@@ -224,6 +229,18 @@ def main() -> None:
     run_app(app)
 
 
+def _refuse_idle(settings: "CompareSettings", loss: str, hold_out: float) -> None:
+    """Raise SettingsError if something was asked for that would change nothing."""
+    if hold_out != HOLD_OUT:
+        raise SettingsError("--hold-out has no effect beside --test; leave one of them out")
+    has_gradients = settings.method in ("fgmt", "gmt") or settings.direct_steps
+    if loss != LOSS_NAMES[0] and not has_gradients:
+        raise SettingsError(
+            f"--loss has no effect with --method {settings.method} and --direct-steps 0, which "
+            "take no gradients; leave it out"
+        )
+
+
 def _discovered(
     model: str, inputs: str | None, moving: list[str], *, strict: bool
 ) -> "PermutationSpec":
@@ -232,6 +249,11 @@ def _discovered(
     from symport.symmetry import discover
 
     if is_config(model):
+        if strict:
+            raise SettingsError(
+                f"--strict fails where a group is not proven, and {model} is read without weights, "
+                "so that none is; leave it out, or give module:function that loads the weights"
+            )
         found = load_architecture(model)
         example = found.inputs if inputs is None else _example(inputs)
         named = [*found.moving, *moving]

@@ -4,13 +4,15 @@ Everything is written under a temporary name in the same folder and then renamed
 the old file or the new one, never half of one. Nothing is ever unpickled beyond plain tensors.
 """
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -160,6 +162,58 @@ def make_folder(folder: PathLike) -> Path:
             f"{folder}: cannot make this folder ({error.strerror}); choose another"
         ) from error
     return Path(folder)
+
+
+def take_lock(path: PathLike) -> int:
+    """Lock a file or folder against other processes, until the descriptor is closed.
+
+    The system closes it with the process, however that ends.
+
+    Returns:
+        The descriptor, for `os.close`.
+
+    Raises:
+        FileError: Another process has the lock, or the file cannot be opened.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be opened ({error.strerror})") from error
+    if sys.platform == "win32":  # has no such locks: there two processes are not told apart
+        return descriptor
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            os.close(descriptor)
+            raise FileError(
+                f"{path}: another process is at work there; wait for it, or choose another folder"
+            ) from error
+        # Some network drives have no locks. One process at a time is right without.
+    return descriptor
+
+
+@contextmanager
+def locked(folder: PathLike) -> Generator[Path]:
+    """Make a folder, and keep other processes out that ask in the same way.
+
+    A new one in which nothing was written is removed again.
+
+    Raises:
+        FileError: It cannot be made, or another process works there.
+    """
+    is_new = not Path(folder).exists()
+    descriptor = take_lock(make_folder(folder))
+    try:
+        yield Path(folder)
+    finally:
+        os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # it holds something by now, as it should
+                Path(folder).rmdir()
 
 
 def write_text(path: PathLike, text: str) -> None:

@@ -15,6 +15,10 @@ from symport.errors import FileError
 from symport.files import append_line, load_tensors, make_folder, save_tensors, write_text
 from symport.spec import Permutation
 
+# What a run writes into its folder, beside run.json, which says that it is one.
+WRITTEN = ("steps", "history.jsonl", "permutation.safetensors", "params.safetensors", "result.json",
+           "report.html")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class StepRecord:
@@ -52,11 +56,12 @@ class Journal:
         records: The finished steps.
 
     Raises:
-        FileError: The folder cannot be written or holds another run.
+        FileError: The folder cannot be written, holds another run, or files that are no run's.
     """
 
     def __init__(self, folder: str | Path, run: dict[str, Any]) -> None:
         self.folder = Path(folder)
+        refuse_foreign(self.folder)
         make_folder(self.folder / "steps")
         self._claim(run)
         self.records = self._read_history()
@@ -118,6 +123,19 @@ class Journal:
         if [record.step for record in records] != list(range(1, len(records) + 1)):
             raise FileError(f"{path}: the steps are not 1, 2, 3 …; remove the folder")
         return records
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise FileError if the files of a run would replace others, which no run has written."""
+    if (folder / "run.json").exists():
+        return
+    for name in WRITTEN:
+        path = folder / name
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise FileError(
+                f"{path}: exists, and would be replaced, but {folder} holds no run of symport; "
+                "choose another folder"
+            )
 
 
 def _differences(found: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[str]:

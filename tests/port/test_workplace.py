@@ -1,4 +1,4 @@
-"""The folder in which a port works: ours alone, one process at a time, nothing else ever touched."""
+"""The folder in which a port works: ours alone, for one process, and nothing else is touched."""
 
 import os
 import signal
@@ -54,10 +54,14 @@ def test_work_that_was_interrupted_is_found_again(tmp_path):
 
 
 def test_a_port_that_is_refused_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), Workplace(tmp_path / "a" / "b" / "out") as place:
-        place.claim(*CLAIM)
-        place.begin_result()
-        raise ZeroDivisionError
+    def refused() -> None:
+        with Workplace(tmp_path / "a" / "b" / "out") as place:
+            place.claim(*CLAIM)
+            place.begin_result()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        refused()
     assert everything(tmp_path) == {}
 
 

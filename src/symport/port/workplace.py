@@ -5,12 +5,10 @@ carries a marker that only a port writes, which is also what it locks: the syste
 with the process, however that ends. Nothing is ever deleted that a port did not make.
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +17,13 @@ from types import TracebackType
 from typing import Any
 
 from symport.errors import FileError
-from symport.files import write_text
+from symport.files import take_lock, write_text
 
 MARKER = "symport.lock"
 CLAIM = "port.json"
 WORDS = "The unfinished work of a symport port. The same command goes on from here.\n"
 SMALL = 64 * 2**20  # bytes: such a file is told apart by its content, a larger one by its age
 ATTEMPTS = 10  # each lost to another process that began or ended at this very moment
-TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 class Workplace:
@@ -66,10 +63,8 @@ class Workplace:
         except FileError:
             raise
         except (OSError, ValueError) as error:
-            raise FileError(
-                f"{self.root}: cannot be made ({getattr(error, 'strerror', None) or error}); choose "
-                "another --out"
-            ) from error
+            why = getattr(error, "strerror", None) or error
+            raise FileError(f"{self.root}: cannot be made ({why}); choose another --out") from error
         return self
 
     def __exit__(
@@ -156,7 +151,7 @@ class Workplace:
         fresh = Path(mkdtemp(prefix=f".{self.root.name}-", dir=self.root.parent))
         marker = fresh / MARKER
         marker.write_text(WORDS, encoding="utf-8")
-        lock = self._locked(marker)
+        lock = take_lock(marker)
         try:
             fresh.rename(self.root)
         except OSError:  # another process was faster
@@ -178,30 +173,18 @@ class Workplace:
                 f"{self.root}: a port to {self.out} works in this folder, but it exists and no "
                 "port made it; move it away, or choose another --out"
             )
-        lock = self._locked(marker)
+        try:
+            lock = take_lock(marker)
+        except FileError as error:
+            raise FileError(
+                f"{self.root}: another process is porting to {self.out} right now; wait for it, or "
+                "choose another --out"
+            ) from error
         with suppress(OSError):
             if os.path.samestat(os.fstat(lock), marker.stat()):
                 return lock
         os.close(lock)  # of a folder that was removed in between
         return None
-
-    def _locked(self, marker: Path) -> int:
-        descriptor = os.open(marker, os.O_RDWR)
-        if sys.platform == "win32":  # no flock: there two runs are not told apart
-            return descriptor
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in TAKEN:
-                os.close(descriptor)
-                raise FileError(
-                    f"{self.root}: another process is porting to {self.out} right now; wait for "
-                    "it, or choose another --out"
-                ) from error
-            # Some network drives have no locks. One port at a time is right without.
-        return descriptor
 
     def _remove(self) -> None:
         """The folder with all that is ours; what else somebody put there stays, and so it."""
