@@ -18,6 +18,8 @@ from symport.symmetry.relations import Relations, relate, running_statistics
 from symport.symmetry.rewrite import unstack
 from symport.symmetry.terms import Term, tie
 from symport.symmetry.trace import Example, Graph, trace
+from symport.symmetry.unlay import unlay
+from symport.symmetry.unroll import unroll
 from symport.symmetry.verify import TOLERANCE, Proof, verify
 
 __all__ = ["Proof", "discover", "register_rule", "verify"]
@@ -72,7 +74,7 @@ def discover(
         raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
-    graph = unstack(trace(model, example, select, has_rule))
+    graph = unstack(unlay(unroll(trace(model, example, select, has_rule))))
     statistics = running_statistics(graph).union(moving)
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)

@@ -67,7 +67,7 @@ def unstack(graph: Graph) -> Graph:
             readers.setdefault(name, []).append(operation)
     for name in graph.outputs:
         readers.setdefault(name, []).append(_END)
-    shapes = _all_shapes(graph)
+    shapes = shapes_of(graph)
     replaced: dict[str, list[Operation]] = {}
     for view in graph.operations:
         if view.target in VIEWS:
@@ -94,7 +94,8 @@ def _read(operation: Operation) -> Iterator[str]:
                 yield item.name
 
 
-def _all_shapes(graph: Graph) -> dict[str, Shape]:
+def shapes_of(graph: Graph) -> dict[str, Shape]:
+    """The shape of every tensor in a graph."""
     known = {name: source.shape for name, source in graph.sources.items()}
     known |= {op.name: op.shapes for op in graph.operations if isinstance(op.shapes, tuple)}
     return {name: shape for name, shape in known.items() if shape is not None}

@@ -27,7 +27,7 @@ def reshape(call: Call) -> Result:
     if 0 in call.shape:
         return fresh(call.shape)
     axes: dict[int, Term] = {}
-    for old, new in _segments(value.shape, call.shape):
+    for old, new in segments(value.shape, call.shape):
         wide = [k for k in new if call.shape[k] != 1]
         before = product([value.axes[k] for k in old])
         if len(wide) == 1:
@@ -38,7 +38,7 @@ def reshape(call: Call) -> Result:
     return tuple(axes.get(k, Term(1)) for k in range(len(call.shape)))
 
 
-def _segments(a: Sequence[int], b: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+def segments(a: Sequence[int], b: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
     """Consecutive axes of two shapes that hold equally many entries."""
     i = j = 0
     while i < len(a) or j < len(b):
