@@ -1,6 +1,5 @@
 """Port with examples, in memory: every way competes, and the best is written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
-from symport.port.write import write_weights
+from symport.port.write import rebased, write_weights
 from symport.similarity import Pair
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -129,16 +128,11 @@ def write_outcome(
 ) -> None:
     """Write the picked tensors, as whole weights or as an adapter."""
     if loaded.adapter is None:
-        write_weights(folder, *models, loaded.model, held)
+        write_weights(folder, *models, held)
         return
     before = loaded.adapter.tensors
     tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in held.items()}
     save_adapter(folder, Adapter(rebased(loaded.adapter.config, settings), tensors))
-
-
-def rebased(config: Mapping[str, Any], settings: PortSettings) -> dict[str, Any]:
-    """An adapter's configuration that names its new base."""
-    return {**config, "base_model_name_or_path": settings.new_base}
 
 
 def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:

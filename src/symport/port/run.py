@@ -15,6 +15,7 @@ from symport.port.models import (
     check_weights,
     find_family,
     find_folders,
+    what_is_left_out,
 )
 from symport.port.page import write_page
 from symport.port.settings import PortSettings
@@ -68,7 +69,7 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
     check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders)
-    check_weights(folders, family)
+    family = check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     if place is not None:
         place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
@@ -76,7 +77,7 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
         return _port_without_examples(settings, folders, family, place)
     work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
-    sentences = verdict(outcome, settings.seed)
+    sentences = verdict(outcome, settings.seed) + what_is_left_out(folders, family)
     if place is not None:
         result = place.begin_result()
         write_outcome(result, settings, (folders, family), loaded, outcome.held)
@@ -93,6 +94,7 @@ def _port_without_examples(
             "without torchrun"
         )
     sentences = port_without_labels(settings, folders, family, place.begin_result())
+    sentences += what_is_left_out(folders, family)
     _finish(place, settings, folders, sentences, None)
     return Ported(settings.out, sentences, None)
 
