@@ -6,7 +6,6 @@ Importing this package registers the rules.
 from symport.symmetry.rules import (
     attention,
     elementwise,
-    fourier,
     index,
     layout,
     linear,
@@ -22,7 +21,6 @@ from symport.symmetry.rules import (
 __all__ = [
     "attention",
     "elementwise",
-    "fourier",
     "index",
     "layout",
     "linear",
