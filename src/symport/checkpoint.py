@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
@@ -25,6 +27,59 @@ FORMAT = {"format": "pt"}  # transformers asks for it
 _SHARD = re.compile(r".+-\d+-of-\d+\.safetensors")
 
 
+class Place(Protocol):
+    """Where one tensor is read from: a file, or others that it is made of.
+
+    Attributes:
+        like: Its shape and dtype, on the `meta` device.
+        file: The name of the file that holds it, or the first part of it.
+    """
+
+    @property
+    def like(self) -> Tensor:
+        """Shape and dtype."""
+        ...
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        ...
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Positions `start` to `stop` of its first axis."""
+        ...
+
+    def prefetch(self) -> None:
+        """Let the system read it from the disk already."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class InShard:
+    """A tensor that lies in a safetensors file under some name."""
+
+    shard: Shard
+    name: str
+
+    @property
+    def like(self) -> Tensor:
+        """Shape and dtype, on the `meta` device."""
+        return self.shard.outline[self.name]
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return self.shard.path.name
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Positions `start` to `stop` of its first axis; nothing else is read."""
+        return self.shard.rows(self.name, start, stop)
+
+    def prefetch(self) -> None:
+        """Let the system read it from the disk already."""
+        self.shard.prefetch(self.name)
+
+
 class Checkpoint(Mapping[str, Tensor]):
     """The tensors of a checkpoint, each read from disk when asked for.
 
@@ -32,47 +87,57 @@ class Checkpoint(Mapping[str, Tensor]):
 
     Attributes:
         path: The file or folder that was opened.
-        files: The name of the file that holds each tensor, in the order of the files.
+        places: Where each tensor is read from, in the order of the files.
         metadata: Text kept in the first file.
     """
 
     def __init__(self, path: Path, shards: Iterable[Shard]) -> None:
+        shards = list(shards)
         self.path = path
-        self._shards = {name: shard for shard in shards for name in shard.outline}
-        self.files = {name: shard.path.name for name, shard in self._shards.items()}
-        first = next(iter(self._shards.values()), None)
-        self.metadata: Mapping[str, str] = first.metadata if first else {}
+        self.places: Mapping[str, Place] = {
+            name: InShard(shard, name) for shard in shards for name in shard.outline
+        }
+        self.metadata: Mapping[str, str] = shards[0].metadata if shards else {}
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._shards[name].rows(name)
+        return self.places[name].rows()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._shards  # the default would read the tensor
+        return name in self.places  # the default would read the tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shards)
+        return iter(self.places)
 
     def __len__(self) -> int:
-        return len(self._shards)
+        return len(self.places)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The name of the file that holds each tensor, in the order of the files."""
+        return {name: place.file for name, place in self.places.items()}
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Positions `start` to `stop` of a tensor's first axis; nothing else of it is read."""
-        return self._shards[name].rows(name, start, stop)
+        return self.places[name].rows(start, stop)
 
-    def without(self, names: Collection[str]) -> "Checkpoint":
-        """The same checkpoint as if it lacked some tensors; it closes along with this one."""
-        left = copy(self)
-        left._shards = {name: s for name, s in self._shards.items() if name not in names}
-        left.files = {name: file for name, file in self.files.items() if name not in names}
-        return left
+    def view(self, places: Mapping[str, Place]) -> "Checkpoint":
+        """Tensors made of those of this checkpoint; it closes along with this one.
+
+        Example:
+            >>> def renamed(checkpoint, before, after):
+            ...     return checkpoint.view({after: checkpoint.places[before]})
+        """
+        seen = copy(self)
+        seen.places = dict(places)
+        return seen
 
     def prefetch(self, name: str) -> None:
         """Let the system read a tensor from the disk while something else is computed."""
-        self._shards[name].prefetch(name)
+        self.places[name].prefetch()
 
     def outline(self) -> dict[str, Tensor]:
         """Shapes and dtypes without contents: tensors on the `meta` device."""
-        return {name: shard.outline[name] for name, shard in self._shards.items()}
+        return {name: place.like for name, place in self.places.items()}
 
 
 @contextmanager

@@ -71,25 +71,6 @@ def test_the_type_of_another_tensor_ties_nothing_whatever_its_shape(take):
     assert discover(net, X, strict=True).sizes == {"first": 5}
 
 
-def test_a_rule_that_ties_axes_of_different_lengths_is_named():
-    from symport.symmetry import register_rule
-    from symport.symmetry.calls import RULES
-    from symport.symmetry.terms import tie
-
-    def wrong(call):
-        tie(*call["self"].axes)
-        return call["self"].axes
-
-    before = RULES.get("aten.sinh")
-    register_rule("aten.sinh", wrong)
-    try:
-        with pytest.raises(DiscoveryError, match=r"rule for aten\.sinh.*length 3 to one of"):
-            discover(Net(torch.sinh), X)
-    finally:
-        del RULES["aten.sinh"]
-    assert before is None
-
-
 def test_writing_to_a_part_splits_the_units():
     def do(x):
         y = x * 1
@@ -266,23 +247,6 @@ def test_a_tensor_without_entries_stays_and_so_does_what_it_is_joined_to():
     spec = discover(net, X, strict=True)
     assert spec.groups == {}
     assert spec.reasons["first.weight"][0] == "no entries"
-
-
-def test_a_rule_that_breaks_down_is_reported_and_pins_what_it_touches():
-    from symport.symmetry import register_rule
-    from symport.symmetry.calls import RULES
-
-    def broken(call):
-        return (call["no such argument"].axes,)
-
-    register_rule("aten.tanh", broken)
-    try:
-        with pytest.warns(UserWarning, match=r"the rule for aten\.tanh.* failed: KeyError"):
-            spec = discover(Net(torch.tanh), X)
-    finally:
-        del RULES["aten.tanh"]
-    assert spec.groups == {}
-    assert "failed" in spec.reasons["first.bias"][0]
 
 
 def test_written_and_uninitialised_entries():

@@ -135,7 +135,7 @@ def test_what_works_on_positions_leaves_channels_free(do):
 def test_a_fourier_transform_over_units_keeps_them_in_place():
     spec = discover(Net(lambda x: torch.fft.fft(x).real), X, strict=True)
     assert spec.groups == {}
-    assert "Fourier" in spec.reasons["first.weight"][0]
+    assert "frequencies" in spec.reasons["first.weight"][0]
 
 
 def test_a_diagonal_ties_the_axes_that_it_is_taken_of():

@@ -1,6 +1,5 @@
 """Port with examples, in memory: every way competes, and the best is written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
-from symport.port.write import write_weights
+from symport.port.write import rebased, write_weights
 from symport.similarity import Pair
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -105,14 +104,13 @@ def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded
     A head that is new to one base is zero in both: what the other has there is of another task.
     """
     how = {"dtype": settings.dtype, "device": settings.device}
-    source = family.of_source()
-    old, new = load(folders.old_base, source, **how), load(folders.new_base, family, **how)
+    old, new = (load(folder, family, **how) for folder in (folders.old_base, folders.new_base))
     for base in (old, new):
         for name in (old.absent | new.absent) & base.params.keys():
             base.params[name].zero_()
     model = new.model.requires_grad_(True)
     if not folders.is_adapter:
-        tuned = load(folders.tuned, source, **how)
+        tuned = load(folders.tuned, family, **how)
         return Loaded(model, old.params, tuned.params, new.params)
     adapter = load_adapter(folders.tuned)
     change = displacement(adapter, old.params)
@@ -130,17 +128,11 @@ def write_outcome(
 ) -> None:
     """Write the picked tensors, as whole weights or as an adapter."""
     if loaded.adapter is None:
-        write_weights(folder, *models, loaded.model, held)
+        write_weights(folder, *models, held)
         return
     before = loaded.adapter.tensors
     tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in held.items()}
     save_adapter(folder, Adapter(rebased(loaded.adapter.config, settings), tensors))
-
-
-def rebased(config: Mapping[str, Any], settings: PortSettings) -> dict[str, Any]:
-    """An adapter's configuration that names its new base, at no revision of the old one."""
-    given = {"base_model_name_or_path": settings.new_base}
-    return {**config, **given, **({"revision": None} if "revision" in config else {})}
 
 
 def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:

@@ -2,19 +2,22 @@
 
 import json
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from symport.checkpoint import Checkpoint, open_checkpoint
+from symport.checkpoint import open_checkpoint
 from symport.errors import FileError, ParamsError, SettingsError
 from symport.huggingface import settle
 from symport.params import Params, listed
-from symport.port.sameness import Configs, agree
+from symport.port.names import Named, Names, open_named
+from symport.port.sameness import check_same
 from symport.port.tokenizers import quiet
 from symport.state import own_tensors
 
@@ -50,33 +53,29 @@ class Family:
 
     Attributes:
         kind: The class of transformers.
-        config: Its configuration, as the new base and the result have it.
-        source: As the old base and its fine-tune have it; None if that is the same.
-        notes: How the configurations differ, and what becomes of it, a sentence each.
+        config: Its configuration.
+        untied: Names of tensors that the configuration ties to others, and that are their own in
+            one of the three models.
     """
 
     kind: Any
     config: Any
-    source: Any = None
-    notes: tuple[str, ...] = ()
-
-    def of_source(self) -> "Family":
-        """The same architecture as the old base and its fine-tune are computed."""
-        return self if self.source is None else replace(self, config=self.source)
+    untied: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """The name of the class."""
         return str(self.kind.__name__)
 
-    def is_head(self, name: str) -> bool:
-        """Whether a tensor stands above the body that all tasks share."""
-        return not name.startswith(f"{self.kind.base_model_prefix}.")
+    @cached_property
+    def names(self) -> Names:
+        """What the model calls its tensors."""
+        return Names(self.outline())
 
     def outline(self) -> nn.Module:
         """The model on the meta device: shapes without contents."""
         with torch.device("meta"):
-            return self.kind(self.config).eval()
+            return untie_(self.kind(self.config).eval(), self.untied)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,57 +139,82 @@ def find_folders(old_base: str, tuned: str, new_base: str) -> Folders:
     return folders
 
 
-def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
+def find_family(folders: Folders) -> Family:
     """The architecture of the fine-tune, once bases and fine-tune are known to share it.
-
-    Args:
-        folders: The three models.
-        accept: Keys of the configurations that may differ.
 
     Raises:
         SettingsError: transformers is not installed or does not know the architecture, a model is
-            quantized, or configurations differ in what the network computes and not by `accept`.
+            quantized, or configurations differ in what the network computes.
         FileError: A configuration cannot be read.
     """
-    old, new = ((p, read_config(p)) for p in (folders.old_base, folders.new_base))
-    tuned = None if folders.is_adapter else (folders.tuned, read_config(folders.tuned))
-    for place in (old, new, tuned):
-        if place is not None:
-            _refuse_quantized(*place)
-    kind = _kind_of_adapter(folders.tuned, old, new) if tuned is None else _class_named(*tuned)
-    found = agree(Configs(old, tuned, new), lambda c: Family(kind, c).outline(), accept)
-    source = None if found.source is found.result else found.source
-    notes = (*found.notes, *(_odd_base(folders) if folders.is_adapter else ()))
-    return Family(kind, found.result, source, notes)
+    configs = {p: _config(p) for p in (folders.old_base, folders.new_base)}
+    if not folders.is_adapter:
+        configs[folders.tuned] = _config(folders.tuned)
+    for path, config in configs.items():
+        _refuse_quantized(path, config)
+    check_same(configs)
+    if folders.is_adapter:
+        return _family_of_adapter(folders.tuned, configs[folders.new_base])
+    config = configs[folders.tuned]
+    return Family(_class_named(folders.tuned, config), config)
 
 
-def check_weights(folders: Folders, family: Family) -> None:
-    """Read all headers, and compare the shapes of what bases and fine-tune share.
+@dataclass(frozen=True, eq=False)
+class Trio:
+    """The files of a port, by the names of the model.
 
-    A head may have other classes than that of a base; it counts as new then.
+    Attributes:
+        old: The old base.
+        tuned: The fine-tune; None if it is an adapter.
+        new: The new base.
+        new_heads: What a base lacks, or has for other classes, and the fine-tune has.
+    """
+
+    old: Named
+    tuned: Named | None
+    new: Named
+    new_heads: frozenset[str]
+
+
+@contextmanager
+def open_models(folders: Folders, family: Family) -> Generator[Trio]:
+    """Open bases and fine-tune by the names of the model; bases without the heads that are new.
 
     Raises:
         FileError: A file of weights is missing, cut short, or a pickle.
-        ParamsError: Shapes differ; the message says which.
+        ParamsError: A tensor is missing, or has another shape; the message says which and where.
     """
-    with open_checkpoint(folders.old_base) as old, open_checkpoint(folders.new_base) as new:
-        heads = {name for name in [*old, *new] if family.is_head(name)}
-        old, new = old.without(heads), new.without(heads)
-        _check_shapes(old, new, f"{folders.old_base}", f"{folders.new_base}")
-        with open_checkpoint(folders.tuned) as tuned:
-            if not folders.is_adapter:
-                _check_shapes(old, tuned, f"{folders.old_base}", f"{folders.tuned}")
+    with ExitStack() as stack:
+
+        def opened(folder: Path, *, base: bool) -> Named:
+            return stack.enter_context(open_named(folder, family.names, base=base))
+
+        old, new = (opened(f, base=True) for f in (folders.old_base, folders.new_base))
+        tuned = None if folders.is_adapter else opened(folders.tuned, base=False)
+        heads = old.absent | new.absent
+        yield Trio(old.without(heads), tuned, new.without(heads), heads)
 
 
-def new_heads(old: Checkpoint, tuned: Checkpoint, new: Checkpoint, family: Family) -> set[str]:
-    """The tensors of the fine-tune's head that a base lacks, or has in another shape."""
-    outlines = [side.outline() for side in (old, new)]
-    return {
-        name
-        for name, tensor in tuned.outline().items()
-        if family.is_head(name)
-        and any(name not in o or o[name].shape != tensor.shape for o in outlines)
-    }
+def check_weights(folders: Folders, family: Family) -> Family:
+    """Read all headers, and compare names and shapes with what the model has.
+
+    Returns:
+        The family, with what is tied and what is not in these files.
+
+    Raises:
+        FileError: As `open_models`.
+        ParamsError: As `open_models`.
+    """
+    with open_models(folders, family):
+        return family
+
+
+def what_is_left_out(folders: Folders, family: Family) -> list[str]:
+    """A sentence on the tensors that the model has no place for, if there are any."""
+    with open_models(folders, family) as files:
+        sides = [side for side in (files.old, files.tuned, files.new) if side is not None]
+    found = [f"{listed(side.left_out)} ({side.file.path.name})" for side in sides if side.left_out]
+    return [f"Left out, as {family.name} has no such parts: {'; '.join(found)}."] if found else []
 
 
 def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Opened:
@@ -210,23 +234,29 @@ def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Op
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
             )
+            untie_(model, family.untied)
         except RuntimeError as error:
             raise ParamsError(f"{folder}: does not fit {family.name} ({error})") from error
         except (OSError, ValueError) as error:
             raise FileError(f"{folder}: cannot be loaded ({error})") from error
-    other = {str(entry[0]): entry[1:] for entry in info["mismatched_keys"]}
-    if odd := [name for name in other if not family.is_head(name)]:
-        raise ParamsError(
-            f"{folder}: {odd[0]} has another shape than {family.name} as the fine-tune configures "
-            f"it ({' and '.join(str(tuple(size)) for size in other[odd[0]])})"
-        )
     own = {name: tensor.detach() for name, tensor in own_tensors(model.eval()).items()}
-    absent = frozenset(info["missing_keys"]) | other.keys()
+    absent = frozenset(info["missing_keys"]) | {str(entry[0]) for entry in info["mismatched_keys"]}
     with torch.no_grad():
-        for name in absent:
+        for name in absent - {name for name in own if family.names.may_lack(name)}:
             own[name].zero_()
     model.to(device)
-    return Opened(model, params_of(model), frozenset(absent))
+    return Opened(model, params_of(model), absent)
+
+
+def untie_(model: Any, names: Collection[str]) -> Any:
+    """Give tensors that are tied to others a memory of their own; the same model."""
+    for name in names:
+        parent, _, own = name.rpartition(".")
+        place = model.get_submodule(parent)
+        copied = getattr(place, own).detach().clone()
+        setattr(place, own, nn.Parameter(copied, requires_grad=copied.is_floating_point()))
+        model.all_tied_weights_keys.pop(name, None)
+    return model
 
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
@@ -240,13 +270,7 @@ def params_of(model: nn.Module) -> dict[str, Tensor]:
     return result
 
 
-def read_config(folder: Path) -> Any:
-    """The configuration of a model folder, set up as we run it.
-
-    Raises:
-        FileError: There is none that transformers knows.
-        SettingsError: transformers is not installed.
-    """
+def _config(folder: Path) -> Any:
     try:
         import transformers
     except ImportError as error:
@@ -280,40 +304,21 @@ def _class_named(folder: Path, config: Any) -> Any:
     return kind
 
 
-def _adapter_config(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{folder}/adapter_config.json: cannot be read ({error})") from error
-
-
-def _odd_base(folders: Folders) -> tuple[str, ...]:
-    """A sentence if an adapter names another base than the old one, as far as names tell."""
-    named = str(_adapter_config(folders.tuned).get("base_model_name_or_path") or "")
-    is_same = not named or (Path(named).exists() and Path(named).samefile(folders.old_base))
-    places = {*folders.old_base.parts, *folders.old_base.resolve().parts}
-    own = named.rstrip("/").rpartition("/")[2]
-    if is_same or own in places or f"models--{named.replace('/', '--')}" in places:
-        return ()
-    sentence = (
-        f"The adapter says that it was trained on {named}, which is not the name of the old base, "
-        f"{folders.old_base}: if they are not the same model, the result is wrong."
-    )
-    return (sentence,)
-
-
-def _kind_of_adapter(folder: Path, *bases: tuple[Path, Any]) -> Any:
-    """What the adapter's task says, or the last base as it is; bases get as many classes."""
+def _family_of_adapter(folder: Path, config: Any) -> Family:
+    """What the adapter's task says, or the base as it is."""
     import transformers
 
-    adapter = _adapter_config(folder)
+    try:
+        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{folder}/adapter_config.json: cannot be read ({error})") from error
     task = str(adapter.get("task_type"))
     if task not in OF_TASK:
-        return _class_named(*bases[-1])
+        return Family(_class_named(folder, config), config)
     if task == "SEQ_CLS":
-        for _, config in bases:
-            config.num_labels = _classes_of(folder)
-    return getattr(transformers, OF_TASK[task])[type(bases[-1][1])]
+        config.num_labels = _classes_of(folder)
+    kind = getattr(transformers, OF_TASK[task])[type(config)]
+    return Family(kind, config)
 
 
 def _classes_of(folder: Path) -> int:
@@ -324,14 +329,3 @@ def _classes_of(folder: Path) -> int:
             if name.endswith(heads):
                 return int(tensor.shape[0])
     return 2  # as transformers has it
-
-
-def _check_shapes(a: Checkpoint, b: Checkpoint, what_a: str, what_b: str) -> None:
-    ours, theirs = a.outline(), b.outline()
-    odd = [n for n in ours if n in theirs and ours[n].shape != theirs[n].shape]
-    if odd:
-        sizes = [tuple(side[odd[0]].shape) for side in (ours, theirs)]
-        raise ParamsError(
-            f"shapes differ in {listed(odd)}: {odd[0]} is {sizes[0]} in {what_a}, {sizes[1]} in "
-            f"{what_b}; a port needs one architecture and one vocabulary"
-        )

@@ -7,7 +7,6 @@ from symport.distributed import rank, world
 from symport.errors import SettingsError
 from symport.port.card import rows_of, write_card, write_numbers
 from symport.port.compete import Outcome
-from symport.port.configs import write_config
 from symport.port.labelled import port_by_examples, write_outcome
 from symport.port.models import (
     Family,
@@ -16,6 +15,7 @@ from symport.port.models import (
     check_weights,
     find_family,
     find_folders,
+    what_is_left_out,
 )
 from symport.port.page import write_page
 from symport.port.settings import PortSettings
@@ -68,8 +68,8 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
     """The port; of joined processes only the first has a place to write at."""
     check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
-    family = find_family(folders, settings.accept)
-    check_weights(folders, family)
+    family = find_family(folders)
+    family = check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     if place is not None:
         place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
@@ -77,11 +77,11 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
         return _port_without_examples(settings, folders, family, place)
     work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
-    sentences = [*verdict(outcome, settings.seed), *family.notes]
+    sentences = verdict(outcome, settings.seed) + what_is_left_out(folders, family)
     if place is not None:
         result = place.begin_result()
         write_outcome(result, settings, (folders, family), loaded, outcome.held)
-        sentences = _finish(place, settings, (folders, family), sentences, outcome)
+        _finish(place, settings, folders, sentences, outcome)
     return Ported(settings.out, sentences, outcome)
 
 
@@ -94,26 +94,23 @@ def _port_without_examples(
             "without torchrun"
         )
     sentences = port_without_labels(settings, folders, family, place.begin_result())
-    sentences = [*sentences, *family.notes]
-    sentences = _finish(place, settings, (folders, family), sentences, None)
+    sentences += what_is_left_out(folders, family)
+    _finish(place, settings, folders, sentences, None)
     return Ported(settings.out, sentences, None)
 
 
 def _finish(
     place: Workplace,
     settings: PortSettings,
-    models: tuple[Folders, Family],
+    folders: Folders,
     sentences: list[str],
     outcome: Outcome | None,
-) -> list[str]:
-    """All that stands beside the weights, then the folder gets its name; what there is to say."""
-    folders, family = models
+) -> None:
+    """All that stands beside the weights; then the folder gets its name."""
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
-    sentences = [*sentences, *write_config(place.result, family, folders.new_base)]
     _describe(place.result, settings, sentences, outcome)
     place.finish()
-    return sentences
 
 
 def _describe(

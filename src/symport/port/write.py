@@ -2,20 +2,22 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from symport.checkpoint import INDEX, Checkpoint, open_checkpoint, write_checkpoint
+from symport.adapters import Adapter, load_adapter, save_adapter, transport_adapter
+from symport.checkpoint import open_checkpoint, write_checkpoint
 from symport.errors import FileError
 from symport.files import write_text
 from symport.params import Params
-from symport.port.models import Family, Folders, new_heads
-from symport.port.tokenizers import quiet
-from symport.state import own_tensors
-from symport.transport import outline_of
+from symport.port.models import Family, Folders, Trio, open_models
+from symport.port.names import Named
+from symport.port.settings import PortSettings
+from symport.spec import Permutation, PermutationSpec
+from symport.transport import outline_of, transport
 
 CARRIED = (
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
@@ -24,45 +26,48 @@ CARRIED = (
 )  # fmt: skip
 
 
-def write_weights(
-    folder: Path, folders: Folders, family: Family, model: Any, params: Params
+def write_carried(
+    folder: Path,
+    settings: PortSettings,
+    files: Trio,
+    folders: Folders,
+    how: tuple[PermutationSpec, Permutation],
+    length: float = 1.0,
 ) -> None:
-    """Write whole weights in the layout of the fine-tune and the dtypes of the new base.
-
-    Where the names in its files are not those of the model, transformers writes them itself.
-    """
-    names = _names_in_files(model, params)
-    with (
-        open_checkpoint(folders.old_base) as old,
-        open_checkpoint(folders.tuned) as tuned,
-        open_checkpoint(folders.new_base) as new,
-    ):
-        outline = _layout(old, tuned, new, family)
-        if outline.keys() <= names.keys() and set(map(names.get, outline)) == set(params):
-            made = ((n, params[names[n]].to(t.dtype).cpu()) for n, t in outline.items())
-            write_as(folder, tuned, outline, made)
-            return
-        dtype = next(t.dtype for t in new.outline().values() if t.is_floating_point())
-    model.load_state_dict(dict(params), strict=False)
-    with quiet():
-        model.to(dtype).save_pretrained(folder, max_shard_size=_largest_file(folders.tuned))
+    """Write the fine-tune under a permutation, from file to file: no computing dtype rounds it."""
+    old, new = files.old.tensors, files.new.tensors
+    if files.tuned is None:
+        adapter = load_adapter(folders.tuned)
+        moved = transport_adapter(adapter, *how, length=length, old_base=old, new_base=new)
+        save_adapter(folder, Adapter(rebased(moved.config, settings), moved.tensors))
+        return
+    tuned = files.tuned.tensors
+    made = transport(old, tuned, new, *how, length=length)
+    write_as(folder, files.tuned, outline_of(old, tuned, new), made)
 
 
-def _layout(old: Checkpoint, tuned: Checkpoint, new: Checkpoint, family: Family) -> Params:
-    """The tensors to write as the fine-tune's files name them; none if the new base's do not."""
-    heads = new_heads(old, tuned, new, family)
-    old, new = old.without(heads), new.without(heads)
-    if any(name in old and name not in new for name in tuned):
-        return {}
-    return outline_of(old, tuned, new)
+def write_weights(folder: Path, folders: Folders, family: Family, params: Params) -> None:
+    """Write whole weights in the layout of the fine-tune and the dtypes of the new base."""
+    with open_models(folders, family) as files:
+        if files.tuned is None:
+            raise AssertionError("an adapter is not written as whole weights")
+        outline = outline_of(files.old.tensors, files.tuned.tensors, files.new.tensors)
+        made = ((name, params[name].to(t.dtype).cpu()) for name, t in outline.items())
+        write_as(folder, files.tuned, outline, made)
 
 
 def write_as(
-    folder: Path, like: Checkpoint, outline: Params, tensors: Iterable[tuple[str, Tensor]]
+    folder: Path, like: Named, outline: Params, tensors: Iterable[tuple[str, Tensor]]
 ) -> None:
-    """Write tensors under the file names of another checkpoint."""
-    files = {name: like.files[name] for name in outline}
-    write_checkpoint(folder, outline, files, tensors, like.metadata or {"format": "pt"})
+    """Write tensors, named as the model names them, the way another folder has them."""
+    laid_out = like.layout(outline)
+    metadata = like.file.metadata or {"format": "pt"}
+    write_checkpoint(folder, laid_out, like.files(laid_out), like.repacked(tensors), metadata)
+
+
+def rebased(config: Mapping[str, Any], settings: PortSettings) -> dict[str, Any]:
+    """An adapter's configuration that names its new base."""
+    return {**config, "base_model_name_or_path": settings.new_base}
 
 
 def carry(folder: Path, *sources: Path) -> None:
@@ -97,16 +102,3 @@ def _copy(path: Path, to: Path) -> None:
         shutil.copyfile(path, to)
     except OSError as error:
         raise FileError(f"{to}: cannot be written ({error})") from error
-
-
-def _names_in_files(model: Any, params: Params) -> dict[str, str]:
-    """For each name of a tensor in the model, tied ones included, its name in `params`."""
-    own = own_tensors(model)
-    first = {id(tensor): name for name, tensor in own.items() if name in params}
-    return {name: first[id(tensor)] for name, tensor in own.items() if id(tensor) in first}
-
-
-def _largest_file(folder: Path) -> int:
-    """In bytes, with room for what is counted differently; unlimited if there is only one."""
-    sizes = [path.stat().st_size for path in folder.glob("*.safetensors")]
-    return max(sizes) if (folder / INDEX).is_file() else 2**62

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 from torch.utils._pytree import tree_map
 
-from symport.errors import DiscoveryError
+from symport.errors import DiscoveryError, SpecError
 from symport.spec import PermutationSpec
 from symport.symmetry import rules as rules
 from symport.symmetry.calls import has_rule, register_rule
@@ -16,7 +16,7 @@ from symport.symmetry.drop import drop_trees
 from symport.symmetry.groups import Tensors, nest
 from symport.symmetry.relations import Relations, relate, running_statistics
 from symport.symmetry.rewrite import unstack
-from symport.symmetry.terms import Term, tie
+from symport.symmetry.terms import Term, atoms, pin, tie
 from symport.symmetry.trace import Example, Graph, trace
 from symport.symmetry.unlay import unlay
 from symport.symmetry.unroll import unroll
@@ -79,7 +79,7 @@ def discover(
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)
     buffers = statistics & tensors.keys()
-    spec = describe(tensors, nest(tensors, relations), buffers)
+    spec = _described(tensors, relations, buffers)
     if on_meta or not spec.groups:
         return spec
     proof = verify(spec, model, example_inputs, generator=generator, select=select)
@@ -116,6 +116,19 @@ def _tensors(graph: Graph, relations: Relations) -> Tensors:
         name: unused[name] if name in unused else found[graph.aliases.get(name, name)]
         for name in graph.tensors
     }
+
+
+def _described(tensors: Tensors, relations: Relations, buffers: frozenset[str]) -> PermutationSpec:
+    """The spec; a tensor whose nested groups no pattern can express stays."""
+    try:
+        return describe(tensors, nest(tensors, relations), buffers)
+    except SpecError as error:
+        odd = next((name for name in tensors if str(error).startswith(f"{name}: ")), None)
+        if odd is None or not any(atom.reason is None for t in tensors[odd] for atom in atoms(t)):
+            raise
+        for term in tensors[odd]:
+            pin(term, f"no pattern expresses how its units are nested ({error})")
+    return _described(tensors, relations, buffers)
 
 
 def _without_failures(spec: PermutationSpec, proof: Proof, *, strict: bool) -> PermutationSpec:

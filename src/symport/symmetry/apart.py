@@ -28,10 +28,16 @@ def taken_apart(program: ExportedProgram, known: Known) -> ExportedProgram:
     """
     calls = list(_calls(program.graph_module))
     strange = {op for op in (ordinary(node) for node in calls) if op is not None and not known(op)}
-    if all(ordinary(node) is not None for node in calls) and not any(map(_opens, strange)):
+    is_ordinary = all(ordinary(node) is not None for node in calls)
+    if is_ordinary and not any(map(_opens, strange)):
         return program
     ways = {op: way for op, way in _all_ways().items() if not known(op)} if strange else {}
-    return program.run_decompositions(ways)
+    try:
+        return program.run_decompositions(ways)
+    except Exception:  # torch cannot trace every branch or loop a second time
+        if is_ordinary:
+            return program
+        raise
 
 
 def _opens(op: Any) -> bool:
@@ -45,7 +51,11 @@ def _all_ways() -> Mapping[Any, Callable[..., Any]]:
 
 
 def _calls(module: fx.GraphModule) -> Iterator[fx.Node]:
-    """The calls of a graph and those inside it."""
-    for part in module.modules():
-        if isinstance(part, fx.GraphModule):
-            yield from (node for node in part.graph.nodes if node.op == "call_function")
+    """The calls of a graph and of the parts of it that are inlined."""
+    for node in module.graph.find_nodes(op="get_attr"):
+        part = getattr(module, str(node.target), None)
+        if isinstance(part, fx.GraphModule) and any(
+            "wrap_with" in str(n.target) for n in node.users
+        ):
+            yield from _calls(part)
+    yield from (node for node in module.graph.nodes if node.op == "call_function")

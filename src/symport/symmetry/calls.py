@@ -75,6 +75,24 @@ class Notes:
     followed: set[str] = field(default_factory=set[str])
     rows: dict[tuple[str, Axes], Term] = field(default_factory=dict[tuple[str, Axes], Term])
 
+    def blank(self) -> "Notes":
+        """What one rule writes its notes on: nothing that it notes counts if it breaks down."""
+        return Notes(picked=self.picked, masks=self.masks)
+
+    def clear(self) -> None:
+        """Forget what was noted."""
+        for noted in (self.together, self.taken, self.found, self.followed, self.rows):
+            noted.clear()
+
+    def add(self, other: "Notes") -> None:
+        """Take over what a rule noted."""
+        self.together += other.together
+        for key, ranges in other.taken.items():
+            self.taken.setdefault(key, []).extend(ranges)
+        self.found.update(other.found)
+        self.followed.update(other.followed)
+        self.rows.update(other.rows)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -132,13 +150,18 @@ class Call:
         """One result holds places along an axis."""
         self.notes.found[self.name, place] = axis
 
-    def follow(self, index: Value, axis: Term) -> bool:
-        """Look up an axis at the places in `index`; False if they are not places along it."""
+    def follow(self, index: Value, axis: Term, beside: Iterable[Term] = ()) -> bool:
+        """Look up an axis at the places in `index`; False if they are not places along it.
+
+        `beside` are axes that the places have in common with what is looked up. Without any, each
+        place is looked up for all other axes at once, so the axis cannot be nested in them.
+        """
         if index.points is None or index.points.size != axis.size:
             return False
         tie(index.points, axis)
         self.notes.followed.add(f"{self.name} {index.name}")
         self.belong(index.origin, index.axes, axis)
+        self.alone(axis, *beside)
         return True
 
     def belong(self, origin: str, rows: Axes, axis: Term) -> None:

@@ -4,7 +4,9 @@ A freshly initialised network hides mistakes: gains are one, biases zero, and be
 tiny weights a wrong group would change less than round-off. So does an example of zeros.
 """
 
+import collections.abc
 from collections.abc import Collection
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -15,9 +17,22 @@ SPREAD = 0.3  # of what is drawn around a value, relative to it
 
 
 def in_double(value: Any) -> Any:
-    """A copy of a floating-point tensor in float64; anything else as it is."""
-    is_real = isinstance(value, Tensor) and value.is_floating_point()
-    return value.detach().to(torch.float64, copy=True) if is_real else value
+    """A copy of a floating-point or complex tensor in double precision; others as they are."""
+    if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+        return value
+    double = torch.complex128 if value.is_complex() else torch.float64
+    return value.detach().to(double, copy=True)
+
+
+@contextmanager
+def double_by_default() -> collections.abc.Generator[None]:
+    """Numbers become float64: what float64 holds, such as its smallest, may not fit others."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def randomised(
@@ -51,7 +66,7 @@ def varied(value: Any, generator: Generator) -> Any:
         return value
     if bool((value != value.flatten()[0]).any()):
         return value
-    if value.is_floating_point():
+    if value.is_floating_point() or value.is_complex():
         noise = _noise(value, generator)
         return torch.where(value == 0, noise, value * (SPREAD * noise).exp())
     bits = torch.randint(2, value.shape, generator=generator).to(value)
@@ -61,16 +76,17 @@ def varied(value: Any, generator: Generator) -> Any:
 def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
     """A tensor of the same scale; entries that are positive (variances, gains) remain so."""
     value = cast("Tensor", in_double(tensor))
-    if not value.is_floating_point() or not value.numel():
+    if not (value.is_floating_point() or value.is_complex()) or not value.numel():
         return value
     noise = SPREAD * _noise(value, generator)
-    if bool(value.min() > 0):
+    if not value.is_complex() and bool(value.min() > 0):
         return value.mul_(noise.exp_())
     return value.add_(noise, alpha=_scale(value))
 
 
 def _noise(value: Tensor, generator: Generator) -> Tensor:
-    return torch.randn(value.shape, generator=generator).to(value)
+    kind = torch.complex64 if value.is_complex() else torch.float32
+    return torch.randn(value.shape, generator=generator, dtype=kind).to(value)
 
 
 def _scale(value: Tensor) -> float:

@@ -62,7 +62,9 @@ def nest(tensors: Tensors, relations: Relations) -> Tree:
         relations: What the rules found.
     """
     order = _order(tensors)
-    deps = _dependencies(_occurrences(tensors, relations), order, _rows(relations))
+    known = list(_once(tensors.values()))
+    others = list(_once([*_values(relations), *relations.notes.together]))
+    deps = _dependencies([(known, ()), (others, _rows(relations))], order)
     chains = _Chains(order, deps)
     needed = {k for key, a in order.items() if a.reason is None for k in (key, *chains.of(key))}
     groups = {key: atom for key, atom in order.items() if key in needed}
@@ -139,10 +141,10 @@ def _order(tensors: Tensors) -> dict[int, Term]:
     return {id(atom): atom for atom in found}
 
 
-def _occurrences(tensors: Tensors, relations: Relations) -> Iterator[Axes]:
+def _once(occurrences: Iterable[Axes]) -> Iterator[Axes]:
     """Every set of axes that something sees together, once."""
     seen: set[tuple[int, ...]] = set()
-    for axes in (*tensors.values(), *_values(relations), *relations.notes.together):
+    for axes in occurrences:
         key = tuple(id(resolve(term)) for term in axes if term.size != 1)
         if key not in seen:
             seen.add(key)
@@ -170,13 +172,15 @@ def _keys(axes: Axes) -> frozenset[int]:
 
 
 def _dependencies(
-    occurrences: Iterable[Axes],
-    order: Mapping[int, Term],
-    rows: Rows,
+    occurrences: Iterable[tuple[Iterable[Axes], Rows]], order: Mapping[int, Term]
 ) -> dict[int, set[int]]:
-    """For each atom, the atoms that are there wherever it is."""
+    """For each atom, the atoms that are there wherever it is.
+
+    What rows belong to depends on data, so it is there in what is computed but not in a tensor of
+    the state dict, whose pattern could not name it.
+    """
     deps: dict[int, set[int]] = {}
-    for axes in occurrences:
+    for axes, rows in ((axes, rows) for found, rows in occurrences for axes in found):
         certain = [_certain(term) for term in axes]
         owners = _owners(_added(certain), rows)
         for k, term in enumerate(axes):

@@ -187,9 +187,10 @@ def _apply(relations: Relations, operation: Operation) -> None:
     shapes = cast("list[Shape | None]", operation.shapes if several else [operation.shapes])
     arguments = bind(operation.target, operation.args, operation.kwargs)
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
-    call = Call(operation.name, operation.target, known, shapes, relations.notes)
+    call = Call(operation.name, operation.target, known, shapes, relations.notes.blank())
     apart = told_apart(call.tensors)
-    results = _results(_ruled(call), call)
+    results = _ruled(call)
+    relations.notes.add(call.notes)
     values = [
         None if axes is None else _described(call, place, axes, apart)
         for place, axes in enumerate(results)
@@ -198,18 +199,23 @@ def _apply(relations: Relations, operation: Operation) -> None:
     relations.values[operation.name] = values if several else values[0]
 
 
-def _ruled(call: Call) -> Result:
-    """What the rule says; if it breaks down on an unusual call, everything involved stays."""
+def _ruled(call: Call) -> list[Axes | None]:
+    """What the rule says; if it breaks down on an unusual call, everything involved stays.
+
+    That is sound whatever the operation does: its inputs do not move, so its results do not.
+    """
     try:
-        return rule_of(call.op)(call)
-    except DiscoveryError as error:
-        raise DiscoveryError(f"the rule for {call.op}: {error}") from error
-    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
-        reason = f"the rule for {call.op} failed: {error!r}"
-        warnings.warn(f"{reason}; the axes it touches stay", stacklevel=2)
-        for value in call.tensors:
-            _pin_all(value.axes, reason)
-        return [pinned(shape or (), reason) for shape in call.shapes]
+        return _results(rule_of(call.op)(call), call)
+    except Exception as error:  # rules are given by users as well
+        cause = error if isinstance(error, DiscoveryError) else repr(error)
+        reason = f"the rule for {call.op} failed: {cause}"
+    warnings.warn(f"{reason}; the axes it touches stay", stacklevel=2)
+    for value in call.tensors:
+        _pin_all(value.axes, reason)
+        if value.points is not None:
+            pin(value.points, reason)
+    call.notes.clear()
+    return [None if shape is None else pinned(shape, reason) for shape in call.shapes]
 
 
 def _described(call: Call, place: int, axes: Axes, apart: Sequence[Term]) -> Value:
@@ -234,14 +240,12 @@ def _pin_numbers(call: Call) -> None:
 def _results(result: Result, call: Call) -> list[Axes | None]:
     axes = result if isinstance(result, list) else [result]
     if len(axes) != len(call.shapes):
-        raise DiscoveryError(
-            f"the rule for {call.op} describes {len(axes)} results, there are {len(call.shapes)}"
-        )
+        raise DiscoveryError(f"it describes {len(axes)} results, there are {len(call.shapes)}")
     checked: list[Axes | None] = []
     for terms, shape in zip(axes, call.shapes, strict=True):
         if shape is not None and tuple(term.size for term in terms) != shape:
             found = tuple(term.size for term in terms)
-            raise DiscoveryError(f"the rule for {call.op} gives the shape {found}, not {shape}")
+            raise DiscoveryError(f"it gives the shape {found}, not {shape}")
         checked.append(None if shape is None else terms)
     return checked
 

@@ -241,9 +241,8 @@ class _Recorder:
 
     def _call(self, node: fx.Node, known: dict[fx.Node, Any], prefix: str) -> Any:
         args = _refs(node.args, known)
-        graphs = [arg for arg in args if isinstance(arg, fx.GraphModule)]
-        if graphs:
-            return self._region(node, graphs, args, prefix)
+        if "wrap_with" in str(node.target):
+            return self._region(node, args, prefix)
         if node.target is operator.getitem and isinstance(args[0], (list, tuple)):
             return args[0][args[1]]
         name = prefix + node.name
@@ -254,19 +253,16 @@ class _Recorder:
         self.operations.append(Operation(name, target, args, kwargs, _shapes(value, name)))
         return Ref(name)
 
-    def _region(
-        self, node: fx.Node, graphs: list[fx.GraphModule], args: tuple[Any, ...], prefix: str
-    ) -> list[Any]:
-        """Inline a part of the model that runs under `no_grad` or autocast."""
-        if len(graphs) != 1 or "wrap_with" not in str(node.target):
-            raise DiscoveryError(
-                f"{node.target}: control flow on data cannot be followed; use torch.where instead"
-            )
-        inner = args[args.index(graphs[0]) + 1 :]
-        places = graphs[0].graph.find_nodes(op="placeholder")
-        names = self._inline(
-            graphs[0], dict(zip(places, inner, strict=True)), f"{prefix}{node.name}."
-        )
+    def _region(self, node: fx.Node, args: tuple[Any, ...], prefix: str) -> list[Any]:
+        """Inline a part of the model that runs under `no_grad` or autocast.
+
+        Other operations that take a graph (a branch, a loop, attention with scores of one's own)
+        stay whole: whatever they do, it is with the tensors that they are given.
+        """
+        (graph,) = (arg for arg in args if isinstance(arg, fx.GraphModule))
+        inner = args[args.index(graph) + 1 :]
+        places = graph.graph.find_nodes(op="placeholder")
+        names = self._inline(graph, dict(zip(places, inner, strict=True)), f"{prefix}{node.name}.")
         return [Ref(name) for name in names]
 
 

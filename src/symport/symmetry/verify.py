@@ -20,13 +20,16 @@ from torch.utils._pytree import tree_leaves, tree_map
 from symport.errors import DiscoveryError
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
-from symport.symmetry.draw import in_double, randomised, varied
+from symport.symmetry.draw import double_by_default, in_double, randomised, varied
 from symport.symmetry.standin import evaluation
 from symport.symmetry.trace import Example
 
 TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
 ELEMENTS = 2  # drawn of each group; one may by chance lie in a smaller group that is the true one
-LOW = (torch.float32, torch.float16, torch.bfloat16)
+LIFTED = {
+    **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
+    **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
+}
 Select = Callable[[Any], Any]
 
 
@@ -150,6 +153,8 @@ class _Trial:
             evaluation(self.model) as copied,
             torch.random.fork_rng([]),
             torch.no_grad(),
+            double_by_default(),
+            torch.compiler.set_stance("force_eager"),  # nothing is compiled around our mode
             _InDouble(),
         ):
             torch.manual_seed(0)
@@ -167,6 +172,8 @@ class _Trial:
 class _InDouble(TorchDispatchMode):
     """Runs every operation in float64, whatever types it is asked for."""
 
+    supports_higher_order_operators = True  # branches, loops, attention with scores of one's own
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -177,17 +184,18 @@ class _InDouble(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in _SUBSTITUTES:
             return _SUBSTITUTES[func](*args, **kwargs)
-        if not func._schema.is_mutable:
+        schema = getattr(func, "_schema", None)  # none for an operation that takes functions
+        if schema is None or not schema.is_mutable:
             args, kwargs = tree_map(_lifted, (args, kwargs))
         made = func(*args, **kwargs)
         return made if _tensors(args) else tree_map(_lifted, made)
 
 
 def _lifted(value: Any) -> Any:
-    """A type or tensor of lower precision in float64."""
+    """A type or tensor of lower precision in double precision."""
     if isinstance(value, Tensor):
-        return value.double() if value.dtype in LOW else value
-    return torch.float64 if isinstance(value, torch.dtype) and value in LOW else value
+        return value.to(LIFTED[value.dtype]) if value.dtype in LIFTED else value
+    return LIFTED.get(value, value) if isinstance(value, torch.dtype) else value
 
 
 def _tensors(values: Any) -> list[Tensor]:

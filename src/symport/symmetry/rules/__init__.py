@@ -6,6 +6,7 @@ Importing this package registers the rules.
 from symport.symmetry.rules import (
     attention,
     elementwise,
+    fourier,
     index,
     layout,
     linear,
@@ -21,6 +22,7 @@ from symport.symmetry.rules import (
 __all__ = [
     "attention",
     "elementwise",
+    "fourier",
     "index",
     "layout",
     "linear",

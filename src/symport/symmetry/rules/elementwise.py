@@ -25,6 +25,14 @@ from symport.symmetry.terms import tie
     "nan_to_num",
     "complex",
     "polar",
+    "real",
+    "imag",
+    "conj",
+    "_conj",
+    "_conj_physical",
+    "resolve_conj",
+    "resolve_neg",
+    "_neg_view",
 )
 def same(call: Call) -> Result:
     """Marked as entry-wise here because torch does not."""

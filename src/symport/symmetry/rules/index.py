@@ -6,6 +6,7 @@ from typing import cast
 import torch
 
 from symport.symmetry.calls import Axes, Call, Result, Value, pinned, rule_for, unknown
+from symport.symmetry.rules.layout import axes_without
 from symport.symmetry.rules.reduce import reduced
 from symport.symmetry.terms import Term, pin, tie
 
@@ -97,7 +98,7 @@ def gather(call: Call) -> Result:
     """Along one axis by index; all others go along where they have the same length."""
     value, places, dim = call["self"], call["index"], call["dim"] % len(call.shape)
     for k, (a, b) in enumerate(zip(value.axes, places.axes, strict=True)):
-        if k == dim and call.follow(places, a):
+        if k == dim and call.follow(places, a, axes_without(value.axes, [dim])):
             continue
         if k == dim or a.size != b.size:
             pin(a, INDEXED)
@@ -146,7 +147,7 @@ def one_hot(call: Call) -> Result:
     """A new axis with a one at each place."""
     places = call["self"]
     axis = Term(call.shape[-1])
-    if not call.follow(places, axis):
+    if not call.follow(places, axis, places.axes):
         call.pin([axis], INDEXED)
     return (*places.axes, axis)
 

@@ -188,11 +188,12 @@ def select(call: Call) -> Result:
     """One position of one axis, which goes."""
     value, place = call["self"], call["index"]
     dim = call["dim"] % len(value.axes)
-    place %= value.shape[dim]
-    _taken(call, value, dim, range(place, place + 1))
-    axes = list(value.axes)
-    del axes[dim]
-    return tuple(axes)
+    if isinstance(place, int):
+        place %= value.shape[dim]
+        _taken(call, value, dim, range(place, place + 1))
+    else:
+        call.pin([value.axes[dim]], "one position of it is read, which depends on data")
+    return axes_without(value.axes, [dim])
 
 
 @rule_for("split", "split_with_sizes", "chunk", "tensor_split", "unbind")
@@ -202,12 +203,18 @@ def split_(call: Call) -> Result:
     length, count = value.shape[dim], len(call.shapes)
     gone = len(call.shape) < len(value.axes)
     sizes = [1] * length if gone else [shape[dim] for shape in call.shapes if shape]
-    pieces = split(value.axes[dim], sizes) if count > 1 else [value.axes[dim]]
+    pieces = _cut(value.axes[dim], sizes) if count > 1 else [value.axes[dim]]
     ends = list(itertools.accumulate(sizes))
     ranges = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     call.takes(value, dim, [r for k, r in enumerate(ranges) if call.uses(k)])
     before, after = value.axes[:dim], value.axes[dim + 1 :]
     return [(*before, *(() if gone else (piece,)), *after) for piece in pieces]
+
+
+def _cut(term: Term, sizes: Sequence[int]) -> list[Term]:
+    """Consecutive parts of an axis, some of which may be empty."""
+    pieces = iter(split(term, sizes) if any(sizes) else ())
+    return [next(pieces) if size else Term(0) for size in sizes]
 
 
 @rule_for("slice_scatter", "select_scatter")
@@ -224,13 +231,12 @@ def scatter(call: Call) -> Result:
         parts = list(source.axes)
     axes = list(value.axes)
     sizes = [start, stop - start, value.shape[dim] - stop]
-    pieces = iter(split(axes[dim], sizes))
-    rest = [next(pieces) if size else None for size in sizes]
+    rest = _cut(axes[dim], sizes)
     for k, part in enumerate(parts):
         if k != dim and part.size != 1:
             tie(axes[k], part)
     rest[1] = parts[dim]
-    axes[dim] = total(piece for piece in rest if piece is not None)
+    axes[dim] = total(rest)
     return tuple(axes)
 
 

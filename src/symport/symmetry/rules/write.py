@@ -5,6 +5,7 @@ from typing import cast
 
 from symport.symmetry.calls import Axes, Call, Result, Value, rule_for, unknown
 from symport.symmetry.rules.index import INDEXED, looked_up
+from symport.symmetry.rules.layout import axes_without
 from symport.symmetry.terms import Term, pin, tie
 
 
@@ -24,7 +25,7 @@ def scatter(call: Call) -> Result:
             tie(a, b)
         else:
             call.pin([a, b], INDEXED)
-    if not call.follow(places, value.axes[dim]):
+    if not call.follow(places, value.axes[dim], axes_without(value.axes, [dim])):
         call.pin([value.axes[dim]], INDEXED)
     return value.axes
 
