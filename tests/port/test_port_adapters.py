@@ -18,7 +18,7 @@ from tiny import (
 from symport.adapters import displacement, load_adapter
 from symport.params import add
 from symport.port import port
-from symport.port.models import params_of
+from symport.port.models import find_family, find_folders, params_of
 from symport.port.settings import make_settings
 from symport.port.spaces import Factors
 from symport.spec import Permutation
@@ -121,3 +121,34 @@ def test_direct_training_leaves_an_adapter_of_the_same_rank(tmp_path):
     assert {n: t.shape for n, t in after.items()} == {n: t.shape for n, t in before.items()}
     assert found.outcome.judged.keys() >= {"direct", "then direct"}
     with_adapter(KIND, places["new_base"], places["out"])
+
+
+def test_a_ported_adapter_names_its_new_base_at_no_revision_of_the_old_one(tmp_path):
+    places = files(tmp_path)
+    edited = tmp_path / "tuned" / "adapter_config.json"
+    given = json.loads(edited.read_text())
+    edited.write_text(
+        json.dumps({**given, "revision": "abc123", "base_model_name_or_path": "meta-llama/Other"})
+    )
+    config = tmp_path / "new" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rms_norm_eps": 1e-5}))
+    found = port(make_settings({**places, "method": "weights"}))
+    written = json.loads((found.folder / "adapter_config.json").read_text())
+    assert written["revision"] is None
+    assert written["base_model_name_or_path"] == places["new_base"]
+    warning, difference = found.verdict[-1], found.verdict[-2]
+    assert "trained on meta-llama/Other, which is not the name of the old base" in warning
+    assert "rms_norm_eps is 1e-06 in" in difference
+    assert "meta-llama/Other" in (found.folder / "README.md").read_text()
+    peft.PeftModel.from_pretrained(loaded(KIND, places["new_base"]), found.folder)
+
+
+@pytest.mark.parametrize("named", ["somebody/old", "{folder}/old/", "", None])
+def test_an_adapter_of_the_old_base_by_any_name_is_no_cause_for_warning(tmp_path, named):
+    places = files(tmp_path)
+    edited = tmp_path / "tuned" / "adapter_config.json"
+    named = named and named.format(folder=tmp_path)
+    given = json.loads(edited.read_text())
+    edited.write_text(json.dumps({**given, "base_model_name_or_path": named}))
+    folders = find_folders(places["old_base"], places["tuned"], places["new_base"])
+    assert find_family(folders).notes == ()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import loaded, logits, make, trio
+from tiny import loaded, logits, make, transformers, trio
 
+from symport.errors import SettingsError
 from symport.huggingface import load_architecture
 from symport.port import port
 from symport.port.settings import make_settings
@@ -25,13 +26,9 @@ def ported(given, **options):
 
 KERNEL = "kernels-community/flash-attn3"
 HEEDED = [
-    {"_attn_implementation": KERNEL},
-    {"attn_implementation": KERNEL},
-    {"attn_implementation": {"": KERNEL}},
-    {"_attn_implementation": "flash_attention_2"},
-    {"output_attentions": True},
-    {"return_dict": False},
-    {"output_hidden_states": True},
+    {"_attn_implementation": KERNEL, "return_dict": False},
+    {"attn_implementation": {"": KERNEL}, "output_hidden_states": True},
+    {"output_attentions": True, "_experts_implementation": "grouped_mm"},
 ]
 
 
@@ -49,3 +46,113 @@ def test_no_configuration_asks_for_foreign_kernels_or_other_outputs(tmp_path, od
     sums = {n: new.state_dict()[n] + x - old.state_dict()[n] for n, x in tuned.state_dict().items()}
     new.load_state_dict(sums)
     torch.testing.assert_close(logits(loaded(kind, folder), kind), logits(new, kind))
+
+
+LLAMA = "LlamaForCausalLM"
+THREE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 32}  # fmt: skip
+
+
+def keys(folder, *names):
+    config = transformers.AutoConfig.from_pretrained(folder)
+    return {name: getattr(config, name) for name in names}
+
+
+def llamas(folder, **new):
+    """A port to an unrelated base whose config.json is changed."""
+    given = trio(folder, LLAMA, new=make(LLAMA, seed=3))
+    edit(given["new_base"], **new)
+    return given
+
+
+@pytest.mark.parametrize(
+    "legacy",
+    [
+        {"rope_parameters": None, "rope_theta": 500000.0, "rope_scaling": THREE},
+        {"rope_parameters": {**THREE, "rope_theta": 500000.0}},
+    ],
+    ids=["as transformers 4 has it", "as transformers 5 has it"],
+)
+def test_a_base_with_other_rope_and_length_gives_them_to_the_result(tmp_path, legacy):
+    given = llamas(tmp_path, **legacy, max_position_embeddings=512, rms_norm_eps=1e-5)
+    edit(given["tuned"], unsloth_version="2025.1.1", id2label={"0": "a", "1": "b", "2": "c"})
+    found = ported(given)
+    names = ("rope_parameters", "max_position_embeddings", "rms_norm_eps")
+    assert keys(found.folder, *names) == keys(given["new_base"], *names)
+    assert keys(found.folder, *names)["rope_parameters"]["rope_theta"] == 500000.0
+    assert keys(found.folder, "id2label") == {"id2label": {0: "a", 1: "b", 2: "c"}}
+    written = json.loads((found.folder / "config.json").read_text())
+    assert written["unsloth_version"] == "2025.1.1"
+    assert ("rope_scaling" in written) == ("rope_scaling" in legacy)  # as the new base has it
+    card = (found.folder / "README.md").read_text()
+    for said in ("max_position_embeddings is 64 in", "10000.0", "of the new base"):
+        assert said in card
+        assert any(said in sentence for sentence in found.verdict)
+
+
+def test_a_window_goes_with_the_new_base(tmp_path):
+    kind = "MixtralForCausalLM"
+    given = trio(tmp_path, kind, new=make(kind, seed=3))
+    for name in ("old_base", "tuned"):
+        edit(given[name], sliding_window=16)
+    found = ported(given)
+    assert keys(found.folder, "sliding_window") == {"sliding_window": None}
+    assert any("sliding_window is 16 in" in sentence for sentence in found.verdict)
+
+
+def test_what_no_class_reads_and_what_only_trains_may_differ(tmp_path):
+    given = llamas(
+        tmp_path, auto_map={"AutoConfig": "x.Y"}, torchscript=True, max_sequence_length=99,
+        neftune_noise_alpha=5.0, _flash_attn_2_enabled=True, keys_to_ignore_at_inference=["x"],
+        is_decoder=True, something_new=[1], attention_dropout=0.1, initializer_range=0.5,
+        use_cache=True, pad_token_id=3, pretraining_tp=2,
+    )  # fmt: skip
+    found = ported(given)
+    assert not [
+        sentence for sentence in found.verdict if " is " in sentence and " in /" in sentence
+    ]
+    assert (found.folder / "config.json").read_text() == Path(
+        given["tuned"], "config.json"
+    ).read_text()
+
+
+def test_what_weights_do_not_show_is_refused_with_its_remedy_and_may_be_accepted(tmp_path):
+    given = llamas(tmp_path, hidden_act="gelu")
+    with pytest.raises(
+        SettingsError,
+        match=r"hidden_act is 'silu' in .*old_base, 'gelu' in .*new_base, which weights do not "
+        r"show; --accept hidden_act goes on, and the result has that of the new base",
+    ):
+        ported(given)
+    found = ported(given, accept=("hidden_act",))
+    assert keys(found.folder, "hidden_act") == {"hidden_act": "gelu"}
+    assert any("hidden_act is 'silu' in" in sentence for sentence in found.verdict)
+
+
+def test_a_fine_tune_with_another_rope_than_its_base_has_to_be_accepted(tmp_path):
+    given = llamas(tmp_path)
+    scaled = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    edit(given["tuned"], rope_parameters=scaled, max_position_embeddings=256, hidden_act="gelu")
+    with pytest.raises(
+        SettingsError,
+        match=r"--accept hidden_act --accept rope_parameters goes on",
+    ):
+        ported(given)
+    found = ported(given, accept=("rope_parameters", "hidden_act"))
+    names = ("rope_parameters", "max_position_embeddings")
+    assert keys(found.folder, *names) == keys(given["new_base"], *names)
+    assert keys(found.folder, "hidden_act") == {"hidden_act": "gelu"}
+
+
+def test_a_key_that_no_class_reads_cannot_be_accepted(tmp_path):
+    with pytest.raises(SettingsError, match="accept: LlamaConfig reads no key hiden_act"):
+        ported(llamas(tmp_path), accept=("hiden_act",))
+
+
+def test_what_shapes_depend_on_cannot_be_accepted(tmp_path):
+    given = trio(tmp_path, LLAMA, new=make(LLAMA, hidden_size=64))
+    message = (
+        r"not one architecture: (hidden_size|head_dim) is \d+ in .*old_base, \d+ in .*new_base"
+    )
+    with pytest.raises(SettingsError, match=message):
+        ported(given, accept=("hidden_size",))

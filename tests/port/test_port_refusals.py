@@ -55,8 +55,8 @@ def test_another_architecture(files):
 
 
 def test_another_way_to_compute_the_same_shapes(files):
-    edit(Path(files["new_base"]) / "config.json", rms_norm_eps=0.1)
-    refused(files, SettingsError, "rms_norm_eps is 1e-06 in .*old_base, 0.1 in .*new_base")
+    edit(Path(files["new_base"]) / "config.json", hidden_act="gelu")
+    refused(files, SettingsError, "hidden_act is 'silu' in .*old_base, 'gelu' in .*new_base")
 
 
 def test_another_vocabulary(files):

@@ -103,7 +103,7 @@ def check(settings: PortSettings) -> Checked:
     """
     check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
-    family = find_family(folders)
+    family = find_family(folders, settings.accept)
     check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     inputs = _inputs(settings, folders, family)

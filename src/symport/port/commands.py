@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from symport.port.run import Ported
 
 CHECKED = ("old_base", "tuned", "new_base", "examples", "unlabelled", "task", "max_length",
-           "method", "steps", "folds", "device", "dtype")  # fmt: skip
+           "method", "steps", "folds", "accept", "device", "dtype")  # fmt: skip
 FILES = ("old_base", "tuned", "new_base", "out", "examples", "unlabelled", "task", "loss")
 
 
@@ -90,7 +90,7 @@ def _signature(
     fields: Mapping[str, FieldInfo], extra: Mapping[str, tuple[type, Any, str]]
 ) -> inspect.Signature:
     """One flag for each setting, as text that the settings themselves check."""
-    flags = {name: (str | None, None, _help(field)) for name, field in fields.items()}
+    flags = {name: (_kind(field), None, _help(field)) for name, field in fields.items()}
     flags["config"] = (Path | None, None, "A YAML file of the same settings; flags override it.")
     return inspect.Signature(
         [
@@ -110,11 +110,18 @@ def _signature(
     )
 
 
+def _kind(field: FieldInfo) -> Any:
+    """Words are given one by one, numbers in a list."""
+    return list[str] | None if field.annotation == tuple[str, ...] else str | None
+
+
 def _help(field: FieldInfo) -> str:
     text, default = str(field.description), field.default
     if get_origin(field.annotation) is Literal:
         text = f"{text} One of {', '.join(map(str, get_args(field.annotation)))}."
     if field.is_required() or default is None:
+        return text
+    if default == ():
         return text
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     return f"{text} [default: {shown}]"
@@ -130,13 +137,16 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """What the YAML file says, overridden by what was typed."""
     path = flags.get("config")
     given = {} if path is None else read_settings(path)
-    typed = {k: v for k, v in flags.items() if v is not None and k != "config"}
+    typed = {k: v for k, v in flags.items() if v not in (None, []) and k != "config"}
     return given | {name: _value(name, text) for name, text in typed.items()}
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: Any) -> Any:
     """Several numbers are separated by commas."""
-    if get_origin(PortSettings.model_fields[name].annotation) is not tuple:
+    if (
+        not isinstance(text, str)
+        or get_origin(PortSettings.model_fields[name].annotation) is not tuple
+    ):
         return text
     parts: list[str] = [part.strip() for part in text.split(",") if part.strip()]
     if not parts and text.strip():

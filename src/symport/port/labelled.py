@@ -104,13 +104,14 @@ def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded
     A head that is new to one base is zero in both: what the other has there is of another task.
     """
     how = {"dtype": settings.dtype, "device": settings.device}
-    old, new = (load(folder, family, **how) for folder in (folders.old_base, folders.new_base))
+    source = family.of_source()
+    old, new = load(folders.old_base, source, **how), load(folders.new_base, family, **how)
     for base in (old, new):
         for name in (old.absent | new.absent) & base.params.keys():
             base.params[name].zero_()
     model = new.model.requires_grad_(True)
     if not folders.is_adapter:
-        tuned = load(folders.tuned, family, **how)
+        tuned = load(folders.tuned, source, **how)
         return Loaded(model, old.params, tuned.params, new.params)
     adapter = load_adapter(folders.tuned)
     change = displacement(adapter, old.params)

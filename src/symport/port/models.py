@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from symport.errors import FileError, ParamsError, SettingsError
 from symport.huggingface import settle
 from symport.params import Params, listed
 from symport.port.names import Named, Names, open_named
-from symport.port.sameness import check_same
+from symport.port.sameness import Configs, agree
 from symport.port.tokenizers import quiet
 from symport.state import own_tensors
 
@@ -53,14 +53,23 @@ class Family:
 
     Attributes:
         kind: The class of transformers.
-        config: Its configuration.
+        config: Its configuration, as the new base and the result have it.
         untied: Names of tensors that the configuration ties to others, and that are their own in
             one of the three models.
+        source: The configuration as the old base and its fine-tune have it; None if that is the
+            same.
+        notes: How the configurations differ, and what becomes of it, a sentence each.
     """
 
     kind: Any
     config: Any
     untied: frozenset[str] = frozenset()
+    source: Any = None
+    notes: tuple[str, ...] = ()
+
+    def of_source(self) -> "Family":
+        """The same architecture as the old base and its fine-tune are computed."""
+        return self if self.source is None else replace(self, config=self.source, source=None)
 
     @property
     def name(self) -> str:
@@ -139,24 +148,28 @@ def find_folders(old_base: str, tuned: str, new_base: str) -> Folders:
     return folders
 
 
-def find_family(folders: Folders) -> Family:
+def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
     """The architecture of the fine-tune, once bases and fine-tune are known to share it.
+
+    Args:
+        folders: The three models.
+        accept: Keys of the configurations that may differ.
 
     Raises:
         SettingsError: transformers is not installed or does not know the architecture, a model is
-            quantized, or configurations differ in what the network computes.
+            quantized, or configurations differ in what the network computes and not by `accept`.
         FileError: A configuration cannot be read.
     """
-    configs = {p: _config(p) for p in (folders.old_base, folders.new_base)}
-    if not folders.is_adapter:
-        configs[folders.tuned] = _config(folders.tuned)
-    for path, config in configs.items():
-        _refuse_quantized(path, config)
-    check_same(configs)
-    if folders.is_adapter:
-        return _family_of_adapter(folders.tuned, configs[folders.new_base])
-    config = configs[folders.tuned]
-    return Family(_class_named(folders.tuned, config), config)
+    old, new = ((p, read_config(p)) for p in (folders.old_base, folders.new_base))
+    tuned = None if folders.is_adapter else (folders.tuned, read_config(folders.tuned))
+    for place in (old, new, tuned):
+        if place is not None:
+            _refuse_quantized(*place)
+    kind = _kind_of_adapter(folders.tuned, old, new) if tuned is None else _class_named(*tuned)
+    found = agree(Configs(old, tuned, new), lambda c: Family(kind, c).outline(), accept)
+    source = None if found.source is found.result else found.source
+    notes = (*found.notes, *(_odd_base(folders) if folders.is_adapter else ()))
+    return Family(kind, found.result, source=source, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +283,13 @@ def params_of(model: nn.Module) -> dict[str, Tensor]:
     return result
 
 
-def _config(folder: Path) -> Any:
+def read_config(folder: Path) -> Any:
+    """The configuration of a model folder, set up as we run it.
+
+    Raises:
+        FileError: There is none that transformers knows.
+        SettingsError: transformers is not installed.
+    """
     try:
         import transformers
     except ImportError as error:
@@ -304,21 +323,40 @@ def _class_named(folder: Path, config: Any) -> Any:
     return kind
 
 
-def _family_of_adapter(folder: Path, config: Any) -> Family:
-    """What the adapter's task says, or the base as it is."""
-    import transformers
-
+def _adapter_config(folder: Path) -> dict[str, Any]:
     try:
-        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(f"{folder}/adapter_config.json: cannot be read ({error})") from error
+
+
+def _odd_base(folders: Folders) -> tuple[str, ...]:
+    """A sentence if an adapter names another base than the old one, as far as names tell."""
+    named = str(_adapter_config(folders.tuned).get("base_model_name_or_path") or "")
+    is_same = not named or (Path(named).exists() and Path(named).samefile(folders.old_base))
+    places = {*folders.old_base.parts, *folders.old_base.resolve().parts}
+    own = named.rstrip("/").rpartition("/")[2]
+    if is_same or own in places or f"models--{named.replace('/', '--')}" in places:
+        return ()
+    sentence = (
+        f"The adapter says that it was trained on {named}, which is not the name of the old base, "
+        f"{folders.old_base}: if they are not the same model, the result is wrong."
+    )
+    return (sentence,)
+
+
+def _kind_of_adapter(folder: Path, *bases: tuple[Path, Any]) -> Any:
+    """What the adapter's task says, or the last base as it is; bases get as many classes."""
+    import transformers
+
+    adapter = _adapter_config(folder)
     task = str(adapter.get("task_type"))
     if task not in OF_TASK:
-        return Family(_class_named(folder, config), config)
+        return _class_named(*bases[-1])
     if task == "SEQ_CLS":
-        config.num_labels = _classes_of(folder)
-    kind = getattr(transformers, OF_TASK[task])[type(config)]
-    return Family(kind, config)
+        for _, config in bases:
+            config.num_labels = _classes_of(folder)
+    return getattr(transformers, OF_TASK[task])[type(bases[-1][1])]
 
 
 def _classes_of(folder: Path) -> int:

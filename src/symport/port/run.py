@@ -7,6 +7,7 @@ from symport.distributed import rank, world
 from symport.errors import SettingsError
 from symport.port.card import rows_of, write_card, write_numbers
 from symport.port.compete import Outcome
+from symport.port.configs import write_config
 from symport.port.labelled import port_by_examples, write_outcome
 from symport.port.models import (
     Family,
@@ -68,7 +69,7 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
     """The port; of joined processes only the first has a place to write at."""
     check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
-    family = find_family(folders)
+    family = find_family(folders, settings.accept)
     family = check_weights(folders, family)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     if place is not None:
@@ -77,11 +78,12 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
         return _port_without_examples(settings, folders, family, place)
     work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
-    sentences = verdict(outcome, settings.seed) + what_is_left_out(folders, family)
+    sentences = [*verdict(outcome, settings.seed), *what_is_left_out(folders, family)]
+    sentences += family.notes
     if place is not None:
         result = place.begin_result()
         write_outcome(result, settings, (folders, family), loaded, outcome.held)
-        _finish(place, settings, folders, sentences, outcome)
+        sentences = _finish(place, settings, (folders, family), sentences, outcome)
     return Ported(settings.out, sentences, outcome)
 
 
@@ -94,23 +96,26 @@ def _port_without_examples(
             "without torchrun"
         )
     sentences = port_without_labels(settings, folders, family, place.begin_result())
-    sentences += what_is_left_out(folders, family)
-    _finish(place, settings, folders, sentences, None)
+    sentences += [*what_is_left_out(folders, family), *family.notes]
+    sentences = _finish(place, settings, (folders, family), sentences, None)
     return Ported(settings.out, sentences, None)
 
 
 def _finish(
     place: Workplace,
     settings: PortSettings,
-    folders: Folders,
+    models: tuple[Folders, Family],
     sentences: list[str],
     outcome: Outcome | None,
-) -> None:
-    """All that stands beside the weights; then the folder gets its name."""
+) -> list[str]:
+    """All that stands beside the weights, then the folder gets its name; what there is to say."""
+    folders, family = models
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
+    sentences = [*sentences, *write_config(place.result, family, folders.new_base)]
     _describe(place.result, settings, sentences, outcome)
     place.finish()
+    return sentences
 
 
 def _describe(

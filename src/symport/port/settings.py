@@ -69,6 +69,9 @@ class PortSettings(Rules):
     activations: Literal["auto", "yes", "no"] = Field(
         "auto", description="Count them in gradient matching; auto: if the fine-tune's head is new."
     )
+    accept: tuple[str, ...] = Field(
+        (), description="A key of config.json in which the models may differ; repeat it for more."
+    )
     device: str = Field("cpu", description="Where gradients are computed, such as cuda.")
     dtype: Literal["float32", "bfloat16", "float64"] = Field(
         "float32", description="Of weights in memory while porting."

@@ -66,8 +66,9 @@ def write_as(
 
 
 def rebased(config: Mapping[str, Any], settings: PortSettings) -> dict[str, Any]:
-    """An adapter's configuration that names its new base."""
-    return {**config, "base_model_name_or_path": settings.new_base}
+    """An adapter's configuration that names its new base, at no revision of the old one."""
+    given = {"base_model_name_or_path": settings.new_base}
+    return {**config, **given, **({"revision": None} if "revision" in config else {})}
 
 
 def carry(folder: Path, *sources: Path) -> None:
