@@ -48,8 +48,8 @@ def test_each_step_uses_its_own_batch_for_both_networks():
     seen = []
     slope = gradient(count=3)
     original = slope._piece
-    slope._piece = lambda params, piece, number: (
-        seen.append(number) or original(params, piece, number)
+    slope._piece = lambda params, leaves, piece: (
+        seen.append(piece.number) or original(params, leaves, piece)
     )
     transfer(source(4), weights(2), spec(), FGMT(slope))
     assert seen == [0, 0, 1, 1, 2, 2, 0, 0]

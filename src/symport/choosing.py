@@ -5,8 +5,8 @@ and scores every candidate; the candidate with the best mean is then taken from 
 matches on all labels. So every label serves matching and choosing, and none is counted twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,12 +14,12 @@ from symport.batches import Labelled
 from symport.errors import SettingsError
 from symport.evaluate import Fold
 from symport.files import digest
-from symport.methods import Method
+from symport.methods import Method, Problem
 from symport.params import Params
 from symport.progress import bar
-from symport.spec import PermutationSpec
+from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
-from symport.transfer import Candidate, Finish, Kind, transfer, worth
+from symport.transfer import Candidate, Finish, Kind, explore, worth
 
 LENGTHS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
 
@@ -34,10 +34,12 @@ class CrossValidation:
     Attributes:
         choice: The best candidate; its score is the mean over all labels.
         candidates: All candidates with their scores.
+        permutations: For each fold the permutations of its steps.
     """
 
     choice: Candidate
     candidates: tuple[Candidate, ...]
+    permutations: tuple[tuple[Permutation, ...], ...] = field(compare=False, repr=False)
 
 
 def cross_validate(
@@ -78,25 +80,27 @@ def cross_validate(
     if not folds:
         raise SettingsError("there are no folds: pass at least two")
     totals: dict[Key, float] = {}
+    permutations: list[tuple[Permutation, ...]] = []
+    problem = Problem(source, target_init, spec)
     with bar("cross-validation", len(folds), show=progress) as advance:
         for fold in folds:
             known, left_out = data.take(fold.train), data.take(fold.held_out)
-            result = transfer(
-                source,
-                target_init,
-                spec,
+            found = explore(
+                problem,
                 make(known),
                 score=lambda params, part=left_out: score(params, part),
                 finish=finish,
                 lengths=lengths,
                 folder=None if folder is None else Path(folder) / fold_name(known, left_out),
             )
-            for candidate in result.candidates:
+            permutations.append(found.permutations)
+            for candidate in found.candidates:
                 key = (candidate.kind, candidate.step, candidate.length)
                 share = (candidate.score or 0.0) * len(left_out) / len(data)
                 totals[key] = totals.get(key, 0.0) + share
             advance("")
-    return _best(totals)
+    candidates = [Candidate(kind, step, length, s) for (kind, step, length), s in totals.items()]
+    return CrossValidation(_best(candidates), tuple(candidates), tuple(permutations))
 
 
 def fold_name(known: Labelled, left_out: Labelled) -> str:
@@ -107,12 +111,11 @@ def fold_name(known: Labelled, left_out: Labelled) -> str:
     return f"fold-{digest(tensors)[:12]}"
 
 
-def _best(totals: Mapping[Key, float]) -> CrossValidation:
+def _best(candidates: Sequence[Candidate]) -> Candidate:
     """Among equals the candidate nearest to what the method says: the last step, length 1."""
-    candidates = [Candidate(kind, step, length, s) for (kind, step, length), s in totals.items()]
 
     def rank(candidate: Candidate) -> tuple[float, bool, int, float]:
         is_method = candidate.kind == "method"
         return worth(candidate.score), is_method, candidate.step, -abs(candidate.length - 1)
 
-    return CrossValidation(max(candidates, key=rank), tuple(candidates))
+    return max(candidates, key=rank)

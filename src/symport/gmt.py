@@ -1,13 +1,13 @@
 """Gradient matching along a trajectory: GMT and FGMT (Algorithms 1 and 2 of the paper)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from symport.errors import SettingsError
-from symport.files import digest, load_tensors, save_tensors
+from symport.files import digest
 from symport.gradients import LossGradient
 from symport.matching import MatchResult, Pair, solve, solve_afresh
 from symport.methods import Method, Problem, State
@@ -27,6 +27,9 @@ class GradientMatching(Method):
             what no permutation can change, whichever ends better), or the paper's identity.
         normalize: Divide each pair by its norms, so that every step has the same say.
         also: Pairs that every matching counts in, such as one of `activations.activations`.
+        keep: In which dtype the pairs of earlier steps are kept; None as they come. They are what
+            takes memory: of tensors along which two or more groups move, both gradients of every
+            step. `torch.bfloat16` halves that, and rounds the gradients that are matched.
     """
 
     def __init__(
@@ -36,13 +39,17 @@ class GradientMatching(Method):
         start: Start = "previous",
         normalize: bool = False,
         also: Sequence[Pair] = (),
+        keep: torch.dtype | None = None,
     ) -> None:
         if start not in ("previous", "identity"):
             raise SettingsError(f"start must be 'previous' or 'identity', not {start!r}")
+        if keep is not None and not keep.is_floating_point:
+            raise SettingsError(f"keep must be a floating-point dtype, not {keep}")
         self.gradient = gradient
         self.start = start
         self.normalize = normalize
         self.also = list(also)
+        self.keep = keep
 
     @property
     def evaluations(self) -> int:
@@ -61,10 +68,11 @@ class GradientMatching(Method):
             "normalize": self.normalize,
             "batches": self.gradient.digest(),
             "also": [[digest(pair.target), digest(pair.source), pair.weight] for pair in self.also],
+            "keep": None if self.keep is None else str(self.keep),
         }
 
     def _similarity(self, spec: PermutationSpec, start: Permutation | None = None) -> Similarity:
-        similarity = Similarity(spec, start)
+        similarity = Similarity(spec, start, keep=self.keep)
         for pair in self.also:
             similarity.add(pair)
         return similarity
@@ -80,7 +88,8 @@ class GradientMatching(Method):
 class FGMT(GradientMatching):
     """Fast gradient matching along the trajectory (Algorithm 2): 2T gradients.
 
-    At step s the pair of gradients at θ₁ˢ⁻¹ and θ₂ˢ⁻¹ joins the earlier ones, which are kept.
+    At step s the pair of gradients at θ₁ˢ⁻¹ and θ₂ˢ⁻¹ joins the earlier ones. Of those, what a
+    later permutation can still change stays in memory: tensors along which two or more groups move.
 
     """
 
@@ -101,22 +110,19 @@ class FGMT(GradientMatching):
         result = self._solve(similarity, step, newest)
         return State(result.permutation, result.objective, similarity)
 
-    def save(self, state: State, folder: Path, step: int) -> None:
-        """Write the newest pair, and the similarities."""
-        similarity: Similarity = state.memory
-        save_tensors(folder / f"pair-{step:05d}.safetensors", similarity.newest_pair())
-        save_tensors(folder / f"similarity-{step:05d}.safetensors", similarity.similarities())
-        # The one before may still be needed: this step is not in the journal yet.
-        (folder / f"similarity-{step - 2:05d}.safetensors").unlink(missing_ok=True)
+    def restore(self, problem: Problem, done: Sequence[State]) -> State:
+        """Take the steps again: the same gradients and sums, so the same bits.
 
-    def restore(self, problem: Problem, state: State, folder: Path, step: int) -> State:
-        """Read all pairs and the similarities, without recomputing any."""
-        pairs = [load_tensors(folder / f"pair-{s:05d}.safetensors") for s in range(1, step + 1)]
-        similarities = load_tensors(folder / f"similarity-{step:05d}.safetensors")
-        similarity = Similarity.restored(
-            problem.spec, state.permutation, state.objective or 0.0, pairs, similarities
-        )
-        return State(state.permutation, state.objective, similarity)
+        Where another machine rounds otherwise, the permutations of the journal are followed.
+        """
+        state = self.init(problem)
+        for step, known in enumerate(done, 1):
+            state = self.step(problem, state, step)
+            if not state.permutation.equal(known.permutation):
+                state.memory.move_to(known.permutation)
+                state.memory.changed.clear()
+            state = State(known.permutation, known.objective, state.memory)
+        return state
 
 
 class GMT(GradientMatching):
@@ -151,7 +157,7 @@ class GMT(GradientMatching):
             known = {0: known[0]}  # the path has moved, all but its beginning
         return State(result.permutation, result.objective, known)
 
-    def restore(self, problem: Problem, state: State, folder: Path, step: int) -> State:
+    def restore(self, problem: Problem, done: Sequence[State]) -> State:
         """Gradients are computed again when needed: they follow from the permutation."""
-        del problem, folder, step
-        return State(state.permutation, state.objective, {})
+        del problem
+        return State(done[-1].permutation, done[-1].objective, {})

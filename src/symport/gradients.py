@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from symport.distributed import add_up, rank, world
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.modes import apply, batch_statistics, first_line, outline, to_device, within
-from symport.params import Params
+from symport.params import Params, is_finite
 from symport.recompute import blocks_of, recomputing
 from symport.sharded import backward, call_sharded, is_sharded, loaded, local
 from symport.state import state_for
@@ -48,6 +49,7 @@ class LossGradient:
         recompute: Whether the members of the model's lists of layers (`nn.ModuleList`) keep only
             their inputs, and compute the rest again in the backward pass. Far less memory, about a
             third more time, the same gradients.
+        keep: Whether `along` keeps the gradients of a trajectory, each as large as the network.
 
     Attributes:
         evaluations: How many gradients of a whole batch have been computed so far.
@@ -77,6 +79,7 @@ class LossGradient:
         *,
         micro_batch: int | None = None,
         recompute: bool = False,
+        keep: bool = True,
     ) -> None:
         if len(batches) == 0:
             raise DataError("there are no batches: matching needs at least one")
@@ -87,6 +90,7 @@ class LossGradient:
         self.batches = batches
         self.micro_batch = micro_batch
         self.recompute = recompute and bool(blocks_of(model))
+        self.keep = keep
         self.evaluations = 0
         self.elapsed_seconds = 0.0
         # By trajectory, which is held weakly: its gradients are forgotten along with it.
@@ -100,15 +104,15 @@ class LossGradient:
         if total == 0:
             raise DataError(f"batch {number} is empty")
         begun = time.perf_counter()
-        result: dict[str, Tensor] = {}
-        for begin, end in self._spans(total):
-            piece = _slice(inputs, begin, end, total), _slice(labels, begin, end, total)
-            grads = self._piece(params, piece, number)
-            for name, grad in grads.items():
-                share = grad * ((end - begin) / total) if end - begin < total else grad
-                result[name] = result[name] + share if name in result else share
-        if not is_sharded(self.model):  # those are summed as they are computed
-            add_up(list(result.values()))
+        pieces = [
+            _Piece(_slice(inputs, *span, total), _slice(labels, *span, total), number, span, total)
+            for span in self._spans(total)
+        ]
+        if is_sharded(self.model):
+            result = self._sharded(params, pieces)
+        else:
+            result = self._summed(params, pieces)
+            add_up(list(result.values()))  # those of shards are summed as they are computed
         self.evaluations += 1
         self.elapsed_seconds += time.perf_counter() - begun
         return _finite(result, number)
@@ -117,9 +121,10 @@ class LossGradient:
         """The gradients at the points of a trajectory, each computed once.
 
         The same trajectory gives the same cache, so carrying one source to many targets computes
-        the source's gradients once. They are kept for as long as the trajectory is.
+        the source's gradients once. They are kept for as long as the trajectory is (`keep`).
         """
-        return GradientsAlong(self, points, self._known.setdefault(points, {}))
+        known = self._known.setdefault(points, {}) if self.keep else None
+        return GradientsAlong(self, points, known)
 
     def digest(self) -> str:
         """A fingerprint of all batches, to tell whether a run may be resumed with them."""
@@ -147,27 +152,43 @@ class LossGradient:
         size = self.micro_batch or last - first
         return [(begin, min(begin + size, last)) for begin in range(first, last, size)]
 
-    def _piece(self, params: Params, piece: Batch, number: int) -> dict[str, Tensor]:
-        state = state_for(self.model, params)
-        if is_sharded(self.model):
-            return self._sharded_piece(state, piece, number)
-        leaves = self._leaves(state)
-        inputs, labels = to_device(piece, next(iter(leaves.values())))
+    def _summed(self, params: Params, pieces: "Sequence[_Piece]") -> dict[str, Tensor]:
+        """Gradients add up in place, so that there is one set of them at a time."""
+        leaves = self._leaves(state_for(self.model, params))
+        for piece in pieces:
+            self._piece(params, leaves, piece)
+        # A parameter that the loss does not reach has the gradient zero.
+        return {
+            name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+            for name, leaf in leaves.items()
+        }
 
-        def backwards() -> tuple[Tensor, ...]:
-            value = self._value(apply(self.model, state, inputs), labels, number)
-            # A parameter that the loss does not reach has the gradient zero.
-            return torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+    def _piece(self, params: Params, leaves: dict[str, Tensor], piece: "_Piece") -> None:
+        state = {**state_for(self.model, params), **leaves}  # with buffers of its own
+        inputs, labels = to_device((piece.inputs, piece.labels), next(iter(leaves.values())))
+
+        def backwards() -> None:
+            value = self._value(apply(self.model, state, inputs), labels, piece.number)
+            piece.scaled(value).backward(inputs=list(leaves.values()))
 
         with torch.enable_grad(), self._mode():
-            return dict(zip(leaves, within(self.model, state, backwards), strict=True))
+            within(self.model, state, backwards)
 
-    def _sharded_piece(self, state: Params, piece: Batch, number: int) -> dict[str, Tensor]:
-        """As `_piece`; scaled to undo the mean that FSDP2 takes over the processes."""
-        inputs, labels = to_device(piece, local(next(self.model.parameters())))
+    def _sharded(self, params: Params, pieces: "Sequence[_Piece]") -> dict[str, Tensor]:
+        result: dict[str, Tensor] = {}
+        for piece in pieces:
+            for name, grad in self._sharded_piece(params, piece).items():
+                result[name] = result[name].add_(grad) if name in result else grad
+        return result
+
+    def _sharded_piece(self, params: Params, piece: "_Piece") -> dict[str, Tensor]:
+        """Scaled to undo the mean that FSDP2 takes over the processes."""
+        state = state_for(self.model, params)
+        like = local(next(self.model.parameters()))
+        inputs, labels = to_device((piece.inputs, piece.labels), like)
         with loaded(self.model, state), self._mode(), torch.enable_grad():
-            value = self._value(call_sharded(self.model, inputs), labels, number)
-            return backward(self.model, value * world())
+            value = self._value(call_sharded(self.model, inputs), labels, piece.number)
+            return backward(self.model, piece.scaled(value) * world())
 
     @contextmanager
     def _mode(self) -> Generator[None]:
@@ -208,17 +229,43 @@ class LossGradient:
         return value
 
 
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Samples of a batch that pass through the model together.
+
+    Attributes:
+        inputs: Of these samples.
+        labels: Of these samples.
+        number: Which batch it is.
+        span: The first sample, and the first behind the last.
+        total: Samples of the whole batch.
+    """
+
+    inputs: Any
+    labels: Any
+    number: int
+    span: tuple[int, int]
+    total: int
+
+    def scaled(self, mean: Tensor) -> Tensor:
+        """The share of a piece's mean in that of the batch."""
+        count = self.span[1] - self.span[0]
+        return mean * (count / self.total) if count < self.total else mean
+
+
 class GradientsAlong:
-    """Gradients at the points of a trajectory, computed when first asked for, then kept."""
+    """Gradients at the points of a trajectory, computed when first asked for, then kept if told."""
 
     def __init__(
-        self, gradient: LossGradient, points: Points, known: dict[int, dict[str, Tensor]]
+        self, gradient: LossGradient, points: Points, known: dict[int, dict[str, Tensor]] | None
     ) -> None:
         self._gradient = gradient
         self._points = points
         self._known = known
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
+        if self._known is None:
+            return self._gradient(self._points[step], step)
         if step not in self._known:
             self._known[step] = self._gradient(self._points[step], step)
         return self._known[step]
@@ -232,7 +279,7 @@ def _hint(error: Exception) -> str:
 
 def _finite(grads: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     for name, grad in grads.items():
-        if not bool(local(grad).isfinite().all()):
+        if not is_finite(local(grad)):
             raise ParamsError(
                 f"{name}: the gradient on batch {number} holds NaN or infinity; check the weights "
                 "and the inputs, or use a larger batch"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from symport.parts import Part
 
-CHUNK = 2**24  # elements gathered at a time: 64 MiB of float32, however many pairs there are
+CHUNK = 2**22  # elements gathered at a time: 16 MiB of float32, however many pairs there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,21 @@ class HeldPart:
     index: list[Tensor]
     pairs: list[HeldPair] = field(default_factory=list[HeldPair])
 
-    def add(self, target: Tensor, source: Tensor, weight: float) -> list[Tensor]:
-        """Keep a pair; returns what it says about each slot, the others placed as they are."""
-        pair = HeldPair(
-            self.part.lay_out(target).contiguous(), self.part.lay_out(source).contiguous(), weight
-        )
+    @property
+    def nbytes(self) -> int:
+        """The size of all pairs."""
+        return sum(pair.target.nbytes + pair.source.nbytes for pair in self.pairs)
+
+    def add(
+        self, target: Tensor, source: Tensor, weight: float, keep: torch.dtype | None = None
+    ) -> list[Tensor]:
+        """Keep a pair; returns what it says about each slot, the others placed as they are.
+
+        What is kept in another dtype counts as it is rounded, so that sums and later corrections
+        agree.
+        """
+        sides = [self.part.lay_out(side).to(keep or side.dtype) for side in (target, source)]
+        pair = HeldPair(sides[0].contiguous(), sides[1].contiguous(), weight)
         self.pairs.append(pair)
         return [self.similarity(k, pair) for k in range(len(self.index))]
 
@@ -59,7 +69,8 @@ class HeldPart:
             changes: list[Tensor] = []
             for pair in chunk:
                 source = self._placed(pair.source, skip=(slot, moved))
-                change = take(source, moved, index[changed])
+                wide = torch.promote_types(source.dtype, torch.float32)
+                change = take(source, moved, index[changed]).to(wide)
                 change -= take(source, moved, self.index[moved][changed])
                 targets.append(take(pair.target, moved, changed))
                 changes.append(change if pair.weight == 1 else change * pair.weight)

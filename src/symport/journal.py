@@ -1,8 +1,8 @@
 """The folder of a run: what has been done, so that it can go on after any interruption.
 
-Each step writes its permutation and what its method must remember, then one line of
-`history.jsonl`. The line makes the step count: whatever lies there without its line is written
-again.
+Each step writes its permutation, then one line of `history.jsonl`. The line makes the step count:
+whatever lies there without its line is written again. Nothing larger is kept: gradients and
+similarities follow from the permutations, and are computed again where they are needed.
 """
 
 import json

@@ -1,25 +1,27 @@
 """Methods choose a permutation for each step of a trajectory; one loop drives them all.
 
 A method answers two questions: what to remember at the start (`init`), and which permutation to
-use for step s (`step`). Two more save and restore what it remembers, if a permutation alone does
-not tell (`save`, `restore`).
+use for step s (`step`). A third, how to remember again after an interruption (`restore`), arises
+only where a permutation alone does not tell.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from symport.activations import activations, with_activations
+from symport.errors import ParamsError
 from symport.files import digest
 from symport.matching import Pair, match
 from symport.objectives import weights
-from symport.params import Params, add
-from symport.permute import permute
+from symport.params import Params, add, listed
+from symport.permute import permute_tensor
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
@@ -38,18 +40,53 @@ class Problem:
     target_init: Params
     spec: PermutationSpec
 
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this problem from any other; every tensor is read once for it."""
+        return {
+            "steps": self.source.steps,
+            "source": self.source.digest(),
+            "target": digest(self.target_init),
+            "spec": hashlib.sha256(self.spec.to_json().encode()).hexdigest(),
+        }
+
     def place(self, permutation: Permutation, step: int, length: float = 1.0) -> dict[str, Tensor]:
         """θ₂⁰ + length · π(θ₁ᵗ − θ₁⁰), the target's parameters after `step` steps under π.
 
         Laying the path again with a new permutation (line 8 of Algorithm 1) telescopes to this.
         Statistics and integer tensors stay as in the target initialization.
         """
-        moved = permute(self._displacement(step), self.spec, permutation)
-        return add(self.target_init, moved, length)
+        change = self.source.lazy_displacement(step)
+        return place(self.target_init, change, self.spec, permutation, length)
 
-    def _displacement(self, step: int) -> dict[str, Tensor]:
-        displacement = self.source.displacement(step)
-        return {n: d for n, d in displacement.items() if n not in self.spec.buffers}
+
+def place(
+    target_init: Params,
+    displacement: Params,
+    spec: PermutationSpec,
+    permutation: Permutation,
+    length: float = 1.0,
+) -> dict[str, Tensor]:
+    """θ₂⁰ + length · π(displacement), tensor by tensor: nothing as large as a network in between.
+
+    Statistics, and tensors that the displacement lacks, are copies of those in θ₂⁰.
+
+    Raises:
+        ParamsError: The displacement has a tensor that θ₂⁰ lacks, or of another shape.
+        SpecError: A tensor has no pattern or does not fit it, or the permutation is another spec's.
+    """
+    if extra := [name for name in displacement if name not in target_init]:
+        raise ParamsError(f"cannot add {listed(extra)}: the target has no such tensor")
+    spec.check(target_init)
+    permutation.check(spec)
+    result: dict[str, Tensor] = {}
+    for name, tensor in target_init.items():
+        if name not in displacement or name in spec.buffers:
+            result[name] = tensor.detach().clone()
+            continue
+        moved = permute_tensor(displacement[name], spec.patterns[name], permutation)
+        result[name] = add({name: tensor}, {name: moved}, length)[name]
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +131,13 @@ class Method(ABC):
         """What distinguishes this method from another of its name, for the record of a run."""
         return {}
 
-    def save(self, state: State, folder: Path, step: int) -> None:
-        """Write what `restore` needs beyond the permutation."""
-        del state, folder, step
+    def restore(self, problem: Problem, done: Sequence[State]) -> State:
+        """The state after some steps, given the permutation and the objective of each of them.
 
-    def restore(self, problem: Problem, state: State, folder: Path, step: int) -> State:
-        """Give back the state after `step`, from one that has the permutation and objective."""
-        del problem, folder, step
-        return state
+        A method that remembers more computes it again: only permutations are kept on the disk.
+        """
+        del problem
+        return done[-1]
 
 
 class Once(Method):

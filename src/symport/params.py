@@ -154,9 +154,20 @@ def check_finite(params: Params, what: str) -> None:
         what: What they are called in the message, for instance "step 3".
     """
     for name, tensor in params.items():
-        if takes_part(tensor) and not (finite := torch.isfinite(_wide(tensor))).all():
-            bad = tensor.numel() - int(finite.sum())
+        if takes_part(tensor) and not is_finite(tensor):
+            bad = tensor.numel() - int(torch.isfinite(_wide(tensor)).sum())
             raise ParamsError(f"{name}: {bad} of {tensor.numel()} values of {what} are NaN or inf")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity; a pass over it, seldom two.
+
+    Example:
+        >>> is_finite(torch.tensor([1.0, torch.inf]))
+        False
+    """
+    wide = _wide(tensor)
+    return bool(wide.sum().isfinite()) or bool(wide.isfinite().all())  # a finite sum may overflow
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -11,7 +11,7 @@ say, in matrices that are summed over all processes when they are read: sums and
 linear, so nothing else needs to travel.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from symport.distributed import add_up, rank, total, whole, world
 from symport.errors import ParamsError, SpecError
-from symport.held import HeldPair, HeldPart, gram
+from symport.held import HeldPart, gram
 from symport.nested import Facet, facet_index
-from symport.params import Params
+from symport.params import Params, is_finite
 from symport.parts import Part, cut
 from symport.pattern import groups_in, root
 from symport.spec import Permutation, PermutationSpec
@@ -49,6 +49,7 @@ class Similarity:
     Args:
         spec: The symmetry of the network.
         start: The first permutation; the identity if None.
+        keep: The dtype in which pairs are kept; None for their own.
 
     Attributes:
         objective: Σ w ⟨target, P(source)⟩ at the present permutation, in float64.
@@ -56,8 +57,15 @@ class Similarity:
         changed: Roots whose similarity has changed since they were taken off this list.
     """
 
-    def __init__(self, spec: PermutationSpec, start: Permutation | None = None) -> None:
+    def __init__(
+        self,
+        spec: PermutationSpec,
+        start: Permutation | None = None,
+        *,
+        keep: torch.dtype | None = None,
+    ) -> None:
         self.spec = spec
+        self._keep = keep
         self.objective = 0.0
         self.trees = spec.trees()
         self.changed: list[str] = []
@@ -74,6 +82,11 @@ class Similarity:
     def permutation(self) -> Permutation:
         """The present permutation."""
         return Permutation(dict(self._indices))
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the pairs take that later permutations can still change: only those are kept."""
+        return sum(held.nbytes for parts in self._held.values() for held in parts)
 
     def of(self, tree: str) -> Mapping[Facet, Tensor]:
         """The similarity of each facet of a tree, float64, `(n, n)`."""
@@ -105,7 +118,7 @@ class Similarity:
         """Add one pair to the objective; raises ParamsError or SpecError if it does not fit."""
         check_pair(pair, self.spec)
         gained = 0.0
-        # In the spec's order, so that a restored matcher sums in the same order.
+        # In the spec's order, so that sums do not depend on that of the pair.
         for number, name in enumerate(n for n in self.spec.patterns if n in pair.target):
             target, source = whole(pair.target[name]), whole(pair.source[name])
             if not target.is_floating_point() or name in self.spec.buffers:
@@ -156,50 +169,6 @@ class Similarity:
         self.objective += rise / 2
         return rise / 2
 
-    def newest_pair(self) -> dict[str, Tensor]:
-        """The kept parts of the last pair, for `restored`."""
-        result: dict[str, Tensor] = {}
-        for name, parts in self._held.items():
-            for k, held in enumerate(part for part in parts if part.pairs):
-                pair = held.pairs[-1]
-                result[f"{k} target {name}"] = pair.target
-                result[f"{k} source {name}"] = pair.source
-                result[f"{k} weight {name}"] = torch.tensor(pair.weight, dtype=torch.float64)
-                result[f"{k} shape {name}"] = torch.tensor(self._shapes[name])
-        return result
-
-    def similarities(self) -> dict[str, Tensor]:
-        """The similarity of every facet of every group, for `restored`."""
-        return {
-            " ".join(facet): gain
-            for facets in self._facets.values()
-            for facet, gain in facets.items()
-        }
-
-    @classmethod
-    def restored(
-        cls,
-        spec: PermutationSpec,
-        permutation: Permutation,
-        objective: float,
-        pairs: Iterable[Params],
-        similarities: Params,
-    ) -> "Similarity":
-        """A solved one as it was when `newest_pair` and `similarities` were read from it."""
-        similarity = cls(spec, permutation)
-        for pair in pairs:
-            for name in [name for name in spec.patterns if f"0 shape {name}" in pair]:
-                similarity._cut(name, tuple(pair[f"0 shape {name}"].tolist()))
-                for k, held in enumerate(similarity._held[name]):
-                    target, source = pair[f"{k} target {name}"], pair[f"{k} source {name}"]
-                    weight = float(pair[f"{k} weight {name}"])
-                    held.pairs.append(HeldPair(target, source, weight))
-        for key, gain in similarities.items():
-            facet = tuple(key.split(" "))
-            similarity._facets[root(facet[0])][facet] = gain.clone()
-        similarity.objective = objective
-        return similarity
-
     def _cut(self, name: str, shape: tuple[int, ...]) -> None:
         if name in self._shapes:
             return
@@ -221,7 +190,7 @@ class Similarity:
         for part in self._single[name]:
             gained += self._add_single(part, part.lay_out(target), part.lay_out(source), weight)
         for held in self._held[name]:
-            gains = held.add(target, source, weight)
+            gains = held.add(target, source, weight, self._keep)
             for slot, gain in zip(held.part.slots, gains, strict=True):
                 self._collect(slot.tree, slot.facet, gain)
             gained += _trace(gains[0], held.index[0])
@@ -289,15 +258,10 @@ def check_pair(pair: Pair, spec: PermutationSpec) -> None:
                     f"{name}: the {side} is of {tensor.dtype} and cannot be matched; convert it to "
                     "a floating-point dtype first"
                 )
-            if tensor.is_floating_point() and not _is_finite(tensor):
+            if tensor.is_floating_point() and not is_finite(tensor):
                 raise ParamsError(f"{name}: the {side} holds NaN or infinity")
 
 
 def is_moved(spec: PermutationSpec, name: str) -> bool:
     """Whether any axis of a tensor can be permuted."""
     return any(True for axis in spec.patterns[name] for _ in groups_in(axis))
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """One fast pass settles it unless the sum overflows."""
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())

@@ -8,7 +8,7 @@ import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -48,6 +48,7 @@ class Trajectory(ABC):
         steps: int,
         *,
         schedule: Schedule = "uniform",
+        copy: bool = True,
     ) -> "LinearTrajectory":
         """The straight line θᵗ = (1−λₜ)θ⁰ + λₜθᵀ; only the two ends are kept (Chijiwa 2024, §3.4).
 
@@ -57,6 +58,8 @@ class Trajectory(ABC):
             steps: The length T, at least 1.
             schedule: `"uniform"`: λₜ = t/T. `"cosine"`: the step from t to t+1 is proportional to
                 1 + cos(πt/T), as a cosine-annealed learning rate; long steps come first.
+            copy: False keeps the given tensors themselves, which must not change from then on: two
+                networks less in memory.
 
         Raises:
             TrajectoryError: `steps` or `schedule` is out of range, or both ends are the very same
@@ -64,7 +67,8 @@ class Trajectory(ABC):
             ParamsError: The ends differ in names, shapes or dtypes, or hold NaN or infinity.
             FileError: A file cannot be read.
         """
-        return LinearTrajectory(_end(theta_0), _end(theta_T), _fractions(steps, schedule))
+        ends = _end(theta_0), _end(theta_T)
+        return LinearTrajectory(*ends, _fractions(steps, schedule), copy=copy)
 
     @staticmethod
     def recorded(points: Sequence[Params]) -> "Trajectory":
@@ -122,6 +126,10 @@ class Trajectory(ABC):
             {name: end[name] for name in moving}, {name: start[name] for name in moving}
         )
 
+    def lazy_displacement(self, step: int) -> Params:
+        """As `displacement`; where the kind allows it, each tensor is made when it is asked for."""
+        return self.displacement(step)
+
     def thinned(self, steps: int) -> "Trajectory":
         """A shorter trajectory through points of this one, evenly spaced, both ends included.
 
@@ -159,16 +167,28 @@ class LinearTrajectory(Trajectory):
         fractions: λ₀ = 0 … λ_T = 1, increasing.
     """
 
-    def __init__(self, theta_0: Params, theta_T: Params, fractions: Sequence[float]) -> None:
+    def __init__(
+        self, theta_0: Params, theta_T: Params, fractions: Sequence[float], *, copy: bool = True
+    ) -> None:
         _check_points([theta_0, theta_T], ("theta_0", "theta_T"))
         self.fractions = tuple(fractions)
         self._ends = tuple(
-            {name: tensor.detach().clone() for name, tensor in end.items()}
+            {name: tensor.detach().clone() if copy else tensor for name, tensor in end.items()}
             for end in (theta_0, theta_T)
         )
 
     def __len__(self) -> int:
         return len(self.fractions)
+
+    def displacement(self, step: int) -> dict[str, Tensor]:
+        """As in any trajectory, without whole networks in between."""
+        return dict(self.lazy_displacement(step))
+
+    def lazy_displacement(self, step: int) -> Params:
+        """Each tensor is made when it is asked for, and kept nowhere."""
+        if not -len(self) <= step < len(self):
+            raise TrajectoryError(f"step {step} does not exist: they run from 0 to {self.steps}")
+        return _Displacement(*self._ends, self._fraction(step % len(self)))
 
     def _point(self, step: int) -> dict[str, Tensor]:
         start, end = self._ends
@@ -176,10 +196,36 @@ class LinearTrajectory(Trajectory):
             return interpolate(end, start, 0.0)
         return interpolate(start, end, self.fractions[step])
 
+    def _fraction(self, step: int) -> float:
+        return 1.0 if step == self.steps else self.fractions[step]
+
     def digest(self) -> str:
         """A SHA-256 of the two ends and the fractions."""
         content = [*(digest(end) for end in self._ends), *map(float.hex, self.fractions)]
         return hashlib.sha256(" ".join(content).encode()).hexdigest()
+
+
+class _Displacement(Mapping[str, Tensor]):
+    """θᵗ − θ⁰ on a straight line, tensor by tensor, without integer tensors."""
+
+    def __init__(self, start: Params, end: Params, fraction: float) -> None:
+        self._start, self._end, self._fraction = start, end, fraction
+        self._names = [name for name, tensor in start.items() if takes_part(tensor)]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._start and takes_part(self._start[str(name)])
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self:
+            raise KeyError(name)
+        start, end = ({name: side[name]} for side in (self._start, self._end))
+        return subtract(interpolate(start, end, self._fraction), start)[name]
 
 
 class _RecordedTrajectory(Trajectory):

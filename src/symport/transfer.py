@@ -1,6 +1,5 @@
 """Carry a training run over to another initialization: the one loop under every method."""
 
-import hashlib
 import json
 import math
 import time
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from symport.distributed import world
 from symport.errors import ParamsError, SettingsError
-from symport.files import digest, save_tensors, write_text
+from symport.files import save_tensors, write_text
 from symport.journal import Journal, StepRecord
 from symport.methods import Method, Naive, Problem, State
 from symport.params import Params, check_alike, check_finite, takes_part
@@ -42,6 +41,27 @@ class Candidate:
     step: int
     length: float = 1.0
     score: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Explored:
+    """The steps of a transfer and what they are worth; parameters follow from permutations.
+
+    Attributes:
+        permutations: The permutation of each step, from the first.
+        candidates: All candidates that were scored; without a score the last step.
+        history: One record for each step.
+    """
+
+    permutations: tuple[Permutation, ...]
+    candidates: tuple[Candidate, ...]
+    history: tuple[StepRecord, ...]
+
+    def permutation(self, candidate: Candidate, spec: PermutationSpec) -> Permutation:
+        """The permutation behind a candidate."""
+        if candidate.kind == "method":
+            return self.permutations[candidate.step - 1]
+        return Permutation.identity(spec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,31 +152,73 @@ def transfer(
         SettingsError: `lengths` without `score`, `take` lies outside of the trajectory, or a
             folder is given to joined processes.
     """
-    check_fit(source, target_init, spec)
-    _check_lengths(lengths, score)
     _check_taken(take, source.steps)
+    problem = Problem(source, target_init, spec)
+    found = explore(
+        problem,
+        method,
+        score=score,
+        finish=finish,
+        lengths=lengths,
+        folder=folder,
+        progress=progress,
+    )
+    candidates = (take,) if take and score is None else found.candidates
+    choice = take or max(candidates, key=_rank)
+    permutation = found.permutation(choice, spec)
+    result = TransferResult(
+        _Judge(problem, score, finish or dict).finished(choice, permutation),
+        permutation,
+        choice,
+        candidates,
+        found.history,
+    )
+    if folder is not None:
+        result.save(folder)
+    return result
+
+
+def explore(
+    problem: Problem,
+    method: Method,
+    *,
+    score: Score | None = None,
+    finish: Finish | None = None,
+    lengths: Sequence[float] = (),
+    upto: int | None = None,
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> Explored:
+    """Find the permutations of a transfer and score its candidates, without keeping parameters.
+
+    Args:
+        problem: What is to be transferred where.
+        method: As for `transfer`.
+        score: As for `transfer`.
+        finish: As for `transfer`.
+        lengths: As for `transfer`.
+        upto: The last step that is wanted, for instance that of a candidate chosen beforehand; all
+            if None.
+        folder: As for `transfer`; what it keeps are permutations and scores.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        SymportError: As `transfer`.
+    """
+    check_fit(problem.source, problem.target_init, problem.spec)
+    _check_lengths(lengths, score)
     if folder is not None and world() > 1:
         raise SettingsError(
             "joined processes cannot resume: pass no folder, save the result at rank 0"
         )
-    problem = Problem(source, target_init, spec)
     judge = _Judge(problem, score, finish or dict)
     journal = Journal(folder, _identify(problem, method)) if folder is not None else None
-    walk = _walk(problem, method, judge, journal, progress=progress)
-    candidates = [take] if take and score is None else judge.candidates(walk, method, lengths)
-    choice = take or max(candidates, key=_rank)
-    permutation = _permutation_of(choice, walk, spec)
-    result = TransferResult(
-        judge.finished(choice, permutation),
-        permutation,
-        choice,
-        tuple(candidates),
-        tuple(walk.records),
-    )
+    last = problem.source.steps if upto is None else upto
+    walk = _walk(problem, method, judge, journal, last, progress=progress)
+    candidates = judge.candidates(walk, method, lengths)
     if journal is not None:
-        result.save(journal.folder)
         journal.tidy()
-    return result
+    return Explored(tuple(walk.permutations), tuple(candidates), tuple(walk.records))
 
 
 @dataclass(frozen=True)
@@ -190,7 +252,7 @@ class _Judge:
 
     def candidates(self, walk: _Walk, method: Method, lengths: Sequence[float]) -> list[Candidate]:
         """Everything that competes."""
-        last = self.problem.source.steps
+        last = len(walk.records)
         if self.score is None:
             return [Candidate("method", last)]
         identity = Permutation.identity(self.problem.spec)
@@ -208,29 +270,39 @@ class _Judge:
 
 
 def _walk(
-    problem: Problem, method: Method, judge: _Judge, journal: Journal | None, *, progress: bool
+    problem: Problem,
+    method: Method,
+    judge: _Judge,
+    journal: Journal | None,
+    steps: int,
+    *,
+    progress: bool,
 ) -> _Walk:
     """Do all steps that the journal does not have yet."""
-    walk = _Walk([], [])
-    state = method.init(problem)
-    if journal is not None and journal.records:
-        walk.records.extend(journal.records)
-        walk.permutations.extend(journal.permutation(r.step) for r in journal.records)
-        state = State(walk.permutations[-1], walk.records[-1].objective)
-    steps, done = problem.source.steps, len(walk.records)
-    if journal is not None and 0 < done < steps:
-        state = method.restore(problem, state, journal.folder / "steps", done)
+    records = [] if journal is None else journal.records
+    permutations = [] if journal is None else [journal.permutation(r.step) for r in records]
+    walk, done = _Walk(permutations, list(records)), len(records)
+    if done >= steps:
+        return walk
+    state = _state_after(walk, problem, method)
     with bar(method.name, steps, show=progress, done=done) as advance:
         for step in range(done + 1, steps + 1):
             state, record = _step(problem, method, judge, state, step)
             if journal is not None:
                 journal.save_permutation(step, state.permutation)
-                method.save(state, journal.folder / "steps", step)
                 journal.commit(record)
             walk.permutations.append(state.permutation)
             walk.records.append(record)
             advance("" if record.score is None else f"score {record.score:.4f}")
     return walk
+
+
+def _state_after(walk: _Walk, problem: Problem, method: Method) -> State:
+    """What the method knows after the steps done."""
+    if not walk.records:
+        return method.init(problem)
+    pairs = zip(walk.permutations, walk.records, strict=True)
+    return method.restore(problem, [State(p, record.objective) for p, record in pairs])
 
 
 def _step(
@@ -240,23 +312,18 @@ def _step(
     state = method.step(problem, state, step)
     score = judge.of(Candidate("method", step), state.permutation)
     identity = Permutation.identity(problem.spec)
+    is_same = state.permutation.equal(identity)  # the same parameters need no second look
     record = StepRecord(
         step,
         state.objective,
         state.permutation.moved(),
         score,
-        judge.of(Candidate("identity", step), identity),
+        score if is_same else judge.of(Candidate("identity", step), identity),
         method.evaluations - evaluations,
         method.gradient_seconds - seconds,
         time.perf_counter() - begun,
     )
     return state, record
-
-
-def _permutation_of(choice: Candidate, walk: _Walk, spec: PermutationSpec) -> Permutation:
-    if choice.kind == "method":
-        return walk.permutations[choice.step - 1]
-    return Permutation.identity(spec)
 
 
 def _rank(candidate: Candidate) -> tuple[float, bool, int]:
@@ -305,12 +372,4 @@ def _check_taken(take: Candidate | None, steps: int) -> None:
 
 
 def _identify(problem: Problem, method: Method) -> dict[str, Any]:
-    spec = hashlib.sha256(problem.spec.to_json().encode()).hexdigest()
-    return {
-        "method": method.name,
-        "settings": method.settings(),
-        "steps": problem.source.steps,
-        "source": problem.source.digest(),
-        "target": digest(problem.target_init),
-        "spec": spec,
-    }
+    return {"method": method.name, "settings": method.settings(), **problem.fingerprint}

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from symport.batches import Labelled
 from symport.choosing import cross_validate, fold_name
 from symport.evaluate import Fold, stratified_folds
 from symport.gmt import FGMT, GMT
-from symport.methods import Given, Method
+from symport.methods import Given, Method, Problem
 from symport.params import Params
 from symport.port.contest import Contest, Judged
 from symport.port.few_steps import Steps, Trial, choose_steps, train
 from symport.port.settings import Rules
 from symport.progress import bar
 from symport.spec import Permutation
-from symport.transfer import Candidate, Kind, transfer, worth
+from symport.transfer import Candidate, Kind, explore, worth
 
 Name: TypeAlias = Literal["untouched", "identity", "transfer", "direct", "then direct"]
 
@@ -116,9 +116,7 @@ def compete(
     candidates, plans = run.transfers()
     plans |= run.trained(plans)
     pick = _best(plans)
-    permutation = run.permutation(
-        plans.get("transfer", plans["identity"]), contest.working, "transfer"
-    )
+    permutation = run.permutation(plans.get("transfer", plans["identity"]))
     held: Params = {}
     judged: dict[Name, Judged] = {}
     with bar("final", len(plans), show=progress) as advance:
@@ -150,7 +148,9 @@ class _Run:
     folder: Path | None
     given: Permutation | None
     progress: bool = field(kw_only=True)
-    _known: dict[tuple[object, ...], Permutation] = field(default_factory=dict, init=False)
+    _of_folds: list[tuple[Permutation, ...]] = field(
+        default_factory=list[tuple[Permutation, ...]], init=False
+    )
 
     def transfers(self) -> tuple[tuple[Candidate, ...], dict[Name, Plan]]:
         """The competitors that train nothing, each at its best step and length."""
@@ -169,8 +169,9 @@ class _Run:
             lengths=self.rules.lengths,
             folder=self._place("folds"),
             progress=self.progress,
-        ).candidates
-        candidates = (*found, *self._longer_identities())
+        )
+        self._of_folds.extend(found.permutations)
+        candidates = (*found.candidates, *self._longer_identities())
         return candidates, {name: _least(candidates, kind) for name, kind in kinds.items()}
 
     def trained(self, plans: Mapping[Name, Plan]) -> dict[Name, Plan]:
@@ -187,31 +188,27 @@ class _Run:
                 steps = choose_steps(
                     self.contest,
                     self.rules,
-                    [self._trial(name, plan, fold) for fold in folds],
+                    [self._trial(name, plan, number) for number in range(len(folds))],
                     folder=self._place("direct"),
                     advance=advance,
                 )
                 result[name] = Plan(plan.kind, plan.step, plan.length, steps.loss, steps)
         return result
 
-    def permutation(self, plan: Plan, examples: Labelled, *place: str) -> Permutation:
-        """The permutation of a plan, matched on some examples; what is known or kept is read."""
+    def permutation(self, plan: Plan) -> Permutation:
+        """The permutation of a plan, matched on all working examples, as far as it goes."""
         if plan.kind != "method":
             return Permutation.identity(self.contest.spec)
         if self.given is not None:
             return self.given
-        key = (plan.candidate, *place)
-        if key not in self._known:
-            self._known[key] = transfer(
-                self.contest.source,
-                self.contest.target_init,
-                self.contest.spec,
-                self._method(examples),
-                take=plan.candidate,
-                folder=self._place(*place),
-                progress=self.progress and examples is self.contest.working,
-            ).permutation
-        return self._known[key]
+        contest = self.contest
+        return explore(
+            Problem(contest.source, contest.target_init, contest.spec),
+            self._method(contest.working),
+            upto=plan.step,
+            folder=self._place("transfer"),
+            progress=self.progress,
+        ).permutation(plan.candidate, contest.spec)
 
     def reach(self, plan: Plan, permutation: Permutation) -> Params:
         """The tensors of a plan, trained on all working examples if it says so."""
@@ -238,8 +235,12 @@ class _Run:
         count = -(-len(examples) // self.rules.batch_size)
         batches = [(part.inputs, part.labels) for part in examples.parts(count)]
         kind = GMT if self.rules.method == "gmt" else FGMT
-        gradient = self.contest.gradient(batches)
-        return kind(gradient, normalize=self.rules.normalize, also=self.contest.also)
+        return kind(
+            self.contest.gradient(batches, keep=kind is GMT),
+            normalize=self.rules.normalize,
+            also=self.contest.also,
+            keep=torch.bfloat16 if self.rules.pairs == "bfloat16" else None,
+        )
 
     def _folds(self) -> list[Fold]:
         """Classes spread evenly if there are any."""
@@ -258,17 +259,19 @@ class _Run:
             found.append(Candidate("identity", self.contest.source.steps, length, -loss))
         return found
 
-    def _trial(self, name: Name, plan: Plan, fold: Fold) -> Trial:
-        working = self.contest.working
+    def _trial(self, name: Name, plan: Plan, number: int) -> Trial:
+        working, fold = self.contest.working, self._folds()[number]
         known, left_out = working.take(fold.train), working.take(fold.held_out)
 
-        fold_folder = fold_name(known, left_out)
-
-        def start() -> Params:
-            permutation = self.permutation(plan, known, "folds", fold_folder)
+        def start() -> dict[str, Tensor]:
+            permutation = Permutation.identity(self.contest.spec)
+            if plan.kind == "method":
+                permutation = self._of_folds[number][plan.step - 1]
             return self.contest.space.place(permutation, plan.far(self.contest))
 
-        return Trial(f"{name.replace(' ', '-')}-{fold_folder}", start, known, left_out)
+        return Trial(
+            f"{name.replace(' ', '-')}-{fold_name(known, left_out)}", start, known, left_out
+        )
 
 
 def _least(candidates: Sequence[Candidate], kind: str) -> Plan:

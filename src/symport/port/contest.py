@@ -106,14 +106,22 @@ class Contest:
         rights = [piece.right for piece in judged if piece.right is not None]
         return Judged(losses, torch.cat(rights) if rights else None)
 
-    def gradient(self, batches: Sequence[tuple[Tensor, Tensor]]) -> LossGradient:
-        """The gradient of the mean loss on some batches of examples."""
+    def gradient(
+        self, batches: Sequence[tuple[Tensor, Tensor]], *, keep: bool = False
+    ) -> LossGradient:
+        """The gradient of the mean loss on some batches of examples.
+
+        Args:
+            batches: Inputs and labels.
+            keep: Whether those of the source are kept, for a method that wants them again.
+        """
         return LossGradient(
             self.model,
             self._mean_loss,
             Fed(batches, self.task.feed),
             micro_batch=self.micro_batch,
             recompute=self.recompute,
+            keep=keep,
         )
 
     def _mean_loss(self, outputs: Any, labels: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from symport.batches import Labelled, ShuffledBatches
-from symport.direct import train_directly
+from symport.direct import train_directly_
 from symport.errors import ParamsError
 from symport.files import write_text
 from symport.params import Params
@@ -42,13 +42,13 @@ class Trial:
 
     Attributes:
         name: Tells the fold and the start from all others.
-        start: Makes the tensors that training starts from.
+        start: Makes the tensors that training starts from, new ones each time.
         known: Examples that train.
         left_out: Examples that judge.
     """
 
     name: str
-    start: Callable[[], Params]
+    start: Callable[[], dict[str, Tensor]]
     known: Labelled
     left_out: Labelled
 
@@ -64,9 +64,9 @@ def marks(most: int) -> list[int]:
 
 
 def train(
-    contest: Contest, rules: Rules, start: Params, examples: Labelled, steps: Steps
+    contest: Contest, rules: Rules, start: dict[str, Tensor], examples: Labelled, steps: Steps
 ) -> dict[str, Tensor]:
-    """Train some tensors for a chosen number of steps."""
+    """Train some tensors, in place, for a chosen number of steps."""
     return _train(contest, rules, start, examples, (steps.lr, steps.count), None)
 
 
@@ -93,20 +93,22 @@ def choose_steps(
         mean = dict.fromkeys(marks(rules.direct_steps), 0.0)
         for trial in trials:
             path = None if folder is None else folder / f"{trial.name}-{lr:g}.json"
-            curve = _kept(path, _curve, contest, rules, trial, lr)
+            # A mark counts only if every fold has reached it, so no fold goes on beyond the others.
+            curve = _kept(path, _curve, contest, rules, trial, lr, max(mean, default=0))
             share = len(trial.left_out) / total
-            mean = {m: v + share * curve.get(m, math.inf) for m, v in mean.items()}
+            reached = {mark: loss for mark, loss in curve.items() if mark in mean}
+            mean = {mark: mean[mark] + share * loss for mark, loss in reached.items()}
             advance("")
-        curves[lr] = {mark: loss for mark, loss in mean.items() if loss < math.inf}
+        curves[lr] = mean
     loss, count, lr = min(
         (v, mark, lr) for lr, curve in curves.items() for mark, v in curve.items()
     )
     return Steps(count, lr, loss, curves)
 
 
-def _curve(contest: Contest, rules: Rules, trial: Trial, lr: float) -> dict[int, float]:
+def _curve(contest: Contest, rules: Rules, trial: Trial, lr: float, most: int) -> dict[int, float]:
     """The loss of what was left out after so many steps, until it has long stopped falling."""
-    wanted = marks(rules.direct_steps)
+    wanted = [mark for mark in marks(rules.direct_steps) if mark <= most]
     found: dict[int, float] = {}
 
     def watch(step: int, held: Params) -> bool:
@@ -117,7 +119,7 @@ def _curve(contest: Contest, rules: Rules, trial: Trial, lr: float) -> dict[int,
         return len(values) - values.index(min(values)) > PATIENCE
 
     try:
-        _train(contest, rules, trial.start(), trial.known, (lr, rules.direct_steps), watch)
+        _train(contest, rules, trial.start(), trial.known, (lr, most), watch)
     except ParamsError:  # diverged: what was found before stands
         if not found:
             raise
@@ -127,11 +129,12 @@ def _curve(contest: Contest, rules: Rules, trial: Trial, lr: float) -> dict[int,
 def _train(
     contest: Contest,
     rules: Rules,
-    start: Params,
+    held: dict[str, Tensor],
     examples: Labelled,
     pace: tuple[float, int],
     watch: Callable[[int, Params], bool] | None,
 ) -> dict[str, Tensor]:
+    """Train in place: what a start makes is used once."""
     lr, count = pace
     batches = ShuffledBatches(
         examples, size=rules.direct_batch_size, count=max(count, 1), seed=rules.seed
@@ -141,7 +144,8 @@ def _train(
     def pulled(held: Params, step: int) -> Params:
         return contest.space.pull(held, gradient(contest.space.dense(held), step))
 
-    return train_directly(pulled, start, steps=count, lr=lr, watch=watch)
+    train_directly_(pulled, held, steps=count, lr=lr, watch=watch)
+    return held
 
 
 def _kept(

@@ -75,7 +75,7 @@ def port_by_examples(
     contest = Contest(
         loaded.model,
         how,
-        Trajectory.linear(loaded.old, loaded.tuned, settings.steps),
+        Trajectory.linear(loaded.old, loaded.tuned, settings.steps, copy=False),
         loaded.new,
         spec,
         _space(loaded, spec, settings.seed),
@@ -139,8 +139,8 @@ def write_outcome(
 def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:
     if loaded.adapter is not None:
         return Factors(loaded.new, loaded.adapter, spec, loaded.old, seed)
-    change = Trajectory.linear(loaded.old, loaded.tuned, 1).displacement(1)
-    return Whole(loaded.new, change, spec)
+    way = Trajectory.linear(loaded.old, loaded.tuned, 1, copy=False)
+    return Whole(loaded.new, way.lazy_displacement(1), spec)
 
 
 def _given(settings: PortSettings, contest: Contest) -> Permutation | None:

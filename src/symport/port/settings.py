@@ -26,6 +26,9 @@ class Rules(BaseModel):
     recompute: bool = Field(
         False, description="Compute activations twice, which keeps less: gradient checkpointing."
     )
+    pairs: Literal["as-is", "bfloat16"] = Field(
+        "as-is", description="How the gradients of earlier steps are kept; bfloat16: half of it."
+    )
     normalize: bool = Field(True, description="Give each step of the matching the same say.")
     lengths: tuple[Positive, ...] = Field(
         (1.25, 1.5, 2.0), description="Factors α beyond the steps' own, of the last permutation."

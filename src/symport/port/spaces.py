@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from symport.adapters import Adapter, displacement, targets, transport_adapter
+from symport.methods import place
 from symport.params import Params, add
-from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 
 
@@ -37,7 +37,7 @@ class Whole(Space):
 
     Attributes:
         target_init: The new base.
-        displacement: The fine-tune minus its base.
+        displacement: The fine-tune minus its base; it may make each tensor when asked for it.
         spec: The symmetry of the network.
     """
 
@@ -47,8 +47,7 @@ class Whole(Space):
 
     def place(self, permutation: Permutation, length: float) -> dict[str, Tensor]:
         """The new base plus the permuted displacement, statistics left as they are."""
-        moving = {n: d for n, d in self.displacement.items() if n not in self.spec.buffers}
-        return add(self.target_init, permute(moving, self.spec, permutation), length)
+        return place(self.target_init, self.displacement, self.spec, permutation, length)
 
     def dense(self, held: Params) -> Params:
         """The same."""
@@ -98,9 +97,13 @@ class Factors(Space):
         return tensors
 
     def dense(self, held: Params) -> dict[str, Tensor]:
-        """The new base plus scaling · B A and whatever else the adapter changes."""
+        """The new base plus scaling · B A and whatever else the adapter changes.
+
+        What the adapter leaves alone are the new base's own tensors.
+        """
         change = displacement(Adapter(self.adapter.config, held), self.target_init)
-        return add(self.target_init, change)
+        moved = add({name: self.target_init[name] for name in change}, change)
+        return {**self.target_init, **moved}
 
     def pull(self, held: Params, gradient: Params) -> dict[str, Tensor]:
         """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W, and so on for whatever it holds."""
