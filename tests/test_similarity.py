@@ -1,7 +1,6 @@
 import pytest
 import torch
 from cases import ATTENTION, CASES, CONVOLUTION, EXPERTS, MLP, RECURRENT, every_case, seeded
-from nets import same
 
 from symport.errors import ParamsError, SpecError
 from symport.matching import solve

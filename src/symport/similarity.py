@@ -24,7 +24,7 @@ from symport.held import HeldPart, gram
 from symport.nested import Facet, facet_index
 from symport.params import Params, is_finite
 from symport.parts import Part, cut
-from symport.pattern import groups_in, root
+from symport.pattern import groups_in
 from symport.spec import Permutation, PermutationSpec
 
 

@@ -188,7 +188,8 @@ class LinearTrajectory(Trajectory):
         """Each tensor is made when it is asked for, and kept nowhere."""
         if not -len(self) <= step < len(self):
             raise TrajectoryError(f"step {step} does not exist: they run from 0 to {self.steps}")
-        return _Displacement(*self._ends, self._fraction(step % len(self)))
+        start, end = self._ends
+        return _Displacement(start, end, self._fraction(step % len(self)))
 
     def _point(self, step: int) -> dict[str, Tensor]:
         start, end = self._ends
