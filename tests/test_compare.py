@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -237,23 +238,35 @@ def test_the_verdict_is_a_paired_comparison():
     mean = sum(differences) / 100
     deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / 100)
     sentence = verdict({"transfer": ours, "direct": theirs})
-    gap = f"15.0 ± {100 * deviation / 10:.1f} points"
-    assert sentence == f"Direct training beats transfer by {gap}: 95.0% against 80.0%."
+    pattern = r"Direct training beats transfer by 15\.0 points \((.*) to (.*)\): 95.0% against 80.0%\."
+    low, high = map(float, re.fullmatch(pattern, sentence).groups())
+    assert (high - low) / 2 == pytest.approx(1.96 * 100 * deviation / 10, rel=0.1)
+
+
+def test_too_few_labels_say_nothing_as_in_a_port():
+    """Five answers all one way are chance once in sixteen times; `port` has the same number."""
+    better, worse = entry(1, 1, 1, 1, 1), entry(0, 0, 0, 0, 0)
+    assert verdict({"transfer": better, "direct": worse, "identity": worse}) == (
+        "Only 5 test labels: too few to tell competitors apart; bring more examples."
+    )
+    six = verdict({"transfer": entry(*[1] * 6), "direct": entry(*[0] * 6)})
+    assert six.startswith("Transfer beats direct training by 100.0 points")
 
 
 def test_every_rival_gets_a_sentence():
     best, half = entry(*[1] * 40), entry(*[1, 0] * 20)
     lines = verdict({"untouched": half, "identity": best, "transfer": best, "direct": half})
     assert lines.splitlines() == [
-        "Transfer beats direct training by 50.0 ± 7.9 points: 100.0% against 50.0%.",
+        "Transfer beats direct training by 50.0 points (35.0 to 65.0): 100.0% against 50.0%.",
         "No clear difference between transfer and the identity: 100.0% against 100.0%.",
-        "Transfer beats the untouched target by 50.0 ± 7.9 points: 100.0% against 50.0%.",
+        "Transfer beats the untouched target by 50.0 points (35.0 to 65.0): 100.0% against 50.0%.",
     ]
 
 
-def test_a_difference_within_two_standard_errors_is_open():
-    near = verdict({"transfer": entry(1, 1, 0, 0, 0), "direct": entry(0, 1, 0, 0, 0)})
-    assert near == "No clear difference between transfer and direct training: 40.0% against 20.0%."
+def test_a_difference_whose_interval_reaches_zero_is_open():
+    few = {"transfer": entry(1, 1, *[0] * 8), "direct": entry(0, 1, *[0] * 8)}
+    said = "No clear difference between transfer and direct training: 20.0% against 10.0%."
+    assert verdict(few) == said
 
 
 def test_a_planted_copy_beats_the_untouched_target():

@@ -19,6 +19,7 @@ from symport.errors import DataError, ParamsError, SettingsError
 from symport.evaluate import evaluate, nll, predict, stratified_folds
 from symport.gmt import FGMT, GMT
 from symport.gradients import Loss, LossGradient
+from symport.interval import mean_interval, too_few
 from symport.methods import Method, Naive, WeightMatching
 from symport.params import Params, check_finite, takes_part
 from symport.spec import PermutationSpec
@@ -307,18 +308,22 @@ def _entry(model: nn.Module, params: Params, test: Labelled) -> Entry:
 def verdict(entries: Mapping[str, Entry]) -> str:
     """Say who wins, by how much, and whether the test set is large enough to tell.
 
+    By the rule of `port`: a 95% bootstrap interval over the paired labels that does not reach 0.
+
     Args:
         entries: `"transfer"` and any of its rivals, on the same test labels.
 
     Returns:
-        One line for each rival.
+        One line for each rival; of fewer than 6 labels one line that says so.
 
     Example:
         >>> import torch
         >>> half, all_right = torch.arange(40) < 20, torch.ones(40, dtype=torch.bool)
         >>> verdict({"transfer": Entry({}, all_right, 0.1), "direct": Entry({}, half, 0.9)})
-        'Transfer beats direct training by 50.0 ± 7.9 points: 100.0% against 50.0%.'
+        'Transfer beats direct training by 50.0 points (35.0 to 65.0): 100.0% against 50.0%.'
     """
+    if few := too_few(entries["transfer"].right.numel(), "test labels"):
+        return few
     return "\n".join(
         _duel("transfer", entries["transfer"], title, entries[name])
         for name, title in RIVALS.items()
@@ -327,15 +332,13 @@ def verdict(entries: Mapping[str, Entry]) -> str:
 
 
 def _duel(name: str, entry: Entry, rival_name: str, rival: Entry) -> str:
-    """One sentence; a difference within two standard errors is called open."""
-    paired = entry.right.double() - rival.right.double()
-    difference = 100 * float(paired.mean())
-    error = 100 * float(paired.std(correction=0)) / math.sqrt(paired.numel())
-    if abs(difference) <= 2 * error or difference == 0:
-        numbers = f"{100 * entry.accuracy:.1f}% against {100 * rival.accuracy:.1f}%"
-        return f"No clear difference between {name} and {rival_name}: {numbers}."
-    if difference < 0:
-        name, entry, rival_name, rival = rival_name, rival, name, entry
+    """One sentence; a difference whose interval reaches 0 is called open."""
+    gain = mean_interval(100 * (entry.right.double() - rival.right.double()).cpu())
+    if gain.is_negative:
+        name, entry, rival_name, rival, gain = rival_name, rival, name, entry, -gain
     numbers = f"{100 * entry.accuracy:.1f}% against {100 * rival.accuracy:.1f}%"
-    first, gap = name[0].upper() + name[1:], f"{abs(difference):.1f} ± {error:.1f} points"
+    if not gain.is_positive:
+        return f"No clear difference between {name} and {rival_name}: {numbers}."
+    first = name[0].upper() + name[1:]
+    gap = f"{gain.value:.1f} points ({gain.low:.1f} to {gain.high:.1f})"
     return f"{first} beats {rival_name} by {gap}: {numbers}."

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from symport.interval import Interval, mean_interval
 from symport.port.compete import Outcome, Plan
 from symport.port.contest import Judged
 from symport.port.few_steps import Steps
-from symport.port.verdict import Interval, mean_interval, share_of_lift, title, verdict
+from symport.port.verdict import share_of_lift, title, verdict
 
 N = 200
 NOISE = 0.1 * torch.randn(N, generator=torch.Generator().manual_seed(0)).double()

@@ -1,54 +1,9 @@
 """What a competition means: share of lift with an interval, and a verdict in plain words."""
 
-from dataclasses import dataclass
-
 import torch
-from torch import Generator, Tensor
 
+from symport.interval import FEWEST, Interval, interval_of, mean_interval, resamples, too_few
 from symport.port.compete import Name, Outcome, Plan
-
-RESAMPLES = 2000  # the ends of an interval then vary by about a hundredth of its width
-SHARE_OF_INTERVAL = 0.95
-FEWEST = 6  # fewer agree in sign by chance too often, 2 · 2⁻⁵ > 5%, for any interval to be trusted
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number with its 95% bootstrap interval over the examples.
-
-    Attributes:
-        value: On the examples as they are.
-        low: 2.5% of resamples are below.
-        high: 2.5% of resamples are above.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
-
-    @property
-    def percent(self) -> str:
-        """As percentages."""
-        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
-
-    @property
-    def is_positive(self) -> bool:
-        """Whether the whole interval lies above 0."""
-        return self.low > 0
-
-
-def mean_interval(values: Tensor, seed: int = 0) -> Interval:
-    """The mean of some numbers, one for each example.
-
-    Example:
-        >>> mean_interval(torch.ones(4))
-        Interval(value=1.0, low=1.0, high=1.0)
-    """
-    means = values[_resamples(len(values), seed)].mean(1)
-    return _interval(float(values.mean()), means)
 
 
 def share_of_lift(outcome: Outcome, name: Name, seed: int = 0) -> Interval | None:
@@ -64,9 +19,9 @@ def share_of_lift(outcome: Outcome, name: Name, seed: int = 0) -> Interval | Non
     whole = outcome.old_base.losses - outcome.tuned.losses
     if len(whole) < FEWEST or not mean_interval(whole, seed).is_positive:
         return None
-    index = _resamples(len(whole), seed)
-    shares = gained[index].mean(1) / whole[index].mean(1)
-    return _interval(float(gained.mean() / whole.mean()), shares)
+    places = resamples(len(whole), seed)
+    shares = torch.cat([gained[index].mean(1) / whole[index].mean(1) for index in places])
+    return interval_of(float(gained.mean() / whole.mean()), shares)
 
 
 def title(name: Name, plan: Plan) -> str:
@@ -89,8 +44,7 @@ def title(name: Name, plan: Plan) -> str:
 
 def verdict(outcome: Outcome, seed: int = 0) -> list[str]:
     """Sentences: what was picked and what it gains, each rival, and what follows."""
-    if (count := len(outcome.tuned.losses)) < FEWEST:
-        few = f"Only {count} held back: too few to tell competitors apart; bring more examples."
+    if few := too_few(len(outcome.tuned.losses), "held back"):
         return [_picked(outcome, seed), few]
     return [_picked(outcome, seed), *_duels(outcome, seed), *_advice(outcome, seed)]
 
@@ -119,7 +73,7 @@ def _duels(outcome: Outcome, seed: int) -> list[str]:
         rival = title(name, outcome.plans[name])
         if gain.is_positive:
             sentences.append(f"It beats {rival} by {gain}.")
-        elif gain.high < 0:
+        elif gain.is_negative:
             sentences.append(f"Held back, {rival} is better than {first} by {-gain.value:.3g}.")
         else:
             sentences.append(f"No clear difference from {rival}: {gain}.")
@@ -145,14 +99,3 @@ def _advice(outcome: Outcome, seed: int) -> list[str]:
             "so there is no whole to take a share of. Are they what it was made for?"
         )
     return advice
-
-
-def _resamples(count: int, seed: int) -> Tensor:
-    return torch.randint(count, (RESAMPLES, count), generator=Generator().manual_seed(seed))
-
-
-def _interval(value: float, resampled: Tensor) -> Interval:
-    tail = (1 - SHARE_OF_INTERVAL) / 2
-    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    low, high = resampled.double().quantile(ends).tolist()
-    return Interval(value, low, high)
