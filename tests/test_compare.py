@@ -238,7 +238,9 @@ def test_the_verdict_is_a_paired_comparison():
     mean = sum(differences) / 100
     deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / 100)
     sentence = verdict({"transfer": ours, "direct": theirs})
-    pattern = r"Direct training beats transfer by 15\.0 points \((.*) to (.*)\): 95.0% against 80.0%\."
+    pattern = (
+        r"Direct training beats transfer by 15\.0 points \((.*) to (.*)\): 95.0% against 80.0%\."
+    )
     low, high = map(float, re.fullmatch(pattern, sentence).groups())
     assert (high - low) / 2 == pytest.approx(1.96 * 100 * deviation / 10, rel=0.1)
 

@@ -13,12 +13,14 @@ from nets import accuracy, gradient, planted_target, source, spec, trained, weig
 from symport.errors import FileError, ParamsError, SettingsError, SpecError
 from symport.files import load_tensors
 from symport.gmt import FGMT, GMT
-from symport.methods import Given, Method, Naive, Oracle, State, WeightMatching
+from symport.matching import Pair
+from symport.methods import Given, Method, Naive, Oracle, Problem, State, WeightMatching
 from symport.params import add
 from symport.permute import permute
+from symport.similarity import Similarity
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
-from symport.transfer import Candidate, transfer
+from symport.transfer import Candidate, explore, transfer
 
 
 def same(a, b):
@@ -268,6 +270,63 @@ def test_a_score_that_is_no_number_never_wins():
         return float("nan") if moved else 0.0
 
     assert transfer(source(), weights(2), spec(), Naive(), score=score).choice.kind == "untouched"
+
+
+class Interrupted(Exception):  # noqa: N818  # no error: somebody pressed Ctrl-C
+    pass
+
+
+def stopped(folder, after: int):
+    """FGMT, stopped in the step that follows so many."""
+    count = iter(range(100))
+
+    def failing(params):
+        if next(count) >= 2 * after:
+            raise Interrupted
+        return accuracy(params)
+
+    method = FGMT(gradient(count=2))
+    with pytest.raises(Interrupted):
+        transfer(source(), weights(2), spec(), method, score=failing, folder=folder)
+
+
+def test_what_was_done_leaves_permutations_and_scores_but_no_gradients(tmp_path):
+    stopped(tmp_path, after=3)
+    kept = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    steps = {f"steps/permutation-{t:05d}.safetensors" for t in range(1, 4)}
+    assert kept == {"run.json", "history.jsonl"} | steps
+    slope = gradient(count=2)
+    transfer(source(), weights(2), spec(), FGMT(slope), score=accuracy, folder=tmp_path)
+    assert slope.evaluations == 10  # those of three steps again, and of two more
+
+
+def test_the_journal_is_followed_where_a_machine_rounds_otherwise():
+    problem, slope = Problem(source(), weights(2), spec()), gradient(count=2)
+    drawn = [Permutation.random(spec(), torch.Generator().manual_seed(k)) for k in range(3)]
+    done = [State(permutation, 7.0) for permutation in drawn]
+    state = FGMT(slope).restore(problem, done)
+    assert state.permutation.equal(drawn[-1])
+    assert state.objective == 7.0
+    fresh = Similarity(spec(), drawn[-1])
+    for step, before in enumerate([Permutation.identity(spec()), *drawn[:2]]):
+        fresh.add(Pair(slope(problem.place(before, step), step), slope(source()[step], step)))
+    assert state.memory.objective == pytest.approx(fresh.objective, abs=1e-6)
+    for tree in ("a", "b"):
+        assert torch.allclose(state.memory.of(tree)[(tree,)], fresh.of(tree)[(tree,)], atol=1e-6)
+
+
+def test_only_as_many_steps_are_taken_as_are_wanted(tmp_path):
+    problem, slope = Problem(source(), weights(2), spec()), gradient()
+    found = explore(problem, FGMT(slope), upto=2, folder=tmp_path)
+    assert slope.evaluations == 4
+    whole = explore(problem, FGMT(slope))
+    assert [p.equal(q) for p, q in zip(found.permutations, whole.permutations, strict=False)] == [
+        True,
+        True,
+    ]
+    further = explore(problem, FGMT(gradient()), folder=tmp_path)
+    assert further.permutation(Candidate("method", 5), spec()).equal(whole.permutations[-1])
+    assert further.permutation(Candidate("identity", 5), spec()).moved() == 0
 
 
 def test_a_candidate_chosen_beforehand_is_returned():

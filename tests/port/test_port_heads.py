@@ -9,6 +9,8 @@ from tiny import changed, examples, loaded, logits, make, save, shuffled, transf
 
 from symport.port import port
 from symport.port.check import check
+from symport.port.labelled import load_all
+from symport.port.models import find_family, find_folders
 from symport.port.settings import make_settings
 
 BERT = "BertForSequenceClassification"
@@ -74,3 +76,25 @@ def test_the_configuration_names_the_dtype_that_was_written(tmp_path):
     kept = transformers.AutoModelForSequenceClassification.from_pretrained(files["out"])
     assert kept.dtype == torch.bfloat16
     assert json.loads(Path(files["out"], "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def in_memory(files):
+    folders = find_folders(files["old_base"], files["tuned"], files["new_base"])
+    return load_all(folders, find_family(folders), make_settings(files))
+
+
+def test_a_new_head_is_known_from_what_was_loaded(tmp_path):
+    """Zeros say nothing: a base may have zero biases, and a fine-tune a head with zeros in it."""
+    old = make(BERT)
+    torch.nn.init.zeros_(old.classifier.bias)
+    torch.nn.init.zeros_(old.bert.encoder.layer[0].output.LayerNorm.bias)
+    files = trio(tmp_path, BERT)
+    save(old, Path(files["old_base"]))
+    assert in_memory(files).new_head == frozenset()
+
+    tuned = changed(make(BERT))
+    torch.nn.init.zeros_(tuned.classifier.bias)
+    save(tuned, Path(files["tuned"]))
+    for name in ("old_base", "new_base"):
+        bare(make(BERT), files[name])
+    assert in_memory(files).new_head == {"classifier.weight", "classifier.bias"}

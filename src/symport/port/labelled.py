@@ -38,6 +38,7 @@ class Loaded:
         old: The old base.
         tuned: The fine-tune on it, dense.
         new: The new base.
+        new_head: Tensors that the fine-tune has and a base lacks, which are zero in both bases.
         adapter: The fine-tune, if it is an adapter.
     """
 
@@ -45,6 +46,7 @@ class Loaded:
     old: Params
     tuned: Params
     new: Params
+    new_head: frozenset[str] = frozenset()
     adapter: Adapter | None = None
 
 
@@ -69,7 +71,7 @@ def port_by_examples(
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
     how = make_task(task, settings.loss)
     also: list[Pair] = []
-    if settings.activations == "yes" or (settings.activations == "auto" and _has_new_head(loaded)):
+    if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
         spec = with_activations(spec, loaded.model)
         also = _answers(loaded, spec, _batches(how, working, settings))
     contest = Contest(
@@ -106,18 +108,21 @@ def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded
     how = {"dtype": settings.dtype, "device": settings.device}
     source = family.of_source()
     old, new = load(folders.old_base, source, **how), load(folders.new_base, family, **how)
+    heads = old.absent | new.absent
     for base in (old, new):
-        for name in (old.absent | new.absent) & base.params.keys():
+        for name in heads & base.params.keys():
             base.params[name].zero_()
     model = new.model.requires_grad_(True)
     if not folders.is_adapter:
         tuned = load(folders.tuned, source, **how)
-        return Loaded(model, old.params, tuned.params, new.params)
+        own = heads - tuned.absent
+        return Loaded(model, old.params, tuned.params, new.params, own)
     adapter = load_adapter(folders.tuned)
     change = displacement(adapter, old.params)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in change)
-    return Loaded(model, old.params, add(old.params, change), new.params, adapter)
+    own = heads & change.keys()
+    return Loaded(model, old.params, add(old.params, change), new.params, own, adapter)
 
 
 def write_outcome(
@@ -150,12 +155,6 @@ def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
     problem = Problem(contest.source, contest.target_init, contest.spec)
     batches = _batches(contest.task, contest.working, settings)
     return align(settings.method, problem, contest.model, batches)
-
-
-def _has_new_head(loaded: Loaded) -> bool:
-    """Whether the fine-tune has tensors that the old base lacks, which `load` leaves at zero."""
-    own = [name for name, tensor in loaded.old.items() if not tensor.any()]
-    return any(bool(loaded.tuned[name].any()) for name in own)
 
 
 def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Pair]:

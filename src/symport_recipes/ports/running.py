@@ -98,7 +98,6 @@ def networks(scene: Scene, target: str, rules: Rules) -> Networks:
 def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
     """The port of a scene with so many examples, drawn by the seed of the rules."""
     loaded = nets.loaded
-    has_new_head = any(not t.any() and loaded.tuned[n].any() for n, t in loaded.old.items())
     order = torch.randperm(len(scene.pool), generator=Generator().manual_seed(rules.seed))
     case = Contest(
         loaded.model,
@@ -111,7 +110,7 @@ def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
         scene.reporting,
         rules.micro_batch,
     )
-    return with_activity(case) if has_new_head else case
+    return with_activity(case) if loaded.new_head else case
 
 
 def with_activity(case: Contest, steps: float = 1.0) -> Contest:
