@@ -130,6 +130,12 @@ class Call:
         for term in terms:
             pin(term, reason)
 
+    def mix(self, value: Value, dims: Iterable[int], reason: str) -> None:
+        """Axes along which positions meet: they stay, and the others are seen without them."""
+        gone = {dim % len(value.axes) for dim in dims}
+        self.pin((value.axes[dim] for dim in gone), reason)
+        self.alone(*(term for dim, term in enumerate(value.axes) if dim not in gone))
+
     def alone(self, *terms: Term) -> None:
         """The operation sees these axes together, without the others."""
         self.notes.together.append(terms)
@@ -254,9 +260,14 @@ def fresh(shape: Iterable[int]) -> Axes:
 
 def pointwise(call: Call) -> Result:
     """Entry by entry, with broadcasting: axes at the same place are permuted alike."""
+    return broadcast(call.tensors)
+
+
+def broadcast(values: Sequence[Value]) -> Axes:
+    """The axes of tensors that meet entry by entry; those at the same place are tied."""
     axes: list[Term] = []
-    for place in range(-len(call.shape), 0):
-        met = [v.axes[place] for v in call.tensors if len(v.axes) >= -place]
+    for place in range(-max((len(v.axes) for v in values), default=0), 0):
+        met = [v.axes[place] for v in values if len(v.axes) >= -place]
         wide = [term for term in met if term.size != 1] or met[:1] or [Term(1)]
         for term in wide[1:]:
             tie(wide[0], term)
