@@ -188,6 +188,48 @@ def test_experts_that_choose_their_tokens_move_with_what_they_choose(how):
     assert largest_change(net, spec, X) < 1e-12
 
 
+class Pairs(nn.Module):
+    """Units of the best expert meet those of another, in one or in two places."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.router = how, nn.Linear(4, 3)
+        self.one, self.two = nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(3, 5))
+
+    def forward(self, x):
+        scores = self.router(x[:, 0])
+        best, worst = scores.argmax(-1), scores.argmin(-1)
+        match self.how:
+            case "the same expert":
+                y = self.one[best] * self.two[best]
+            case "another expert":
+                y = self.one[best] * self.two[worst]
+            case "two experts":
+                y = (self.one[best][:, None] * self.two[scores.topk(2)[1]]).sum(1)
+            case _:
+                y = (self.one[best] * self.two[best]) * (scores.softmax(-1) @ self.one)
+        return y.sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("how", "shape"),
+    [
+        ("the same expert", (3, 5)),
+        ("another expert", (5,)),
+        ("two experts", (5,)),
+        ("a mean of all", (5,)),
+    ],
+)
+def test_units_are_free_in_each_expert_only_if_nothing_compares_those_of_two(how, shape):
+    net = Pairs(how)
+    with torch.device("meta"):
+        empty = Pairs(how)
+    spec, _ = find(net, X)
+    assert discover(empty, (X,)).patterns == spec.patterns
+    assert sorted(map(spec.shape_of, spec.groups), key=len) == sorted([(3,), shape], key=len)
+    assert largest_change(net, spec, X) < 1e-12
+
+
 def test_rows_that_are_copied_by_index_stay_since_the_last_one_wins():
     class Copied(Chosen):
         def forward(self, x):

@@ -25,7 +25,7 @@ INDEXED = "indexed by positions or data"
 def embedding(call: Call) -> Result:
     """Rows of a table: the table's rows stay, its columns move."""
     table, places = call["weight"], call["indices"]
-    if not call.follow(places, table.axes[0]):
+    if not call.follow(places, table.axes[0], units=table.axes[1:]):
         call.mix(table, [0], "indexed by data (vocabulary, positions)")
     return (*places.axes, table.axes[1])
 
@@ -87,21 +87,22 @@ def looked_up(call: Call, value: Value, places: Sequence[Value | None]) -> Axes:
     """The axes of `value[places]`, where None stands for a whole axis."""
     dims = [k for k, place in enumerate(places) if place is not None]
     chosen = [place for place in places if place is not None]
-    if len(chosen) == 1 and call.follow(chosen[0], value.axes[dims[0]]):
+    others = axes_without(value.axes, dims)
+    if len(chosen) == 1 and call.follow(chosen[0], value.axes[dims[0]], units=others):
         return (*value.axes[: dims[0]], *chosen[0].axes, *value.axes[dims[0] + 1 :])
     call.mix(value, dims, INDEXED)
-    rest = [term for k, term in enumerate(value.axes) if k not in dims]
     adjacent = dims == list(range(dims[0], dims[-1] + 1))
     at = dims[0] if adjacent else 0
-    return (*rest[:at], *broadcast(chosen), *rest[at:])
+    return (*others[:at], *broadcast(chosen), *others[at:])
 
 
 @rule_for("gather")
 def gather(call: Call) -> Result:
     """Along one axis by index; all others go along where they have the same length."""
     value, places, dim = call["self"], call["index"], call["dim"] % len(call.shape)
+    others = axes_without(value.axes, [dim])
     for k, (a, b) in enumerate(zip(value.axes, places.axes, strict=True)):
-        if k == dim and call.follow(places, a, axes_without(value.axes, [dim])):
+        if k == dim and call.follow(places, a, others, others):
             continue
         if k == dim:
             call.mix(value, [dim], INDEXED)

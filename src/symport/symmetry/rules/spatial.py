@@ -167,12 +167,6 @@ def cumulative(call: Call) -> Result:
     return [in_order(call, [call["dim"]], "summed in order") for _ in call.shapes]
 
 
-@rule_for("_fft_c2c", "_fft_r2c", "_fft_c2r")
-def fourier(call: Call) -> Result:
-    """Waves along some axes; the others pass."""
-    return in_order(call, call["dim"], "a Fourier transform")
-
-
 def in_order(call: Call, dims: Sequence[int], reason: str) -> Axes:
     """Some axes stay, whatever their length in the result; the others pass."""
     axes = list(call["self"].axes)

@@ -24,7 +24,8 @@ def scatter(call: Call) -> Result:
             tie(a, b)
         else:
             call.pin([a, b], INDEXED)
-    if not call.follow(places, value.axes[dim], axes_without(value.axes, [dim])):
+    others = axes_without(value.axes, [dim])
+    if not call.follow(places, value.axes[dim], others, others):
         call.mix(value, [dim], INDEXED)
     return value.axes
 
@@ -73,7 +74,7 @@ def index_add(call: Call) -> Result:
     dim = call["dim"] % max(len(value.axes), 1)
     if "index_copy" in str(call.op):
         call.pin(places.axes, "written in order")
-    if not call.follow(places, value.axes[dim]):
+    if not call.follow(places, value.axes[dim], units=axes_without(value.axes, [dim])):
         call.mix(value, [dim], INDEXED)
     for k, term in enumerate(source.axes if isinstance(source, Value) else ()):
         tie(term, value.axes[k] if k != dim else places.axes[0] if places.axes else Term(1))
