@@ -216,6 +216,20 @@ def locked(folder: PathLike) -> Generator[Path]:
                 Path(folder).rmdir()
 
 
+def read_json(path: PathLike) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        FileError: It is missing, may not be read, is no UTF-8, or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise FileError(f"{path}: is nested too deeply to be read") from error
+    except (OSError, ValueError) as error:  # among them what is no UTF-8
+        raise FileError(f"{path}: cannot be read as JSON ({error}); copy it again") from error
+
+
 def write_text(path: PathLike, text: str) -> None:
     """Write a UTF-8 text file in one step.
 

@@ -1,5 +1,6 @@
-"""A progress bar with the time left, for work that takes more than a moment."""
+"""A progress bar with the time left, for work that takes more than a moment, and lines of text."""
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -46,3 +47,9 @@ def bar(title: str, total: int, *, show: bool, done: int = 0) -> Generator[Calla
         except Exception:
             progress.live.transient = True  # the message of the error stands alone
             raise
+
+
+def say(text: str, *, show: bool) -> None:
+    """Print a line to standard error, if it is to be shown."""
+    if show:
+        print(text, file=sys.stderr, flush=True)

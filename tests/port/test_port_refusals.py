@@ -204,12 +204,12 @@ def test_a_full_disk_leaves_nothing_that_looks_finished(files, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "line", "message"),
     [
-        (KIND, "{}", "line 2: 'text' is None"),
+        (KIND, "{}", "line 2: has no keys, expected 'text', 'messages'"),
         (KIND, '{"text": ""}', "line 2: 'text' is ''"),
         (KIND, '{"text": "a"}', "line 2: is 1 tokens long"),
         (KIND, "[1]", "line 2: expected an object"),
         (KIND, "{text", "line 2: not JSON"),
-        (KIND, '{"messages": [1]}', "line 2: the tokenizer's chat template fails"),
+        (KIND, '{"messages": [1]}', "line 2: message 1 is 1, expected"),
         ("BertForSequenceClassification", '{"text": "abc"}', "line 2: has no 'label', only text"),
         ("BertForSequenceClassification", '{"text": "abc", "label": "cat"}',
          "line 2: the label 'cat' is none of .*LABEL_0, LABEL_1, LABEL_2"),

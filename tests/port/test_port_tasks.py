@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,21 +8,21 @@ from cases import seeded
 from tiny import CONFIGS, family_of, make, pictures, save, texts, tokenizer
 from torch.nn import functional
 
-from symport.errors import SettingsError
+from symport.errors import DataError, SettingsError
 from symport.gradients import LossGradient
-from symport.port.examples import read_lines, text_of
+from symport.port.examples import read_lines
 from symport.port.labelled import reading
 from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import Folders
 from symport.port.settings import make_settings
 from symport.port.tasks import (
-    IGNORED,
     causal_losses,
     make_task,
     read_examples,
     read_inputs,
     task_named,
 )
+from symport.port.texts import IGNORED
 from symport.port.tokenizers import load_tokenizer
 
 BERT = "BertForSequenceClassification"
@@ -49,7 +50,7 @@ def test_a_text_has_the_loss_that_transformers_gives_it_alone(tmp_path):
     kind = "LlamaForCausalLM"
     lines = [{"text": "abcd"}, {"text": "a longer line"}]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    data = read_examples("causal-lm", needs(kind, tmp_path / "x.jsonl", tmp_path))
+    data = read_examples("causal-lm", needs(kind, tmp_path / "x.jsonl", tmp_path)).examples
     model, task = make(kind), make_task("causal-lm", None)
     with torch.no_grad():
         found = task.losses(model(**task.feed(data.inputs)), data.labels)
@@ -62,14 +63,14 @@ def test_messages_go_through_the_template_and_long_texts_are_cut(tmp_path):
     message = {"messages": [{"role": "user", "content": "hello"}]}
     (tmp_path / "x.jsonl").write_text(json.dumps(message))
     given = needs("LlamaForCausalLM", tmp_path / "x.jsonl", tmp_path, max_length=7)
-    data = read_examples("causal-lm", given)
+    data = read_examples("causal-lm", given).examples
     assert given.tokenizer.decode(data.inputs[0, 0]) == "user: h"
 
 
 def test_a_text_is_cut_where_the_model_has_no_more_positions(tmp_path):
     kind = "GPT2LMHeadModel"
     (tmp_path / "x.jsonl").write_text(json.dumps({"text": "abc " * 100}))
-    data = read_examples("causal-lm", needs(kind, tmp_path / "x.jsonl", tmp_path))
+    data = read_examples("causal-lm", needs(kind, tmp_path / "x.jsonl", tmp_path)).examples
     assert data.inputs.shape == (1, 2, make(kind).config.n_positions)
 
 
@@ -77,13 +78,13 @@ def test_only_line_feeds_part_lines_and_a_byte_order_mark_is_passed_over(tmp_pat
     lines = ["one\u2028and\x85more", "two"]
     written = "\r\n".join(json.dumps({"text": t}, ensure_ascii=False) for t in lines)
     (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + written.encode())
-    assert [text_of(line) for line in read_lines(tmp_path / "x.jsonl")] == lines
+    assert [line.values["text"] for line in read_lines(tmp_path / "x.jsonl")] == lines
 
 
 def test_classes_are_read_by_name_or_number_and_judged(tmp_path):
     lines = [{"text": "abc", "label": label} for label in ("LABEL_2", 1, "0")]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    data = read_examples("classification", needs(BERT, tmp_path / "x.jsonl", tmp_path))
+    data = read_examples("classification", needs(BERT, tmp_path / "x.jsonl", tmp_path)).examples
     assert data.labels.tolist() == [2, 1, 0]
     model, task = make(BERT), make_task("classification", None)
     with torch.no_grad():
@@ -95,11 +96,27 @@ def test_classes_are_read_by_name_or_number_and_judged(tmp_path):
     ]
 
 
+def test_classes_without_names_get_those_that_are_given(tmp_path):
+    lines = [{"text": "abc", "label": label} for label in ("dog", 0, "bee", True)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    given = needs(BERT, tmp_path / "x.jsonl", tmp_path, labels=["ape", "bee", "dog"])
+    found = read_examples("classification", given)
+    assert found.examples.labels.tolist() == [2, 0, 1, 1]
+    assert list(found.classes) == ["ape", "bee", "dog"]
+    with pytest.raises(
+        DataError, match=r"'dog' is none .* LABEL_2; it has no names .*--labels a,b"
+    ):
+        read_examples("classification", replace(given, labels=()))
+    for labels in (["a", "b"], ["a", "b", "a"]):
+        with pytest.raises(SettingsError, match=r"labels: 2 names .*, but the fine-tune has 3"):
+            read_examples("classification", replace(given, labels=tuple(labels)))
+
+
 def test_images_are_scaled_and_centred_as_the_processor_says(tmp_path):
     kind = "ViTForImageClassification"
     pictures(tmp_path / "images", 1)
     given = needs(kind, tmp_path / "images", tmp_path)
-    plain = read_examples("image", given)
+    plain = read_examples("image", given).examples
     assert plain.inputs.shape == (3, 3, 16, 16)
     assert plain.labels.tolist() == [0, 1, 2]
     settings = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.2, 0.2, 0.4]}

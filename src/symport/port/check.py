@@ -12,6 +12,7 @@ from symport.adapters import displacement, load_adapter
 from symport.checkpoint import Checkpoint, open_checkpoint
 from symport.params import Params, inner
 from symport.port.ancestry import RELATED, cosine, embedding_names
+from symport.port.asked import refuse_idle, settled
 from symport.port.labelled import reading
 from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import (
@@ -24,7 +25,7 @@ from symport.port.models import (
     load,
 )
 from symport.port.settings import PortSettings
-from symport.port.tasks import make_task, read_inputs, task_named
+from symport.port.tasks import feed_of, read_inputs, task_named
 from symport.port.tokenizers import check_tokenizers, load_tokenizer
 
 FEW = 32  # inputs that activations are compared on
@@ -102,6 +103,9 @@ def check(settings: PortSettings) -> Checked:
         DataError: As `port`.
     """
     check_device(settings.device)
+    settings = settled(settings)
+    if settings.examples is None and settings.unlabelled is None:
+        refuse_idle(settings)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders, settings.accept)
     check_weights(folders, family)
@@ -122,7 +126,7 @@ def check(settings: PortSettings) -> Checked:
             cka,
             _cost(settings, new, seconds),
         )
-    return replace(found, verdict=judge(found))
+    return replace(found, verdict=[*judge(found), *family.notes, *family.said])
 
 
 def judge(found: Checked) -> list[str]:
@@ -199,7 +203,7 @@ def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[An
         return None
     name = task_named(settings.task, family.name)
     inputs = read_inputs(name, reading(settings, reference, folders, family))[:FEW]
-    feed = make_task(name, settings.loss).feed
+    feed = feed_of(name)
     return [feed(piece.to(settings.device)) for piece in inputs.split(settings.micro_batch)]
 
 

@@ -119,7 +119,7 @@ def _help(field: FieldInfo) -> str:
     text, default = str(field.description), field.default
     if get_origin(field.annotation) is Literal:
         text = f"{text} One of {', '.join(map(str, get_args(field.annotation)))}."
-    if field.is_required() or default is None:
+    if field.is_required() or default is None or default == ():
         return text
     if default == ():
         return text

@@ -1,25 +1,30 @@
-"""Read examples from JSON lines and from folders of images."""
+"""Read examples from JSON lines, or from one JSON array, and the names of their classes."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+from symport.errors import DataError, FileError
 
-from symport.errors import DataError, FileError, SettingsError
-
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+# What other kinds of files begin with, and what to do about them.
+FOREIGN = {
+    b"\x1f\x8b": "compressed; unpack it with gunzip",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"PAR1": "a Parquet file; write its rows as JSON lines",
+    b"ARROW1": "an Arrow file; write its rows as JSON lines",
+    b"\xff\xfe": "UTF-16; save it as UTF-8",
+    b"\xfe\xff": "UTF-16; save it as UTF-8",
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One object of a JSON-lines file.
+    """One object of a file of examples.
 
     Attributes:
-        where: File and line number, for messages.
+        where: File and line number, or number in the array, for messages.
         values: Its keys and values.
     """
 
@@ -28,45 +33,33 @@ class Line:
 
 
 def read_lines(path: str | Path) -> list[Line]:
-    """The objects of a JSON-lines file; empty lines are passed over.
+    """The objects of a file: one a line, where empty lines are passed over, or one array.
 
     Raises:
-        FileError: The file cannot be read.
+        FileError: The file cannot be read, or is no text.
         DataError: A line is no JSON object, or there is none at all.
     """
     path = Path(path)
-    try:
-        # Not `splitlines`: a text may hold U+2028 and its like as they are.
-        texts = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot be read ({error})") from error
-    lines = [
-        Line(f"{path}, line {number}", _object(text, f"{path}, line {number}"))
-        for number, text in enumerate(texts, 1)
-        if text.strip()
-    ]
+    text = _read(path)
+    lines = _array(path, text) if text.lstrip().startswith("[") else None
+    # Not `splitlines`: a text may hold U+2028 and its like as they are.
+    parts = enumerate(text.split("\n"), 1)
+    if lines is None:
+        named = [(f"{path}, line {number}", part) for number, part in parts if part.strip()]
+        lines = [Line(where, _object(_parsed(part, where), where)) for where, part in named]
     if not lines:
-        raise DataError(f"{path}: there are no examples; each line is to be a JSON object")
+        raise DataError(
+            f"{path}: there are no examples; each line is to be a JSON object, or all of it a JSON "
+            "array of objects"
+        )
     return lines
-
-
-def text_of(line: Line) -> str:
-    """The text of an example.
-
-    Raises:
-        DataError: There is none, or it is empty.
-    """
-    text = line.values.get("text")
-    if not isinstance(text, str) or not text:
-        raise DataError(f"{line.where}: 'text' is {text!r}, expected a text that is not empty")
-    return text
 
 
 def class_of(name: object, classes: Mapping[str, int], where: str) -> int:
     """The number of a class, given by its name or number.
 
     Args:
-        name: What the example says.
+        name: What the example says: a name, a whole number in any form, or true or false.
         classes: Numbers by name.
         where: For the message.
 
@@ -76,88 +69,68 @@ def class_of(name: object, classes: Mapping[str, int], where: str) -> int:
     Example:
         >>> class_of("dog", {"cat": 0, "dog": 1}, "line 3")
         1
+        >>> class_of(1.0, {"cat": 0, "dog": 1}, "line 3"), class_of(True, {"no": 0, "yes": 1}, "")
+        (1, 1)
     """
-    if isinstance(name, str) and name in classes:
-        return classes[name]
-    number = int(name) if isinstance(name, str) and name.isdecimal() else name
-    if isinstance(number, int) and not isinstance(number, bool) and number in classes.values():
-        return number
+    spelled = (str(name), str(name).lower()) if isinstance(name, str | bool) else ()
+    if known := [classes[text] for text in spelled if text in classes]:
+        return known[0]
+    is_number = isinstance(name, str) and name.isdecimal() and len(name) < 20
+    number = int(name) if isinstance(name, str) and is_number else name
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, int) and number in classes.values():
+        return int(number)
+    generic = all(name == f"LABEL_{number}" for name, number in classes.items())
+    advice = "; it has no names for them: give them in order with --labels a,b,…" if generic else ""
     raise DataError(
-        f"{where}: the label {name!r} is none of the fine-tune's classes: {', '.join(classes)}"
+        f"{where}: the label {name!r} is none of the fine-tune's classes: "
+        f"{', '.join(classes)}{advice}"
     )
 
 
-def read_images(folder: str | Path) -> list[tuple[Path, str]]:
-    """The images of a folder that has a folder for each class, with the class's name.
-
-    Raises:
-        FileError: It is no folder.
-        DataError: It has no folders with images.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileError(f"{folder}: no such folder; give one that has a folder for each class")
-    found = [
-        (path, kind.name)
-        for kind in sorted(folder.iterdir())
-        if kind.is_dir()
-        for path in sorted(kind.iterdir())
-        if path.suffix.lower() in IMAGES
-    ]
-    if not found:
-        raise DataError(f"{folder}: has no folders with images ({' '.join(IMAGES)}) in them")
-    return found
-
-
-@dataclass(frozen=True)
-class Picturing:
-    """How an image becomes a tensor.
-
-    Attributes:
-        size: Height and width in pixels.
-        mean: Of each channel, subtracted.
-        std: Of each channel, divided by.
-    """
-
-    size: tuple[int, int]
-    mean: Sequence[float] = (0.5, 0.5, 0.5)
-    std: Sequence[float] = (0.5, 0.5, 0.5)
-
-
-def load_images(paths: Sequence[Path], how: Picturing) -> Tensor:
-    """Images scaled to one size, shape `(n, channels, height, width)`, float32.
-
-    Raises:
-        SettingsError: pillow is not installed.
-        FileError: A file is no image.
-    """
+def _read(path: Path) -> str:
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise SettingsError("images need pillow: pip install pillow") from error
-    import numpy as np
-
-    mode = {1: "L", 3: "RGB"}[len(how.mean)]
-    pixels: list[Tensor] = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                scaled = image.convert(mode).resize(
-                    (how.size[1], how.size[0]), Image.Resampling.BILINEAR
-                )
-        except OSError as error:
-            raise FileError(f"{path}: cannot be read as an image ({error})") from error
-        array = np.asarray(scaled, dtype=np.float32).reshape(*how.size, len(how.mean))
-        pixels.append(torch.from_numpy(array / 255).permute(2, 0, 1))
-    mean, std = (torch.tensor(tuple(v)).view(-1, 1, 1) for v in (how.mean, how.std))
-    return (torch.stack(pixels) - mean) / std
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error})") from error
+    for start, what in FOREIGN.items():
+        if content.startswith(start):
+            raise FileError(f"{path}: is {what}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FileError(
+            f"{path}: cannot be read: line {line} is not UTF-8 ({error.reason} at byte "
+            f"{error.start}); save it as UTF-8"
+        ) from error
 
 
-def _object(text: str, where: str) -> Mapping[str, Any]:
+def _array(path: Path, text: str) -> list[Line] | None:
+    """The objects of one array that is all of the file; None if its first line is whole JSON."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        try:
+            json.loads(text.lstrip().split("\n", 1)[0])
+        except (ValueError, RecursionError):
+            raise DataError(f"{path}: not a JSON array of objects ({error})") from error
+        return None
+    return [
+        Line(f"{path}, record {number}", _object(item, f"{path}, record {number}"))
+        for number, item in enumerate(found, 1)
+    ]
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error})") from error
+
+
+def _object(found: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f'{where}: expected an object such as {{"text": "…"}}')
     return cast("Mapping[str, Any]", found)

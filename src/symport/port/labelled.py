@@ -1,5 +1,6 @@
 """Port with examples, in memory: every way competes, and the best is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ from symport.methods import Problem
 from symport.objectives import gradients
 from symport.params import Params, add
 from symport.port.alignment import align, find_spec
+from symport.port.asked import refuse_idle_for_task
 from symport.port.compete import Outcome, compete
 from symport.port.contest import Contest, Task
+from symport.port.coverage import coverage
 from symport.port.models import Family, Folders, load
 from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
 from symport.port.write import rebased, write_weights
+from symport.progress import say
 from symport.similarity import Pair
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -59,14 +63,18 @@ def port_by_examples(
         SymportError: As `port`.
     """
     task = task_named(settings.task, family.name)
-    examples = read_examples(task, reading(settings, settings.examples, folders, family))
-    if len(examples) < FEWEST:
+    refuse_idle_for_task(settings, task)
+    read = read_examples(task, reading(settings, settings.examples, folders, family))
+    if (count := len(read.examples)) < FEWEST:
         raise DataError(
-            f"{settings.examples}: {len(examples)} examples, and at least {FEWEST} are needed; "
+            f"{settings.examples}: {count} examples, and at least {FEWEST} are needed; "
             "leave --examples out to port without any"
         )
-    examples = _in_dtype(examples, settings.dtype)
+    examples = _in_dtype(read.examples, settings.dtype)
     working, reporting = examples.split(settings.hold_back, settings.seed)
+    family.said.extend(coverage(working, reporting, read.classes))
+    for note in family.said:
+        say(note, show=progress)
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
     how = make_task(task, settings.loss)
@@ -87,6 +95,7 @@ def port_by_examples(
         also,
         settings.recompute,
     )
+    _refuse_odd_losses(contest, examples, read.names)
     given = _given(settings, contest)
     return compete(contest, settings, folder=work, given=given, progress=progress), loaded
 
@@ -97,7 +106,15 @@ def reading(
     """What reading examples needs: the fine-tune's tokenizer, or that of the new base."""
     tokenizer = load_tokenizer(folders.tuned) or load_tokenizer(folders.new_base)
     folder = folders.new_base if folders.is_adapter else folders.tuned
-    return Reading(str(reference), family.config, tokenizer, folder, settings.max_length)
+    return Reading(
+        str(reference),
+        family.config,
+        tokenizer,
+        folder,
+        settings.max_length,
+        settings.labels,
+        family.said,
+    )
 
 
 def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded:
@@ -155,6 +172,25 @@ def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
     problem = Problem(contest.source, contest.target_init, contest.spec)
     batches = _batches(contest.task, contest.working, settings)
     return align(settings.method, problem, contest.model, batches)
+
+
+def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str]) -> None:
+    """Raise DataError if the loss of an example is no number for a model as it was given."""
+    models = {
+        "the new base": contest.target_init,
+        "the old base": contest.source[0],
+        "the fine-tune": contest.source[-1],
+    }
+    contest.judge(contest.target_init, examples.take(torch.arange(1)))  # fails early
+    for what, params in models.items():
+        losses = contest.judge(params, examples).losses
+        odd = (~losses.isfinite()).nonzero().flatten().tolist()
+        if odd:
+            raise DataError(
+                f"{names[odd[0]]}: {what} has the loss {float(losses[odd[0]])} on it, as on "
+                f"{len(odd)} of {len(losses)} examples, and only finite ones can be compared; "
+                "leave it out, or take --dtype float32"
+            )
 
 
 def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Pair]:

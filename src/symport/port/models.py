@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class Family:
         source: The configuration as the old base and its fine-tune have it; None if that is the
             same.
         notes: How the configurations differ, and what becomes of it, a sentence each.
+        said: What else there is to say; reading examples adds to it.
     """
 
     kind: Any
@@ -66,6 +67,7 @@ class Family:
     untied: frozenset[str] = frozenset()
     source: Any = None
     notes: tuple[str, ...] = ()
+    said: list[str] = field(default_factory=list[str])
 
     def of_source(self) -> "Family":
         """The same architecture as the old base and its fine-tune are computed."""

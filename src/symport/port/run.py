@@ -1,10 +1,12 @@
 """Run a port from the folders of three models to the folder of the result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from symport.distributed import rank, world
 from symport.errors import SettingsError
+from symport.port.asked import CHOSEN, refuse_idle, settled
 from symport.port.card import rows_of, write_card, write_numbers
 from symport.port.compete import Outcome
 from symport.port.configs import write_config
@@ -24,7 +26,7 @@ from symport.port.tokenizers import check_tokenizers, load_tokenizer
 from symport.port.unlabelled import port_without_labels
 from symport.port.verdict import verdict
 from symport.port.workplace import Workplace, fingerprint
-from symport.port.write import carry, note_dtype
+from symport.port.write import carry, note_dtype, note_pad
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +61,28 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
         ParamsError: Shapes, vocabularies or tokenizers differ, or a tensor holds NaN.
         DataError: An example is not what the task needs.
     """
+    is_chosen = settings.method == "auto" and settings.examples is None
+    check_device(settings.device)
+    settings = settled(settings)
+    refuse_idle(settings)
     if rank() > 0:
         return _port(settings, None, progress=False)
     with Workplace(settings.out) as place:
-        return _port(settings, place, progress=progress)
+        return _port(settings, place, progress=progress, notes=[CHOSEN] if is_chosen else [])
 
 
-def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) -> Ported:
+def _port(
+    settings: PortSettings,
+    place: Workplace | None,
+    *,
+    progress: bool,
+    notes: Sequence[str] = (),
+) -> Ported:
     """The port; of joined processes only the first has a place to write at."""
-    check_device(settings.device)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders, settings.accept)
     family = check_weights(folders, family)
+    family.said.extend(notes)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     if place is not None:
         place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
@@ -79,7 +91,7 @@ def _port(settings: PortSettings, place: Workplace | None, *, progress: bool) ->
     work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
     sentences = [*verdict(outcome, settings.seed), *what_is_left_out(folders, family)]
-    sentences += family.notes
+    sentences += [*family.notes, *family.said]
     if place is not None:
         result = place.begin_result()
         write_outcome(result, settings, (folders, family), loaded, outcome.held)
@@ -96,7 +108,7 @@ def _port_without_examples(
             "without torchrun"
         )
     sentences = port_without_labels(settings, folders, family, place.begin_result())
-    sentences += [*what_is_left_out(folders, family), *family.notes]
+    sentences += [*what_is_left_out(folders, family), *family.notes, *family.said]
     sentences = _finish(place, settings, (folders, family), sentences, None)
     return Ported(settings.out, sentences, None)
 
@@ -113,6 +125,7 @@ def _finish(
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
     sentences = [*sentences, *write_config(place.result, family, folders.new_base)]
+    note_pad(place.result, family.config)
     _describe(place.result, settings, sentences, outcome)
     place.finish()
     return sentences

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from symport.choices import MAX_SEED
 from symport.errors import FileError, SettingsError
 
-MethodName: TypeAlias = Literal["fgmt", "gmt", "weights", "activations", "identity"]
+MethodName: TypeAlias = Literal["auto", "fgmt", "gmt", "weights", "activations", "identity"]
+YesNo: TypeAlias = Literal["auto", "yes", "no"]
 TaskName: TypeAlias = Literal["auto", "causal-lm", "classification", "image", "arrays"]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
@@ -19,7 +20,10 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    method: MethodName = Field("fgmt", description="How the permutation is found.")
+    method: MethodName = Field(
+        "auto",
+        description="How the permutation is found; auto: fgmt with examples, weights without.",
+    )
     steps: Count = Field(8, description="Steps T along the line from old base to fine-tune.")
     batch_size: Count = Field(64, description="Examples in a gradient that is matched.")
     micro_batch: Count = Field(8, description="Examples that pass through the model at a time.")
@@ -65,11 +69,14 @@ class PortSettings(Rules):
     unlabelled: str | None = Field(None, description="The same without labels, for activations.")
     task: TaskName = Field("auto", description="By default what the fine-tune was made for.")
     loss: str | None = Field(None, description="module:function, one loss for each example.")
-    max_length: Count = Field(512, description="Tokens of a text; what is longer is cut.")
-    hold_residual: Literal["auto", "yes", "no"] = Field(
+    labels: tuple[str, ...] = Field(
+        (), description="The classes' names in their order, where the fine-tune has none."
+    )
+    max_length: int = Field(512, ge=2, description="Tokens of a text; what is longer is cut.")
+    hold_residual: YesNo = Field(
         "auto", description="Keep the residual stream's order; auto: if the bases share ancestry."
     )
-    activations: Literal["auto", "yes", "no"] = Field(
+    activations: YesNo = Field(
         "auto", description="Count them in gradient matching; auto: if the fine-tune's head is new."
     )
     accept: tuple[str, ...] = Field(
@@ -79,6 +86,23 @@ class PortSettings(Rules):
     dtype: Literal["float32", "bfloat16", "float64"] = Field(
         "float32", description="Of weights in memory while porting."
     )
+
+    @field_validator("hold_residual", "activations", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: Any) -> Any:
+        """YAML reads yes and no as true and false."""
+        return ("yes" if value else "no") if isinstance(value, bool) else value
+
+    @field_validator("old_base", "tuned", "new_base", "out", "examples", "unlabelled")
+    @classmethod
+    def _at_home(cls, value: Any) -> Any:
+        """A folder named ~ is hardly ever meant."""
+        if value is None or not str(value).startswith("~"):
+            return value
+        try:
+            return type(value)(Path(value).expanduser())
+        except RuntimeError as error:
+            raise ValueError("there is no such home folder; write the path in full") from error
 
 
 def make_settings(given: dict[str, Any]) -> PortSettings:

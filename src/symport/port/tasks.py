@@ -1,9 +1,7 @@
 """What a fine-tune was made for, and how examples of it are read and judged."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,12 @@ from torch.nn import functional
 from symport.batches import Labelled
 from symport.errors import DataError, SettingsError
 from symport.loading import load_examples, load_function
-from symport.port.contest import Task
-from symport.port.examples import (
-    Line,
-    Picturing,
-    class_of,
-    load_images,
-    read_images,
-    read_lines,
-    text_of,
-)
+from symport.port.contest import Feed, Task
+from symport.port.examples import class_of, read_lines
+from symport.port.images import find_images, load_images
+from symport.port.processors import class_numbers, picturing
+from symport.port.texts import IGNORED, Texts, read_texts
 
-IGNORED = -100  # as in transformers: a position without a label
 SUFFIXES = {
     "causal-lm": ("ForCausalLM", "LMHeadModel"),
     "classification": ("ForSequenceClassification",),
@@ -39,10 +31,13 @@ class Reading:
 
     Attributes:
         reference: The file or folder.
-        config: The fine-tune's configuration.
+        config: The fine-tune's configuration. A classifier of texts without a token for padding
+            gets one there when its examples are read.
         tokenizer: Of the fine-tune; None if it has none.
         folder: The fine-tune's folder.
         max_length: Tokens of a text.
+        labels: Names of the classes in their order, or () for those of the configuration.
+        notes: What is to be said of the examples is added here when they are read.
     """
 
     reference: str
@@ -50,6 +45,23 @@ class Reading:
     tokenizer: Any
     folder: Path
     max_length: int
+    labels: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Examples, and where each of them stands.
+
+    Attributes:
+        examples: In the order of their file.
+        names: File and line, for messages.
+        classes: Names of the classes in their order; () where there are none.
+    """
+
+    examples: Labelled
+    names: Sequence[str]
+    classes: Sequence[str] = ()
 
 
 def task_named(name: str, architecture: str) -> str:
@@ -81,29 +93,37 @@ def make_task(name: str, loss: str | None) -> Task:
     """
     if name == "arrays" and loss is None:
         raise SettingsError("the task 'arrays' needs a loss: --loss module:function")
-    tasks = {
-        "causal-lm": Task(_feed_text, causal_losses),
-        "classification": Task(_feed_text, class_losses, _hits),
-        "image": Task(_feed_images, class_losses, _hits),
-        "arrays": Task(_feed_as_is, class_losses),
+    if loss is not None:
+        return Task(feed_of(name), load_function(loss))
+    if name == "causal-lm":
+        return Task(feed_of(name), causal_losses)
+    return Task(feed_of(name), class_losses, _hits)
+
+
+def feed_of(name: str) -> Feed:
+    """What turns the inputs of some examples into what a model of the task takes."""
+    feeds: dict[str, Feed] = {
+        "causal-lm": _feed_text,
+        "classification": _feed_text,
+        "image": _feed_images,
+        "arrays": _feed_as_is,
     }
-    task = tasks[name]
-    return task if loss is None else Task(task.feed, load_function(loss))
+    return feeds[name]
 
 
-def read_examples(name: str, reading: Reading) -> Labelled:
+def read_examples(name: str, reading: Reading) -> Read:
     """All examples of a task, in the order of their file.
 
     Raises:
         FileError: The file or folder cannot be read.
         DataError: An example is not what the task needs; the message says where.
-        SettingsError: There is no tokenizer.
+        SettingsError: There is no tokenizer, or the configuration has no classes.
     """
-    readers: dict[str, Callable[[Reading], Labelled]] = {
+    readers: dict[str, Callable[[Reading], Read]] = {
         "causal-lm": _read_texts,
         "classification": _read_classified,
         "image": _read_images,
-        "arrays": lambda reading: load_examples(reading.reference),
+        "arrays": _read_arrays,
     }
     return readers[name](reading)
 
@@ -117,15 +137,19 @@ def read_inputs(name: str, reading: Reading) -> Tensor:
         SettingsError: As `read_examples`.
     """
     if name in ("causal-lm", "classification"):
-        return _texts(reading, read_lines(reading.reference))
+        return _texts(reading, answers=False, pads=name == "classification").rows
     if name == "image":
-        paths = [path for path, _ in read_images(reading.reference)]
-        return load_images(paths, _picturing(reading))
+        found = find_images(reading.reference)
+        _note_others(reading, found.others)
+        paths = [path for path, _ in found.images]
+        return load_images(paths, picturing(reading.folder, reading.config))
     return load_examples(reading.reference).inputs
 
 
 def causal_losses(outputs: Any, labels: Tensor) -> Tensor:
-    """The mean negative log-likelihood of each text's tokens after its first, `(n,)`, in nats.
+    """The mean negative log-likelihood of each text's labelled tokens, `(n,)`, in nats.
+
+    Each token is told by those before it, so that the first has no likelihood.
 
     Args:
         outputs: With `logits`, `(n, length, vocabulary)`.
@@ -166,91 +190,74 @@ def _feed_as_is(inputs: Tensor) -> Tensor:
     return inputs
 
 
-def _read_texts(reading: Reading) -> Labelled:
-    inputs = _texts(reading, read_lines(reading.reference))
-    labels = inputs[:, 0].masked_fill(inputs[:, 1] == 0, IGNORED)
-    return Labelled(inputs, labels)
+def _read_texts(reading: Reading) -> Read:
+    texts = _texts(reading, answers=True, pads=False)
+    labels = texts.rows[:, 0].masked_fill(~texts.counted, IGNORED)
+    return Read(Labelled(texts.rows, labels), texts.names)
 
 
-def _read_classified(reading: Reading) -> Labelled:
-    lines = read_lines(reading.reference)
-    classes = _classes(reading.config)
+def _read_classified(reading: Reading) -> Read:
+    classes = _classes(reading)
     labels: list[int] = []
-    for line in lines:
-        if "label" not in line.values:
+    for line in read_lines(reading.reference):
+        if line.values.get("label") is None:
             raise DataError(f"{line.where}: has no 'label', only {', '.join(line.values)}")
         labels.append(class_of(line.values["label"], classes, line.where))
-    return Labelled(_texts(reading, lines), torch.tensor(labels))
+    texts = _texts(reading, answers=False, pads=True)
+    return Read(Labelled(texts.rows, torch.tensor(labels)), texts.names, list(classes))
 
 
-def _read_images(reading: Reading) -> Labelled:
-    found, classes = read_images(reading.reference), _classes(reading.config)
-    labels = [class_of(name, classes, str(path)) for path, name in found]
-    pixels = load_images([path for path, _ in found], _picturing(reading))
-    return Labelled(pixels, torch.tensor(labels))
+def _read_images(reading: Reading) -> Read:
+    found, classes = find_images(reading.reference), _classes(reading)
+    _note_others(reading, found.others)
+    labels = [class_of(name, classes, str(path)) for path, name in found.images]
+    paths = [path for path, _ in found.images]
+    pixels = load_images(paths, picturing(reading.folder, reading.config))
+    return Read(Labelled(pixels, torch.tensor(labels)), list(map(str, paths)), list(classes))
 
 
-def _tokens(reading: Reading, line: Line) -> Tensor:
-    """The tokens of a text or of chat messages, cut at the longest length."""
-    tokenizer = reading.tokenizer
-    if tokenizer is None:
-        raise SettingsError(f"{reading.folder}: has no tokenizer, which texts need")
-    if "messages" in line.values:
-        tokens = _chat(tokenizer, line)
-    else:
-        tokens = tokenizer(text_of(line), verbose=False)["input_ids"]
-    if len(tokens) < 2:
-        raise DataError(f"{line.where}: is {len(tokens)} tokens long, and at least 2 are needed")
-    if max(tokens) >= reading.config.get_text_config().vocab_size:
-        raise DataError(
-            f"{line.where}: has the token {max(tokens)}, beyond the model's vocabulary of "
-            f"{reading.config.get_text_config().vocab_size}; is it the right tokenizer?"
+def _read_arrays(reading: Reading) -> Read:
+    found = load_examples(reading.reference)
+    return Read(found, [f"{reading.reference}, example {k}" for k in range(len(found))])
+
+
+def _texts(reading: Reading, *, answers: bool, pads: bool) -> Texts:
+    """Tokens of all texts; if `pads`, the configuration gets a token for padding if it has none."""
+    if reading.tokenizer is None:
+        raise SettingsError(
+            f"{reading.folder}: has no tokenizer, which texts need; put the files of the base's "
+            "tokenizer there"
         )
-    return torch.tensor(tokens[: _longest(reading)])
+    texts = read_texts(
+        read_lines(reading.reference),
+        reading.tokenizer,
+        reading.config,
+        max_length=reading.max_length,
+        answers=answers,
+        pads=pads,
+    )
+    reading.notes.extend(texts.notes)
+    if pads and texts.pad is not None:
+        for config in (reading.config, reading.config.get_text_config()):
+            config.pad_token_id = texts.pad
+    return texts
 
 
-def _longest(reading: Reading) -> int:
-    """As many tokens as are wanted, and as the model has positions for."""
-    positions = getattr(reading.config.get_text_config(), "max_position_embeddings", None)
-    limits = [reading.max_length, positions, reading.tokenizer.model_max_length]
-    return min(limit for limit in limits if isinstance(limit, int) and limit > 0)
+def _classes(reading: Reading) -> Mapping[str, int]:
+    """Names and numbers of the classes, in the order of their numbers."""
+    known = class_numbers(reading.folder, reading.config)
+    if not reading.labels:
+        return known
+    if len(reading.labels) != len(known) or len(set(reading.labels)) < len(known):
+        raise SettingsError(
+            f"labels: {len(set(reading.labels))} names ({', '.join(reading.labels)}), but the "
+            f"fine-tune has {len(known)} classes; give each one's name, in their order"
+        )
+    return {name: number for number, name in enumerate(reading.labels)}
 
 
-def _chat(tokenizer: Any, line: Line) -> list[int]:
-    try:
-        text = tokenizer.apply_chat_template(line.values["messages"], tokenize=False)
-    except Exception as error:  # templates are programs, and fail in every way
-        raise DataError(
-            f"{line.where}: the tokenizer's chat template fails on 'messages' ({error})"
-        ) from error
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-
-
-def _texts(reading: Reading, lines: list[Line]) -> Tensor:
-    """Tokens and their mask, shape `(n, 2, length)`; the padding stands on the right."""
-    texts = [_tokens(reading, line) for line in lines]
-    length = max(map(len, texts))
-    rows = torch.zeros(len(texts), 2, length, dtype=torch.int64)
-    for row, tokens in zip(rows, texts, strict=True):
-        row[0] = reading.config.get_text_config().pad_token_id or 0
-        row[0, : len(tokens)] = tokens
-        row[1, : len(tokens)] = 1
-    return rows
-
-
-def _classes(config: Any) -> Mapping[str, int]:
-    return {str(name): int(number) for name, number in config.label2id.items()}
-
-
-def _picturing(reading: Reading) -> Picturing:
-    """As the image processor of the folder says, at the size of the model."""
-    size = reading.config.image_size
-    sizes = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    channels = int(getattr(reading.config, "num_channels", 3))
-    half = (0.5,) * channels
-    path = reading.folder / "preprocessor_config.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    make = partial(Picturing, sizes)
-    if not known.get("do_normalize", True):
-        return make((0.0,) * channels, (1.0,) * channels)
-    return make(known.get("image_mean", half), known.get("image_std", half))
+def _note_others(reading: Reading, others: Sequence[Path]) -> None:
+    if others:
+        more = f" and {len(others) - 3} others" if len(others) > 3 else ""
+        shown = ", ".join(str(path.relative_to(reading.reference)) for path in others[:3])
+        reading.notes.append(f"No images, by their endings, and passed over: {shown}{more}.")

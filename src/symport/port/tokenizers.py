@@ -6,19 +6,36 @@ from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
-from symport.errors import ParamsError
+from symport.errors import FileError, ParamsError
 from symport.params import listed
+
+FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, or None if it has none."""
+    """The tokenizer of a folder, or None if it has none.
+
+    Raises:
+        FileError: It has one that cannot be loaded.
+    """
     import transformers
 
+    there = sorted(path.name for pattern in FILES for path in folder.glob(pattern))
+    if not there:
+        return None
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError):
-        return None
+            return transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the Rust library under it is no Exception
+        said = " ".join(str(error).split())[:200]
+        raise FileError(
+            f"{folder}: its tokenizer cannot be loaded ({type(error).__name__}: {said}); copy "
+            f"{', '.join(there[:3])} again, or write them with the tokenizer's save_pretrained"
+        ) from error
 
 
 def check_tokenizers(old: Any, new: Any) -> None:

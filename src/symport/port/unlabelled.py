@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from symport.errors import SettingsError
 from symport.methods import Problem
 from symport.port.alignment import align, find_spec
+from symport.port.asked import refuse_idle_for_task
 from symport.port.labelled import load_all, reading
 from symport.port.models import Family, Folders, Trio, open_models
 from symport.port.settings import PortSettings
-from symport.port.tasks import make_task, read_inputs, task_named
+from symport.port.tasks import feed_of, read_inputs, task_named
 from symport.port.write import write_carried
 from symport.spec import Permutation, PermutationSpec
 from symport.streaming import match_checkpoints
@@ -35,7 +35,7 @@ def port_without_labels(
     Raises:
         SymportError: As `port`.
     """
-    method = settings.method if settings.method in HOW else "weights"
+    method = settings.method
     with open_models(folders, family) as files:
         spec, permutation = _found(method, settings, files, folders, family)
         write_carried(result, settings, files, folders, (spec, permutation))
@@ -61,18 +61,17 @@ def _found(
 def _by_activations(
     settings: PortSettings, folders: Folders, family: Family
 ) -> tuple[PermutationSpec, Permutation]:
+    inputs = _inputs(settings, folders, family)
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
     source = Trajectory.linear(loaded.old, loaded.tuned, 1)
-    inputs = _inputs(settings, folders, family)
     return spec, align("activations", Problem(source, loaded.new, spec), loaded.model, inputs)
 
 
 def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[Any]:
     """The inputs without labels, in batches as the model takes them."""
-    if settings.unlabelled is None:
-        raise SettingsError("activations need inputs: --examples, or --unlabelled without labels")
     name = task_named(settings.task, family.name)
+    refuse_idle_for_task(settings, name)
     inputs = read_inputs(name, reading(settings, settings.unlabelled, folders, family))
-    feed = make_task(name, settings.loss).feed
+    feed = feed_of(name)
     return [feed(piece.to(settings.device)) for piece in inputs.split(settings.micro_batch)]

@@ -16,6 +16,7 @@ from symport.params import Params
 from symport.port.models import Family, Folders, Trio, open_models
 from symport.port.names import Named
 from symport.port.settings import PortSettings
+from symport.port.texts import valid_pad
 from symport.spec import Permutation, PermutationSpec
 from symport.transport import outline_of, transport
 
@@ -96,6 +97,24 @@ def note_dtype(folder: Path) -> None:
     name = str(floats[0]).removeprefix("torch.") if floats else None
     if len(set(floats)) == 1 and any(content[key] != name for key in keys):
         write_text(path, json.dumps({**content, **dict.fromkeys(keys, name)}, indent=2) + "\n")
+
+
+def note_pad(folder: Path, config: Any) -> None:
+    """Have a configuration that was carried along name the token that padded a classifier's texts.
+
+    Args:
+        folder: With a config.json, unless it is an adapter's.
+        config: Of the network, which has a token that the file may lack.
+    """
+    import transformers
+
+    path = folder / "config.json"
+    pad = valid_pad(config)
+    if pad is None or not path.is_file():
+        return
+    if valid_pad(transformers.AutoConfig.from_pretrained(folder, local_files_only=True)) is None:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        write_text(path, json.dumps({**content, "pad_token_id": pad}, indent=2) + "\n")
 
 
 def _copy(path: Path, to: Path) -> None:
