@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from elements import largest_change
 from torch import nn
 from torch.nn import functional as F
 
@@ -152,6 +153,131 @@ def test_experts_move_with_their_router_rows_and_units_inside_each(how):
     assert text["down"].startswith(f"{experts} {units} ")
     assert units.startswith(f"{experts}/")
     assert spec.shape_of(units) == (3, 5)
+
+
+class Chosen(Experts):
+    """Each expert chooses four of the tokens, and what it makes of them is added to theirs."""
+
+    def forward(self, x):
+        x = self.first(x).flatten(0, 1)
+        best, places = self.router(x).softmax(-1).t().topk(4, -1)
+        rows = places.reshape(-1)
+        given = x.gather(0, rows[:, None].expand(-1, 6)) if self.how == "gather" else x[rows]
+        y = F.relu(given.view(3, 4, 6) @ self.up + self.bias) @ self.down * best[..., None]
+        out, y = y.new_zeros(len(x), 7), y.reshape(-1, 7)
+        match self.how:
+            case "scatter":
+                out = out.scatter_add(0, rows[:, None].expand(-1, 7), y)
+            case "put":
+                out = out.index_put((rows,), y, accumulate=True)
+            case "one-hot":
+                out = F.one_hot(rows, len(x)).to(y).T @ y
+            case _:
+                out = out.index_add(0, rows, y)
+        return self.last(out)
+
+
+@pytest.mark.parametrize("how", ["add", "gather", "scatter", "put", "one-hot"])
+def test_experts_that_choose_their_tokens_move_with_what_they_choose(how):
+    net = Chosen(how)
+    spec, text = find(net, X)
+    experts = text["router.bias"]
+    assert text["router.weight"] == f"{experts} first"
+    assert text["down"].split()[:2] == [experts, text["bias"].split()[2]]
+    assert sorted(map(spec.shape_of, spec.groups)) == [(3,), (3, 5), (6,), (7,)]
+    assert largest_change(net, spec, X) < 1e-12
+
+
+class Pairs(nn.Module):
+    """Units of the best expert meet those of another, in one or in two places."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.router = how, nn.Linear(4, 3)
+        self.one, self.two = nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(3, 5))
+
+    def forward(self, x):
+        scores = self.router(x[:, 0])
+        best, worst = scores.argmax(-1), scores.argmin(-1)
+        match self.how:
+            case "the same expert":
+                y = self.one[best] * self.two[best]
+            case "another expert":
+                y = self.one[best] * self.two[worst]
+            case "two experts":
+                y = (self.one[best][:, None] * self.two[scores.topk(2)[1]]).sum(1)
+            case _:
+                y = (self.one[best] * self.two[best]) * (scores.softmax(-1) @ self.one)
+        return y.sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("how", "shape"),
+    [
+        ("the same expert", (3, 5)),
+        ("another expert", (5,)),
+        ("two experts", (5,)),
+        ("a mean of all", (5,)),
+    ],
+)
+def test_units_are_free_in_each_expert_only_if_nothing_compares_those_of_two(how, shape):
+    net = Pairs(how)
+    with torch.device("meta"):
+        empty = Pairs(how)
+    spec, _ = find(net, X)
+    assert discover(empty, (X,)).patterns == spec.patterns
+    assert sorted(map(spec.shape_of, spec.groups), key=len) == sorted([(3,), shape], key=len)
+    assert largest_change(net, spec, X) < 1e-12
+
+
+def test_rows_that_are_copied_by_index_stay_since_the_last_one_wins():
+    class Copied(Chosen):
+        def forward(self, x):
+            x = self.first(x).flatten(0, 1)
+            places = self.router(x).t().topk(4, -1)[1].reshape(-1)
+            y = self.all_experts(x)[:, :4].reshape(-1, 7)
+            return self.last(y.new_zeros(len(x), 7).index_copy(0, places, y))
+
+    spec, text = find(Copied("copy"), X)
+    assert text["router.bias"] == "."
+    assert spec.reasons["router.bias"][0] == "written in order"
+
+
+def test_a_choice_that_is_joined_from_two_is_still_a_choice():
+    class Twice(Experts):
+        """The best expert, then the best of the others, as a sparse mixer takes them."""
+
+        def forward(self, x):
+            x = self.first(x).flatten(0, 1)
+            scores = self.router(x)
+            best, first = scores.max(-1, keepdim=True)
+            others = scores.scatter(-1, first, float("-inf"))
+            good, second = others.max(-1, keepdim=True)
+            places = torch.cat((first, second), -1)
+            best = torch.cat((best, good), -1).softmax(-1)
+            return self.last(self.by_rows(x, best, places.reshape(-1)))
+
+    net = Twice("rows")
+    spec, text = find(net, X)
+    assert text["router.bias"] == text["up"].split()[0]
+    assert sorted(map(spec.shape_of, spec.groups)) == [(3,), (3, 5), (6,), (7,)]
+    assert largest_change(net, spec, X) < 1e-12
+
+
+def test_a_choice_that_is_joined_with_a_number_stays():
+    class Shared(Experts):
+        def forward(self, x):
+            x = self.first(x).flatten(0, 1)
+            best, places = self.router(x).max(-1, keepdim=True)
+            places = torch.cat((places, torch.zeros_like(places)), -1)  # expert 0 is always asked
+            best = torch.cat((best, torch.ones_like(best)), -1)
+            return self.last(self.by_rows(x, best, places.reshape(-1)))
+
+    net = Shared("rows")
+    spec, text = find(net, X)
+    assert text["router.bias"] == "."
+    assert "used as numbers" in spec.reasons["router.bias"][0]
+    assert largest_change(net, spec, X) < 1e-12
 
 
 def test_experts_of_tensors_of_their_own_stay_with_a_reason_while_their_units_move():

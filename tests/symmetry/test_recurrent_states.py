@@ -9,11 +9,10 @@ from itertools import permutations, product
 
 import pytest
 import torch
+from elements import largest_change
 from torch import nn
 
 from symport.pattern import groups_in, show_pattern
-from symport.permute import permute
-from symport.spec import Permutation
 from symport.symmetry import discover
 
 SIZE, BATCH, STEPS = 3, 2, 2
@@ -24,22 +23,6 @@ X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
 
 def drawn(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-def largest_change(net, spec, *inputs, draws=4):
-    """The relative change of all outputs under random elements of the group, in float64."""
-    net = net.double()
-    inputs = [x.double() if x.is_floating_point() else x for x in inputs]
-    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    worst = 0.0
-    with torch.no_grad():
-        before = net(*inputs)
-        for seed in range(draws):
-            element = Permutation.random(spec, torch.Generator().manual_seed(seed))
-            net.load_state_dict(permute(state, spec, element))
-            worst = max(worst, float((net(*inputs) - before).abs().max() / before.abs().max()))
-    net.load_state_dict(state)
-    return worst
 
 
 def order_of(spec, names):

@@ -16,6 +16,7 @@ from symport.symmetry.drop import drop_trees
 from symport.symmetry.groups import Tensors, nest
 from symport.symmetry.relations import Relations, relate, running_statistics
 from symport.symmetry.rewrite import unstack
+from symport.symmetry.runs import by_slices
 from symport.symmetry.terms import Term, atoms, pin, tie
 from symport.symmetry.trace import Example, Graph, trace
 from symport.symmetry.unlay import unlay
@@ -74,7 +75,7 @@ def discover(
         raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
-    graph = unstack(unlay(unroll(trace(model, example, select, has_rule))))
+    graph = _understood(trace(model, example, select, has_rule))
     statistics = running_statistics(graph).union(moving)
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)
@@ -84,6 +85,11 @@ def discover(
         return spec
     proof = verify(spec, model, example_inputs, generator=generator, select=select)
     return _without_failures(spec, proof, strict=strict)
+
+
+def _understood(graph: Graph) -> Graph:
+    """The same with less in one tensor: layers, positions and parts that are read on their own."""
+    return unstack(unlay(by_slices(unroll(graph))))
 
 
 def _placed(example: Example, on_meta: bool) -> Example:

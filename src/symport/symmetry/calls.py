@@ -50,6 +50,23 @@ class Value:
         return self.alike.issuperset(found) and len(set(found)) == len(found)  # no unit matrix
 
 
+@dataclass(frozen=True)
+class Belonging:
+    """Positions that each belong to one of another axis, as tokens that go to an expert do.
+
+    Attributes:
+        origin: The operation that assigned them.
+        rows: The axes whose joint positions were assigned.
+        axis: What they belong to.
+        units: Axes that this says something about, those of what was looked up; None for all.
+    """
+
+    origin: str
+    rows: Axes
+    axis: Term
+    units: Axes | None
+
+
 @dataclass
 class Notes:
     """What rules leave for later, beyond the ties.
@@ -61,8 +78,7 @@ class Notes:
         taken: For a value and an axis of it, the ranges that each slicing operation takes.
         found: Results that hold places along an axis, with that axis.
         followed: Values whose places an operation has looked up.
-        rows: Axes each of whose positions belongs to one position of another axis (tokens that
-            were routed to an expert), and the operation that assigned them.
+        rows: Axes each of whose positions belongs to one position of another axis.
     """
 
     together: list[Axes] = field(default_factory=list[Axes])
@@ -73,7 +89,7 @@ class Notes:
     )
     found: dict[tuple[str, int], Term] = field(default_factory=dict[tuple[str, int], Term])
     followed: set[str] = field(default_factory=set[str])
-    rows: dict[tuple[str, Axes], Term] = field(default_factory=dict[tuple[str, Axes], Term])
+    rows: list["Belonging"] = field(default_factory=list["Belonging"])
 
     def blank(self) -> "Notes":
         """What one rule writes its notes on: nothing that it notes counts if it breaks down."""
@@ -91,7 +107,7 @@ class Notes:
             self.taken.setdefault(key, []).extend(ranges)
         self.found.update(other.found)
         self.followed.update(other.followed)
-        self.rows.update(other.rows)
+        self.rows += other.rows
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,12 @@ class Call:
         for term in terms:
             pin(term, reason)
 
+    def mix(self, value: Value, dims: Iterable[int], reason: str) -> None:
+        """Axes along which positions meet: they stay, and the others are seen without them."""
+        gone = {dim % len(value.axes) for dim in dims}
+        self.pin((value.axes[dim] for dim in gone), reason)
+        self.alone(*(term for dim, term in enumerate(value.axes) if dim not in gone))
+
     def alone(self, *terms: Term) -> None:
         """The operation sees these axes together, without the others."""
         self.notes.together.append(terms)
@@ -150,23 +172,30 @@ class Call:
         """One result holds places along an axis."""
         self.notes.found[self.name, place] = axis
 
-    def follow(self, index: Value, axis: Term, beside: Iterable[Term] = ()) -> bool:
+    def follow(
+        self,
+        index: Value,
+        axis: Term,
+        beside: Iterable[Term] = (),
+        units: Axes | None = None,
+    ) -> bool:
         """Look up an axis at the places in `index`; False if they are not places along it.
 
         `beside` are axes that the places have in common with what is looked up. Without any, each
         place is looked up for all other axes at once, so the axis cannot be nested in them.
+        `units` are all other axes of what is looked up.
         """
         if index.points is None or index.points.size != axis.size:
             return False
         tie(index.points, axis)
         self.notes.followed.add(f"{self.name} {index.name}")
-        self.belong(index.origin, index.axes, axis)
+        self.belong(index.origin, index.axes, axis, units)
         self.alone(axis, *beside)
         return True
 
-    def belong(self, origin: str, rows: Axes, axis: Term) -> None:
+    def belong(self, origin: str, rows: Axes, axis: Term, units: Axes | None = None) -> None:
         """Each position of some axes belongs to one position of another axis."""
-        self.notes.rows[origin, rows] = axis
+        self.notes.rows.append(Belonging(origin, rows, axis, units))
 
     def contract(self, tensors: Sequence[Mapping[str, Term]], result: Iterable[str]) -> Axes:
         """Relate axes as einsum does.
@@ -254,9 +283,14 @@ def fresh(shape: Iterable[int]) -> Axes:
 
 def pointwise(call: Call) -> Result:
     """Entry by entry, with broadcasting: axes at the same place are permuted alike."""
+    return broadcast(call.tensors)
+
+
+def broadcast(values: Sequence[Value]) -> Axes:
+    """The axes of tensors that meet entry by entry; those at the same place are tied."""
     axes: list[Term] = []
-    for place in range(-len(call.shape), 0):
-        met = [v.axes[place] for v in call.tensors if len(v.axes) >= -place]
+    for place in range(-max((len(v.axes) for v in values), default=0), 0):
+        met = [v.axes[place] for v in values if len(v.axes) >= -place]
         wide = [term for term in met if term.size != 1] or met[:1] or [Term(1)]
         for term in wide[1:]:
             tie(wide[0], term)

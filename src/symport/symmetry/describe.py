@@ -7,7 +7,7 @@ from symport.pattern import Axis, Fixed, Pattern, Product, Sum, Unit
 from symport.spec import Group, PermutationSpec
 from symport.symmetry.calls import Axes
 from symport.symmetry.groups import Tensors, Tree
-from symport.symmetry.terms import Term, atoms, factors, parts, resolve
+from symport.symmetry.terms import SINGLE, Term, atoms, factors, parts, resolve
 
 
 def describe(tensors: Tensors, tree: Tree, buffers: frozenset[str]) -> PermutationSpec:
@@ -81,7 +81,7 @@ def _reasons(axes: Sequence[Term]) -> dict[int, str]:
         elif reasons:
             found[dim] = "; ".join(reasons)
         elif term.size and not any(atoms(term)):
-            found[dim] = "each position is read on its own"
+            found[dim] = SINGLE
     return found
 
 

@@ -18,7 +18,7 @@ from symport.symmetry.relations import Relations
 from symport.symmetry.terms import Term, atoms, factors, parts, resolve
 
 Tensors: TypeAlias = Mapping[str, Axes]
-Rows: TypeAlias = Sequence[tuple[frozenset[int], frozenset[int]]]
+Rows: TypeAlias = Sequence[tuple[frozenset[int], frozenset[int], frozenset[int] | None]]
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,22 @@ def _values(relations: Relations) -> Iterator[Axes]:
 
 
 def _rows(relations: Relations) -> Rows:
-    """Sets of atoms, each of whose joint positions belongs to one position of others."""
-    found = {
-        (origin, _keys(rows), frozenset(id(atom) for atom in atoms(axis)))
-        for (origin, rows), axis in relations.notes.rows.items()
-    }
-    return [(rows, owners) for _, rows, owners in found if rows]
+    """Sets of atoms, each of whose joint positions belongs to one position of others.
+
+    With the atoms that this is said of, None for all: what places were looked up in has to do with
+    how its own units are nested, and not with how those of another table are.
+    """
+    found: dict[tuple[str, frozenset[int], frozenset[int]], frozenset[int] | None] = {}
+    for row in relations.notes.rows:
+        units = None if row.units is None else _atoms(row.units)
+        key = (row.origin, _keys(row.rows), _atoms([row.axis]))
+        known = found.get(key, frozenset[int]())
+        found[key] = None if units is None or known is None else known | units
+    return [(rows, owners, units) for (_, rows, owners), units in found.items() if rows]
+
+
+def _atoms(axes: Iterable[Term]) -> frozenset[int]:
+    return frozenset(id(atom) for term in axes for atom in atoms(term))
 
 
 def _keys(axes: Axes) -> frozenset[int]:
@@ -182,18 +192,20 @@ def _dependencies(
     deps: dict[int, set[int]] = {}
     for axes, rows in ((axes, rows) for found, rows in occurrences for axes in found):
         certain = [_certain(term) for term in axes]
-        owners = _owners(_added(certain), rows)
+        present = _added(certain)
+        assigned = [row for row in rows if all(present[key] == 1 for key in row[0])]
         for k, term in enumerate(axes):
-            others = _added([*(c for j, c in enumerate(certain) if j != k), owners])
+            others = _added(c for j, c in enumerate(certain) if j != k)
             for atom, beside in _beside(term):
-                here = _companions(beside, others) & order.keys() - {atom}
+                around = _added([others, *_owners(atom, assigned)]) if assigned else others
+                here = _companions(beside, around) & order.keys() - {atom}
                 deps[atom] = deps[atom] & here if atom in deps else here
     return {key: deps.get(key, set()) for key in order}
 
 
-def _owners(here: Counter[int], rows: Rows) -> Counter[int]:
-    """What the positions of these axes belong to; counted twice if in two ways."""
-    return _added(Counter(owners) for keys, owners in rows if all(here[key] == 1 for key in keys))
+def _owners(atom: int, rows: Rows) -> Iterator[Counter[int]]:
+    """What the units of an atom in these rows belong to; twice if in two ways."""
+    yield from (Counter(owners) for _, owners, units in rows if units is None or atom in units)
 
 
 def _companions(beside: Counter[int], others: Counter[int]) -> set[int]:

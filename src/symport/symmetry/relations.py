@@ -24,7 +24,7 @@ from symport.symmetry.calls import (
     rule_of,
     values_in,
 )
-from symport.symmetry.terms import Term, pin, split
+from symport.symmetry.terms import Term, pin, split, tie
 from symport.symmetry.trace import Graph, Operation, Ref, Shape, Source
 
 aten = torch.ops.aten
@@ -46,6 +46,17 @@ CARRIERS = {
     aten.contiguous.default,
     aten.slice.Tensor,
     aten.select.int,
+}
+JOINS: dict[
+    Callable[..., Any], str
+] = {  # of which the values are those of several tensors, each whole
+    aten.cat.default: "tensors",
+    aten.concat.default: "tensors",
+    aten.concatenate.default: "tensors",
+    aten.hstack.default: "tensors",
+    aten.vstack.default: "tensors",
+    aten.stack.default: "tensors",
+    aten.where.self: "self other",
 }
 
 
@@ -226,12 +237,29 @@ def _described(call: Call, place: int, axes: Axes, apart: Sequence[Term]) -> Val
         return replace(made, points=axis, origin=call.name)
     if call.op in CARRIERS and call.tensors:
         return replace(call.tensors[0], name=call.name, axes=axes, alike=made.alike)
+    if joined := _joined_places(call):
+        for other in joined[1:]:
+            tie(joined[0], other)
+        return replace(made, points=joined[0], origin=call.name)
     return made
+
+
+def _joined_places(call: Call) -> list[Term]:
+    """The axes that all tensors which an operation joins hold places along; none if one does not.
+
+    Places along axes of one length are taken to be places along one axis.
+    """
+    keys = JOINS.get(call.op, "").split()
+    points = [value.points for value in values_in(call[key] for key in keys)]
+    found = [term for term in points if term is not None]
+    same = len(found) == len(points) and len({term.size for term in found}) == 1
+    return found if same else []
 
 
 def _pin_numbers(call: Call) -> None:
     """Places along an axis that an operation does not look up are numbers, so the axis stays."""
-    for value in call.tensors:
+    joined = _joined_places(call)
+    for value in () if joined else call.tensors:
         looked_up = f"{call.name} {value.name}" in call.notes.followed
         if value.points is not None and not looked_up and call.op not in CARRIERS:
             pin(value.points, f"its positions are used as numbers by {call.op}")

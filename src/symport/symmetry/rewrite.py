@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
+from symport.symmetry.rules.layout import segments
 from symport.symmetry.trace import Graph, Operation, Ref, Shape, alive
 
 aten = torch.ops.aten
@@ -117,8 +118,8 @@ def _picks(
     `axes` says which axis of the view each axis of the tensor is, -1 for a new one.
     """
     for reader in readers.get(name, ()):
-        if reader.target in CARRIERS:
-            moved = _moved(reader, axes)
+        if reader.target in CARRIERS or reader.target in VIEWS:
+            moved = _moved(reader, axes, _shape(path[-1] if path else view))
             yield from _picks(view, reader.name, (*path, reader), moved, readers)
         elif reader.target in PICKS:
             yield _pick(view, reader, path, axes)
@@ -128,7 +129,10 @@ def _picks(
             yield None
 
 
-def _moved(carrier: Operation, axes: Sequence[int]) -> list[int]:
+def _moved(carrier: Operation, axes: Sequence[int], before: Shape) -> list[int]:
+    """Which axis of the first view each axis is behind a carrier; -1 for none or several."""
+    if carrier.target in VIEWS:
+        return _seen_again(axes, before, _shape(carrier))
     arguments = carrier.args[1:]
     moved = list(axes)
     match carrier.target:
@@ -144,6 +148,16 @@ def _moved(carrier: Operation, axes: Sequence[int]) -> list[int]:
         case _:
             pass
     return moved
+
+
+def _seen_again(axes: Sequence[int], before: Shape, after: Shape) -> list[int]:
+    """Which axis of the first view each axis of a second one is, if that leaves it whole."""
+    found = [-1] * len(after)
+    for old, new in segments(before, after):
+        was, now = [k for k in old if before[k] != 1], [k for k in new if after[k] != 1]
+        if len(was) == len(now) == 1:
+            found[now[0]] = axes[was[0]]
+    return found
 
 
 def _pick(view: Operation, reader: Operation, path: Path, axes: Sequence[int]) -> Pick | None:
@@ -214,7 +228,7 @@ def _cut_first(view: Operation, pick: Pick, width: int) -> list[Operation]:
     steps = [
         (aten.slice.Tensor, (axis, start, stop), cut),
         (aten.view.default, (list(split),), split),
-        *((op.target, op.args[1:], _narrowed(op, view, pick)) for op in pick.path),
+        *(_carried(op, _narrowed(op, view, pick)) for op in pick.path),
     ]
     last = _shape(pick.path[-1]) if pick.path else after
     length = len(pick.chosen)
@@ -227,11 +241,18 @@ def _cut_first(view: Operation, pick: Pick, width: int) -> list[Operation]:
     return list(_chained(Ref(view.name), steps, name))
 
 
+def _carried(op: Operation, shape: Shape) -> tuple[Any, tuple[Any, ...], Shape]:
+    """A carrier that makes a shape of what was picked."""
+    if op.target in VIEWS:
+        return aten.view.default, (list(shape),), shape
+    return op.target, op.args[1:], shape
+
+
 def _narrowed(carrier: Operation, view: Operation, pick: Pick) -> Shape:
     """The shape of a carrier's result when only the picked range goes through it."""
-    axes = list(range(_ndim(view)))
+    axes, before = list(range(_ndim(view))), _shape(view)
     for operation in pick.path:
-        axes = _moved(operation, axes)
+        axes, before = _moved(operation, axes, before), _shape(operation)
         if operation is carrier:
             break
     place = axes.index(pick.axis)

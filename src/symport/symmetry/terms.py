@@ -18,6 +18,8 @@ from typing import Literal
 
 from symport.errors import DiscoveryError
 
+SINGLE = "each position is read on its own"
+
 
 @dataclass(eq=False, slots=True)
 class Term:
@@ -52,10 +54,15 @@ def product(terms: Iterable[Term]) -> Term:
 
 
 def total(terms: Iterable[Term]) -> Term:
-    """The terms laid one after the other; empty ones are left out."""
+    """The terms laid one after the other; empty ones are left out.
+
+    Single positions are an atom that stays, so that units can be nested in them.
+    """
     children = [term for term in terms if term.size != 0]
     if len(children) == 1:
         return children[0]
+    if children and all(term.size == 1 for term in children):
+        return Term(len(children), reason=SINGLE)
     return Term(sum(term.size for term in children), "sum", tuple(children))
 
 

@@ -11,7 +11,7 @@ import operator
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
 import torch
@@ -27,6 +27,7 @@ from symport.symmetry.standin import evaluation, masks_as_given
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
+LONGEST_LIST = 64  # of numbers in the code that are taken for an index
 SourceKind: TypeAlias = Literal["weight", "buffer", "constant", "input"]
 
 
@@ -44,11 +45,13 @@ class Source:
     Attributes:
         kind: What it is; a weight or buffer has its state-dict name as `target`.
         shape: Its shape, None if it is no tensor.
+        numbers: Of a list of whole numbers in the code, which may be an index.
     """
 
     kind: SourceKind
     target: str
     shape: Shape | None
+    numbers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,9 @@ class _Recorder:
         signature = self.program.graph_signature
         specs = {spec.arg.name: spec for spec in signature.input_specs}
         for node in self.program.graph.find_nodes(op="placeholder"):
-            self.sources[node.name] = _source(node, specs[node.name], self.prefix)
+            source = _source(node, specs[node.name], self.prefix)
+            value = self.program.constants.get(specs[node.name].target or "")
+            self.sources[node.name] = replace(source, numbers=_numbers(value))
             self._note(node.name, node.meta.get("val"))
         outputs = self._inline(self.program.graph_module, {}, "")
         tensors, aliases = _state(self.model)
@@ -235,7 +240,9 @@ class _Recorder:
         if not isinstance(value, Tensor):
             return value
         name = prefix + node.name
-        self.sources[name] = Source("constant", cast("str", node.target), tuple(value.shape))
+        self.sources[name] = Source(
+            "constant", cast("str", node.target), tuple(value.shape), _numbers(value)
+        )
         self._note(name, value)
         return Ref(name)
 
@@ -290,6 +297,14 @@ def _source(node: fx.Node, spec: Any, prefix: str) -> Source:
     kind = kinds.get(spec.kind, "constant")
     target = (spec.target or node.name).removeprefix(prefix)
     return Source(kind, target, cast("Shape | None", shape))
+
+
+def _numbers(value: Any) -> tuple[int, ...] | None:
+    """The entries of a short list of whole numbers that stands in the code."""
+    if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.is_meta:
+        return None
+    short = value.ndim == 1 and value.numel() <= LONGEST_LIST
+    return tuple(cast("list[int]", value.tolist())) if short else None
 
 
 def _refs(value: Any, known: Mapping[fx.Node, Any]) -> Any:

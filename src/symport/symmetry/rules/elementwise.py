@@ -39,6 +39,13 @@ def same(call: Call) -> Result:
     return pointwise(call)
 
 
+@rule_for("mul")
+def multiply(call: Call) -> Result:
+    """Times the number zero all entries are alike (as far as they are finite)."""
+    numbers = [other for other in call.arguments.values() if isinstance(other, (int, float))]
+    return fresh(call.shape) if 0 in numbers else pointwise(call)
+
+
 @rule_for("to", "type_as")
 def as_type(call: Call) -> Result:
     """The same entries in another type or place, which may be those of another tensor."""

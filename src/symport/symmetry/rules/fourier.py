@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from symport.symmetry.calls import Call, Result, pinned, rule_for
+from symport.symmetry.calls import Call, Result, rule_for
+from symport.symmetry.rules.spatial import in_order
 
 REASON = "transformed to or from frequencies"
 
@@ -34,11 +35,7 @@ REASON = "transformed to or from frequencies"
 )
 def transform(call: Call) -> Result:
     """The axes that are transformed stay, and their lengths may change."""
-    axes = list(call["self"].axes)
-    for dim in {dim % len(axes) for dim in _dims(call, len(axes))}:
-        call.pin([axes[dim]], REASON)
-        (axes[dim],) = pinned(call.shape[dim : dim + 1], REASON)
-    return tuple(axes)
+    return in_order(call, _dims(call, len(call["self"].axes)), REASON)
 
 
 def _dims(call: Call, ndim: int) -> Sequence[int]:

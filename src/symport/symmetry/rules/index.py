@@ -1,14 +1,22 @@
 """Looking up rows by index."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
-import torch
-
-from symport.symmetry.calls import Axes, Call, Result, Value, pinned, rule_for, unknown
+from symport.symmetry.calls import (
+    Axes,
+    Call,
+    Result,
+    Value,
+    broadcast,
+    pinned,
+    rule_for,
+    unknown,
+)
 from symport.symmetry.rules.layout import axes_without
 from symport.symmetry.rules.reduce import reduced
-from symport.symmetry.terms import Term, pin, tie
+from symport.symmetry.terms import Term, tie
 
 INDEXED = "indexed by positions or data"
 
@@ -17,8 +25,8 @@ INDEXED = "indexed by positions or data"
 def embedding(call: Call) -> Result:
     """Rows of a table: the table's rows stay, its columns move."""
     table, places = call["weight"], call["indices"]
-    if not call.follow(places, table.axes[0]):
-        call.pin(table.axes[:1], "indexed by data (vocabulary, positions)")
+    if not call.follow(places, table.axes[0], units=table.axes[1:]):
+        call.mix(table, [0], "indexed by data (vocabulary, positions)")
     return (*places.axes, table.axes[1])
 
 
@@ -26,7 +34,7 @@ def embedding(call: Call) -> Result:
 def embedding_bag(call: Call) -> Result:
     """Sums, means or maxima of rows of a table."""
     table, *others = call.tensors
-    call.pin(table.axes[:1], "indexed by data (vocabulary, positions)")
+    call.mix(table, [0], "indexed by data (vocabulary, positions)")
     for value in others:
         call.pin(value.axes, INDEXED)
     if call.uses(3):
@@ -43,7 +51,7 @@ def diagonal(call: Call) -> Result:
     a, b = (value.axes[dim] for dim in dims)
     rest = [term for k, term in enumerate(value.axes) if k not in dims]
     if call["offset"] or a.size != b.size:
-        call.pin([a, b], "part of a diagonal")
+        call.mix(value, dims, "part of a diagonal")
         return (*rest, *pinned(call.shape[-1:], "part of a diagonal"))
     tie(a, b)
     return (*rest, a)
@@ -65,10 +73,8 @@ def diag_embed(call: Call) -> Result:
 def index_select(call: Call) -> Result:
     """Chosen positions of one axis."""
     value, dim = call["self"], call["dim"]
-    call.pin([value.axes[dim]], INDEXED)
-    axes = list(value.axes)
-    axes[dim] = Term(call.shape[dim], reason=INDEXED)
-    return tuple(axes)
+    places = call["index"] if call["index"].axes else replace(call["index"], axes=(Term(1),))
+    return looked_up(call, value, [*[None] * (dim % len(value.axes)), places])
 
 
 @rule_for("index")
@@ -81,28 +87,27 @@ def looked_up(call: Call, value: Value, places: Sequence[Value | None]) -> Axes:
     """The axes of `value[places]`, where None stands for a whole axis."""
     dims = [k for k, place in enumerate(places) if place is not None]
     chosen = [place for place in places if place is not None]
-    if len(chosen) == 1 and call.follow(chosen[0], value.axes[dims[0]]):
+    others = axes_without(value.axes, dims)
+    if len(chosen) == 1 and call.follow(chosen[0], value.axes[dims[0]], units=others):
         return (*value.axes[: dims[0]], *chosen[0].axes, *value.axes[dims[0] + 1 :])
-    call.pin([value.axes[k] for k in dims], INDEXED)
-    for place in chosen:
-        call.pin(place.axes, INDEXED)
-    rest = [term for k, term in enumerate(value.axes) if k not in dims]
-    shape = torch.broadcast_shapes(*(place.shape for place in chosen))
+    call.mix(value, dims, INDEXED)
     adjacent = dims == list(range(dims[0], dims[-1] + 1))
     at = dims[0] if adjacent else 0
-    return (*rest[:at], *pinned(shape, INDEXED), *rest[at:])
+    return (*others[:at], *broadcast(chosen), *others[at:])
 
 
 @rule_for("gather")
 def gather(call: Call) -> Result:
     """Along one axis by index; all others go along where they have the same length."""
     value, places, dim = call["self"], call["index"], call["dim"] % len(call.shape)
+    others = axes_without(value.axes, [dim])
     for k, (a, b) in enumerate(zip(value.axes, places.axes, strict=True)):
-        if k == dim and call.follow(places, a, axes_without(value.axes, [dim])):
+        if k == dim and call.follow(places, a, others, others):
             continue
-        if k == dim or a.size != b.size:
-            pin(a, INDEXED)
-            pin(b, INDEXED)
+        if k == dim:
+            call.mix(value, [dim], INDEXED)
+        elif a.size != b.size:
+            call.pin([a, b], INDEXED)
         else:
             tie(a, b)
     return places.axes

@@ -178,7 +178,7 @@ def _strided(call: Call) -> Result:
         tie(axes[dim], product([units, *pinned((step,), reason)]))
         axes[dim] = units
     else:
-        call.pin([axes[dim]], reason)
+        call.mix(value, [dim], reason)
         axes[dim] = Term(call.shape[dim], reason=reason)
     return tuple(axes)
 

@@ -1,8 +1,9 @@
 """Pooling and resampling: each channel on its own."""
 
 from symport.symmetry.calls import Call, Result, Value, pinned, rule_for
-from symport.symmetry.rules.spatial import POSITION
-from symport.symmetry.terms import Term, tie
+from symport.symmetry.rules.layout import axes_without
+from symport.symmetry.rules.spatial import POSITION, each, kept_positions
+from symport.symmetry.terms import tie
 
 
 @rule_for(
@@ -30,9 +31,22 @@ def resample(call: Call) -> Result:
     """Each channel on its own; positions stay."""
     value = call.tensors[0]
     kept = _unchanged(value, call)
-    call.pin(value.axes[kept:], POSITION)
-    axes = (*value.axes[:kept], *pinned(call.shape[kept:], POSITION))
+    sizes = zip(value.shape[kept:], call.shape[kept:], strict=True)
+    still = _untouched(call, len(value.axes) - kept)
+    same = [a == b and stays for (a, b), stays in zip(sizes, still, strict=True)]
+    axes = (*value.axes[:kept], *kept_positions(call, value, same))
     return [axes for _ in call.shapes]  # places of maxima are those in a channel's own plane
+
+
+def _untouched(call: Call, count: int) -> list[bool]:
+    """Axes on which each result is made of one position, its own if their length is the same."""
+    if "kernel_size" not in call.arguments:  # resampled: nothing moves unless a scale says so
+        scales = [v for name, v in call.arguments.items() if name.startswith("scale")]
+        return [all(v in (None, 1.0, [1.0] * count) for v in scales)] * count
+    if call.uses(1):
+        return [False] * count
+    kernel, padding = each(call["kernel_size"], count), each(call["padding"], count)
+    return [size == 1 and pad == 0 for size, pad in zip(kernel, padding, strict=True)]
 
 
 def _unchanged(value: Value, call: Call) -> int:
@@ -54,10 +68,13 @@ def adaptive_pool(call: Call) -> Result:
     """To one position: a mean or maximum over all, else as any pooling."""
     value = call["self"]
     kept = _unchanged(value, call)
-    if all(size == 1 for size in call.shape[kept:]) and not call.uses(1):
-        axes = (*value.axes[:kept], *(Term(1) for _ in call.shape[kept:]))
-        return [axes for _ in call.shapes]
-    return resample(call)
+    if call.uses(1):
+        return resample(call)
+    gone = [dim for dim in range(kept, len(value.axes)) if call.shape[dim] == 1]
+    call.alone(*axes_without(value.axes, gone))
+    same = [call.shape[dim] in (1, value.shape[dim]) for dim in range(kept, len(value.axes))]
+    axes = (*value.axes[:kept], *kept_positions(call, value, same, gone))
+    return [axes for _ in call.shapes]
 
 
 @rule_for("max_unpool2d", "max_unpool3d")
@@ -65,8 +82,7 @@ def unpool(call: Call) -> Result:
     """Each channel on its own, written at the places of its maxima."""
     value, places = call["self"], call["indices"]
     kept = _unchanged(value, call)
-    for k, (a, b) in enumerate(zip(value.axes, places.axes, strict=True)):
+    for a, b in zip(value.axes, places.axes, strict=True):
         tie(a, b)
-        if k >= kept:
-            call.pin([a], POSITION)
+    call.mix(value, range(kept, len(value.axes)), POSITION)
     return (*value.axes[:kept], *pinned(call.shape[kept:], POSITION))

@@ -1,7 +1,6 @@
 """Convolution, padding, patches, shifts: operations on positions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from symport.symmetry.calls import (
     Axes,
@@ -43,35 +42,52 @@ def _convolve(call: Call, x: Value, kernel: tuple[Term, Term, Term], weight: Val
     places = _positions(call, x, weight, count)
     before = {str(k): term for k, term in enumerate(x.axes[:channels])}
     spots = {f"s{k}": term for k, term in enumerate(places)}
+    kept = {k: term for k, term in spots.items() if any(term is old for old in x.axes)}
     inputs: list[dict[str, Term]] = [
-        {**before, "g": group, "i": units, **spots},
+        {**before, "g": group, "i": units, **kept},
         {"g": group, "o": filters, "i": units},
     ]
     if call["bias"] is not None:
         tie(call["bias"].axes[0], product([group, filters]))
-    call.contract(inputs, [*before, "g", "o", *spots])
+    call.contract(inputs, [*before, "g", "o", *kept])
     return (*x.axes[:channels], product([group, filters]), *places)
 
 
 def _positions(call: Call, x: Value, weight: Value, count: int) -> Axes:
-    """The positions of the result: those of the input if the kernel is a single point."""
-    old, new = x.axes[-count:], call.shape[-count:]
+    """The positions of the result: those of the input on each axis that the kernel never mixes."""
     call.pin(weight.axes[2:], "kernel position")
-    point = all(term.size == 1 for term in weight.axes[2:])
-    if point and new == tuple(term.size for term in old) and not _moves(call):
-        return old
-    call.pin(old, POSITION)
-    return pinned(new, POSITION)
+    steps = zip(weight.axes[2:], each(call["stride"], count), _around(call, count), strict=True)
+    still = [term.size == 1 and stride == 1 and not pad for term, stride, pad in steps]
+    return kept_positions(call, x, still)
 
 
-def _moves(call: Call) -> bool:
-    """Whether stride or padding shift positions."""
+def kept_positions(
+    call: Call, value: Value, still: Sequence[bool], gone: Sequence[int] = ()
+) -> Axes:
+    """The last axes of a result: those of the value where nothing mixes or moves positions.
 
-    def every(option: Any, value: int) -> bool:
-        return all(k == value for k in option) if isinstance(option, (list, tuple)) else False
+    `still` says so of each; an axis whose length changes is mixed. Of the axes in `gone` one
+    position is left, whatever their order.
+    """
+    first = len(value.axes) - len(still)
+    dims = range(first, len(value.axes))
+    same = [dim for dim in dims if still[dim - first] and value.shape[dim] == call.shape[dim]]
+    mixed = [dim for dim in dims if dim not in (*same, *gone)]
+    if mixed:
+        call.mix(value, mixed, POSITION)
+    new = pinned(call.shape[first:], POSITION)
+    return tuple(value.axes[dim] if dim in same else new[dim - first] for dim in dims)
 
-    still = call["padding"] in ("same", "valid") or every(call["padding"], 0)
-    return not (every(call["stride"], 1) and still)
+
+def each(option: int | Sequence[int], count: int) -> list[int]:
+    """An option for each axis; a single number is meant for all."""
+    values = [option] if isinstance(option, int) else list(option)
+    return values * count if len(values) == 1 else values
+
+
+def _around(call: Call, count: int) -> list[int]:
+    """What is laid around each axis; "same" is nothing around a kernel of one point."""
+    return [0] * count if isinstance(call["padding"], str) else each(call["padding"], count)
 
 
 @rule_for("pad", "constant_pad_nd")
@@ -82,24 +98,21 @@ def pad(call: Call) -> Result:
     axes = list(value.axes)
     for k in range(len(amounts) // 2):
         before, after = amounts[2 * k], amounts[2 * k + 1]
-        axes[-1 - k] = _padded(call, axes[-1 - k], before, after, constant=mode == "constant")
+        if before == after == 0:
+            continue
+        if mode == "constant" and before >= 0 and after >= 0:
+            axes[-1 - k] = total([Term(before), axes[-1 - k], Term(after)])
+        else:
+            call.mix(value, [-1 - k], POSITION)
+            axes[-1 - k] = Term(call.shape[-1 - k], reason=POSITION)
     return tuple(axes)
-
-
-def _padded(call: Call, term: Term, before: int, after: int, *, constant: bool) -> Term:
-    if before == after == 0:
-        return term
-    if constant and before >= 0 and after >= 0:
-        return total([Term(before), term, Term(after)])
-    call.pin([term], POSITION)
-    return Term(before + term.size + after, reason=POSITION)
 
 
 @rule_for("im2col")
 def im2col(call: Call) -> Result:
     """Patches: axis -2 is channels x kernel positions."""
-    *before, channels, height, width = call["self"].axes
-    call.pin([height, width], POSITION)
+    *before, channels, _, _ = call["self"].axes
+    call.mix(call["self"], [-2, -1], POSITION)
     spots = pinned((call.shape[-2] // channels.size,), "kernel position")
     return (*before, product([channels, *spots]), *pinned(call.shape[-1:], POSITION))
 
@@ -107,11 +120,12 @@ def im2col(call: Call) -> Result:
 @rule_for("col2im")
 def col2im(call: Call) -> Result:
     """Patches laid over each other, the inverse of `im2col`."""
-    *before, entries, places = call["self"].axes
-    call.pin([places], POSITION)
+    *before, entries, _ = call["self"].axes
+    call.mix(call["self"], [-1], POSITION)
     channels = Term(call.shape[-3])
     spots = pinned((entries.size // channels.size,), "kernel position")
     tie(entries, product([channels, *spots]))
+    call.alone(*before, channels)
     return (*before, channels, *pinned(call.shape[-2:], POSITION))
 
 
@@ -119,7 +133,7 @@ def col2im(call: Call) -> Result:
 def unfold(call: Call) -> Result:
     """Windows along one axis, which become a last axis."""
     value, dim = call["self"], call["dimension"] % len(call["self"].axes)
-    call.pin([value.axes[dim]], POSITION)
+    call.mix(value, [dim], POSITION)
     axes = list(value.axes)
     axes[dim] = Term(call.shape[dim], reason=POSITION)
     return (*axes, *pinned(call.shape[-1:], "position in a window"))
@@ -129,8 +143,8 @@ def unfold(call: Call) -> Result:
 def grid_sample(call: Call) -> Result:
     """Each channel at positions that another tensor gives."""
     value, grid = call["input"], call["grid"]
-    call.pin(value.axes[2:], POSITION)
-    call.pin(grid.axes, POSITION)
+    call.mix(value, range(2, len(value.axes)), POSITION)
+    call.mix(grid, range(1, len(grid.axes)), POSITION)
     tie(value.axes[0], grid.axes[0])
     return (*value.axes[:2], *pinned(call.shape[2:], POSITION))
 
@@ -153,16 +167,10 @@ def cumulative(call: Call) -> Result:
     return [in_order(call, [call["dim"]], "summed in order") for _ in call.shapes]
 
 
-@rule_for("_fft_c2c", "_fft_r2c", "_fft_c2r")
-def fourier(call: Call) -> Result:
-    """Waves along some axes; the others pass."""
-    return in_order(call, call["dim"], "a Fourier transform")
-
-
 def in_order(call: Call, dims: Sequence[int], reason: str) -> Axes:
     """Some axes stay, whatever their length in the result; the others pass."""
     axes = list(call["self"].axes)
+    call.mix(call["self"], dims, reason)
     for dim in dims:
-        call.pin([axes[dim]], reason)
         axes[dim] = Term(call.shape[dim], reason=reason)
     return tuple(axes)

@@ -1,12 +1,11 @@
 """Writing at places that indices or a mask give."""
 
-from collections.abc import Sequence
 from typing import cast
 
 from symport.symmetry.calls import Axes, Call, Result, Value, rule_for, unknown
 from symport.symmetry.rules.index import INDEXED, looked_up
 from symport.symmetry.rules.layout import axes_without
-from symport.symmetry.terms import Term, pin, tie
+from symport.symmetry.terms import Term, tie
 
 
 @rule_for("scatter", "scatter_add", "scatter_reduce")
@@ -25,8 +24,9 @@ def scatter(call: Call) -> Result:
             tie(a, b)
         else:
             call.pin([a, b], INDEXED)
-    if not call.follow(places, value.axes[dim], axes_without(value.axes, [dim])):
-        call.pin([value.axes[dim]], INDEXED)
+    others = axes_without(value.axes, [dim])
+    if not call.follow(places, value.axes[dim], others, others):
+        call.mix(value, [dim], INDEXED)
     return value.axes
 
 
@@ -37,6 +37,9 @@ def index_put(call: Call) -> Result:
     places = cast("list[Value | None]", call["indices"])
     chosen = [place for place in places if place is not None]
     if not any(call.is_mask(place) for place in chosen):
+        if not call["accumulate"]:
+            for place in chosen:
+                call.pin(place.axes, "written in order")
         return _overwritten(call, value, source, looked_up(call, value, places))
     if len(chosen) > 1:
         return unknown(call)
@@ -66,17 +69,13 @@ def _overwritten(
 
 @rule_for("index_add", "index_copy", "index_reduce", "index_fill")
 def index_add(call: Call) -> Result:
-    """Rows of one axis are overwritten or added to by index."""
-    value, dim, source = call["self"], call["dim"], call.arguments.get("source")
-    call.pin([value.axes[dim], *call["index"].axes], INDEXED)
-    if isinstance(source, Value):
-        _rows(value.axes, source.axes, dim % max(len(value.axes), 1))
+    """Rows of one axis are overwritten or added to by index, in any order if they are added."""
+    value, places, source = call["self"], call["index"], call.arguments.get("source")
+    dim = call["dim"] % max(len(value.axes), 1)
+    if "index_copy" in str(call.op):
+        call.pin(places.axes, "written in order")
+    if not call.follow(places, value.axes[dim], units=axes_without(value.axes, [dim])):
+        call.mix(value, [dim], INDEXED)
+    for k, term in enumerate(source.axes if isinstance(source, Value) else ()):
+        tie(term, value.axes[k] if k != dim else places.axes[0] if places.axes else Term(1))
     return value.axes
-
-
-def _rows(axes: Sequence[Term], source: Sequence[Term], dim: int) -> None:
-    for k, (a, b) in enumerate(zip(axes, source, strict=True)):
-        if k == dim:
-            pin(b, INDEXED)
-        else:
-            tie(a, b)
