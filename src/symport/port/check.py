@@ -1,7 +1,7 @@
 """Is a port worth trying, how, and what will it cost? Cheap, and without labels."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
@@ -9,20 +9,23 @@ from typing import Any
 from torch import Tensor
 
 from symport.adapters import displacement, load_adapter
-from symport.checkpoint import Checkpoint, open_checkpoint
-from symport.params import Params, inner
-from symport.port.ancestry import RELATED, cosine, embedding_names
+from symport.checkpoint import Checkpoint
+from symport.params import inner
+from symport.port.ancestry import cosine, embedding_names
 from symport.port.asked import refuse_idle, settled
+from symport.port.kinship import Kinship, kinship
 from symport.port.labelled import reading
 from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import (
     Family,
     Folders,
+    Trio,
     check_device,
     check_weights,
     find_family,
     find_folders,
     load,
+    open_models,
 )
 from symport.port.settings import PortSettings
 from symport.port.tasks import feed_of, read_inputs, task_named
@@ -30,10 +33,9 @@ from symport.port.tokenizers import check_tokenizers, load_tokenizer
 
 FEW = 32  # inputs that activations are compared on
 SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
-NEARLY_THE_SAME = (
-    0.9  # cosine of all weights: continued training leaves most of them where they were
-)
+ALIKE = 0.5  # CKA of hidden states: independent bases of one kind often have more than nothing
 SMALL = 0.1  # of the weights' norm; fine-tunes of language models are usually below a hundredth
+CHUNK = 2**24  # elements of a tensor that are read at a time
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,11 @@ class Checked:
 
     Attributes:
         parameters: Number of weights of the new base.
-        weights: Cosine of all weights of the two bases.
+        weights: Cosine of the two bases' matrices: no vectors, such as those of norms, no buffers.
         distance: ‖new − old‖ / ‖old‖.
         embeddings: Cosine of their input embeddings, or None.
-        reordered: Whether every tensor has the same norm in both, as in another order of units.
+        same_norms: Whether every tensor has the same norm in both, as in another order of units.
+        kinship: Where the units of the old base stand in the new one.
         displacement: ‖tuned − old‖ / ‖old‖.
         cka: Mean linear CKA of their hidden states, or None without inputs.
         cost: What porting will take.
@@ -71,7 +74,8 @@ class Checked:
     weights: float
     distance: float
     embeddings: float | None
-    reordered: bool
+    same_norms: bool
+    kinship: Kinship
     displacement: float
     cka: float | None
     cost: Cost
@@ -79,10 +83,13 @@ class Checked:
 
     def numbers(self) -> Mapping[str, str]:
         """Everything but the verdict, as text."""
-        seconds = self.cost.seconds
+        seconds, kin = self.cost.seconds, self.kinship
         return {
             "weights": f"{self.parameters:,}",
-            "cosine of the bases' weights": f"{self.weights:.3f}",
+            "units looked for": f"{kin.units:,}",
+            "found where they stood": f"{kin.stay:.0%}" if kin.units else "–",
+            "found elsewhere": f"{kin.moved:.0%}" if kin.can_move else "–",
+            "cosine of the bases' matrices": f"{self.weights:.3f}",
             "distance of the bases, relative": f"{self.distance:.3f}",
             "cosine of their input embeddings": _or_dash(self.embeddings),
             "CKA of their hidden states": _or_dash(self.cka),
@@ -107,22 +114,24 @@ def check(settings: PortSettings) -> Checked:
     if settings.examples is None and settings.unlabelled is None:
         refuse_idle(settings)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
-    family = find_family(folders, settings.accept)
-    check_weights(folders, family)
+    family = check_weights(folders, find_family(folders, settings.accept))
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     inputs = _inputs(settings, folders, family)
     cka, seconds = (None, None) if inputs is None else _run(settings, folders, family, inputs)
     model = family.outline()
-    with open_checkpoint(folders.old_base) as old, open_checkpoint(folders.new_base) as new:
-        names = [name for name in _alike(old, new) if old.outline()[name].is_floating_point()]
-        square, apart, same = _compared(old, new, names)
+    learned = {name for name, _ in model.named_parameters()}
+    with open_models(folders, family) as files:
+        old, new = files.old.tensors, files.new.tensors
+        names = [name for name in old if name in new and name in learned]
+        apart = _compared(old, new, names)
         found = Checked(
             sum(tensor.numel() for tensor in new.outline().values()),
-            cosine(old, new, names) or 0.0,
-            (apart / square) ** 0.5,
+            apart.cosine,
+            (apart.apart / apart.square) ** 0.5,
             cosine(old, new, embedding_names(model)),
-            same,
-            (_displaced(folders, old) / square) ** 0.5,
+            apart.same_norms,
+            kinship(old, new, family),
+            (_displaced(folders, family, files) / apart.square) ** 0.5,
             cka,
             _cost(settings, new, seconds),
         )
@@ -131,31 +140,9 @@ def check(settings: PortSettings) -> Checked:
 
 def judge(found: Checked) -> list[str]:
     """Sentences: what the bases are to each other, and what to do about it."""
-    if found.distance == 0:
-        first = "The bases are the same: use the fine-tune as it is."
-    elif found.weights > NEARLY_THE_SAME:
-        first = (
-            "The new base continues the old one: the identity is probably right. Port with "
-            "--method identity, or let examples confirm it."
-        )
-    elif (found.embeddings or 0.0) > RELATED:
-        first = (
-            "The bases share their embeddings but little else: the residual stream is held, and "
-            "the other units need alignment."
-        )
-    elif found.reordered:
-        first = (
-            "Every tensor has the same norm in both bases: the new one looks like the old one in "
-            "another order of units. --method weights is exact then, and needs no examples."
-        )
-    else:
-        first = (
-            "The bases were trained independently: the identity is noise here. Alignment carries "
-            "a part of the fine-tune at best; bring examples, so that a few steps can follow."
-        )
-    sentences = [first]
+    sentences = [_relation(found)]
     if found.cka is not None:
-        alike = "compute much the same" if found.cka > RELATED else "compute different things"
+        alike = "compute much the same" if found.cka > ALIKE else "compute different things"
         sentences.append(f"On the given inputs they {alike} (CKA {found.cka:.2f}).")
     is_small = found.displacement < SMALL
     sentences.append(
@@ -165,31 +152,101 @@ def judge(found: Checked) -> list[str]:
     return sentences
 
 
-def _compared(old: Params, new: Params, names: list[str]) -> tuple[float, float, bool]:
-    """‖old‖², ‖new − old‖², and whether all norms agree though not all tensors do."""
+def _relation(found: Checked) -> str:
+    """What the bases are to each other: by their units first, for cosines see no other order."""
+    kin = found.kinship
+    if found.distance == 0:
+        return "The bases are the same: use the fine-tune as it is."
+    if kin.relation == "reordered":
+        exact = "--method weights is exact then, and needs no examples."
+        further = "--method weights finds their places; let examples confirm it."
+        return (
+            f"The new base is the old one in another order of units: {kin.moved:.0%} of those that "
+            "were looked for stand elsewhere"
+            + (
+                f", and every tensor has the same norm. {exact}"
+                if found.same_norms
+                else f" and {kin.stay:.0%} where they stood, and it was trained further. {further}"
+            )
+        )
+    if kin.relation == "continued":
+        return (
+            f"The new base continues the old one: {kin.stay:.0%} of the units that were looked for "
+            "stand where they stood. The identity is probably right: port with --method identity, "
+            "or let examples confirm it."
+        )
+    if kin.relation == "only stream":
+        return (
+            "The bases share their embeddings but little else: the residual stream is held, and "
+            "the other units need alignment. Bring examples (--examples)."
+        )
+    if found.same_norms:  # no symmetry is known to look for units by
+        return (
+            "Every tensor has the same norm in both bases: the new one looks like the old one in "
+            "another order of units. --method weights is exact then, and needs no examples."
+        )
+    untold = f" Another order could not be looked for: {kin.untold}." if kin.untold else ""
+    return (
+        "The bases were trained independently, as far as their weights tell: the identity is noise "
+        "here. Alignment carries a part of the fine-tune at best; bring examples (--examples), so "
+        f"that a few steps can follow.{untold}"
+    )
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """How far two bases are apart: ‖old‖², ‖new − old‖², and what does not see an order."""
+
+    square: float
+    apart: float
+    cosine: float
+    same_norms: bool
+
+
+def _compared(old: Checkpoint, new: Checkpoint, names: Collection[str]) -> _Apart:
+    """Compare some tensors, a piece at a time."""
     square, apart, same = 0.0, 0.0, True
+    matrices = [0.0, 0.0, 0.0]
     for name in names:
-        x, y = {"": old[name].float()}, {"": new[name].float()}
-        ours, theirs, cross = inner(x, x), inner(y, y), inner(x, y)
-        square += ours
-        apart += max(ours + theirs - 2 * cross, 0.0)
-        same &= abs(ours - theirs) <= 2 * SAME_NORMS * ours
-    return square, apart, same and apart > 0
+        sums = [0.0, 0.0, 0.0]
+        for ours, theirs in zip(_pieces(old, name), _pieces(new, name), strict=True):
+            x, y = {"": ours}, {"": theirs}
+            pairs = ((x, x), (y, y), (x, y))
+            sums = [total + inner(*pair) for total, pair in zip(sums, pairs, strict=True)]
+            apart += _squared(theirs - ours)
+        square += sums[0]
+        same &= abs(sums[0] - sums[1]) <= 2 * SAME_NORMS * sums[0]
+        if len(old.outline()[name].shape) > 1:
+            matrices = [a + b for a, b in zip(matrices, sums, strict=True)]
+    size = (matrices[0] * matrices[1]) ** 0.5
+    return _Apart(square, apart, matrices[2] / size if size else 0.0, same and apart > 0)
 
 
-def _displaced(folders: Folders, old: Checkpoint) -> float:
+def _displaced(folders: Folders, family: Family, files: Trio) -> float:
     """‖tuned − old‖² over what both have."""
-    if folders.is_adapter:
-        return sum(map(_squared, displacement(load_adapter(folders.tuned), old).values()))
-    with open_checkpoint(folders.tuned) as tuned:
-        names = _alike(old, tuned)
-        return sum(_squared(tuned[name].float() - old[name].float()) for name in names)
+    old = files.old.tensors
+    if files.tuned is None:
+        first = family.names.first.items()
+        base = old.view({name: old.places[own] for name, own in first if own in old})
+        return sum(map(_squared, displacement(load_adapter(folders.tuned), base).values()))
+    tuned = files.tuned.tensors
+    return sum(
+        _squared(theirs - ours)
+        for name in old
+        if name in tuned and old.outline()[name].is_floating_point()
+        for ours, theirs in zip(_pieces(old, name), _pieces(tuned, name), strict=True)
+    )
 
 
-def _alike(a: Checkpoint, b: Checkpoint) -> list[str]:
-    """The tensors that both have in one shape; only heads may differ."""
-    ours, theirs = a.outline(), b.outline()
-    return [name for name in ours if name in theirs and ours[name].shape == theirs[name].shape]
+def _pieces(tensors: Checkpoint, name: str) -> Iterator[Tensor]:
+    """A tensor in float32, some of its rows at a time."""
+    shape = tensors.outline()[name].shape
+    if not shape:
+        yield tensors[name].float()
+        return
+    step = max(CHUNK // max(shape[1:].numel(), 1), 1)
+    for start in range(0, shape[0], step):
+        yield tensors.rows(name, start, min(start + step, shape[0])).float()
 
 
 def _squared(tensor: Tensor) -> float:
@@ -213,8 +270,9 @@ def _run(
     """CKA of the bases, and the seconds that one example takes forwards."""
     states: list[list[Tensor]] = []
     begun = 0.0
-    for folder in (folders.old_base, folders.new_base):
-        found = load(folder, family, dtype=settings.dtype, device=settings.device)
+    sides = ((folders.old_base, family.of_source()), (folders.new_base, family))
+    for folder, kind in sides:
+        found = load(folder, kind, dtype=settings.dtype, device=settings.device)
         begun = time.perf_counter()
         states.append(hidden_states(found.model, found.params, batches))
     count = sum(len(next(iter(batch.values()))) for batch in batches)
