@@ -1,5 +1,7 @@
 """The change of a function under random elements of a group, without the code that proves specs."""
 
+import copy
+
 import torch
 from torch.utils._pytree import tree_leaves
 
@@ -23,7 +25,7 @@ def largest_change(net, spec, *inputs, draws=4, select=None, **named):
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
     def outputs():
-        found = net(*inputs, **named)
+        found = copy.deepcopy(net)(*inputs, **named)  # some write to their weights as they run
         leaves = tree_leaves(dict(found) if isinstance(found, dict) else found)
         leaves = leaves if select is None else [select(found)]
         return [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]

@@ -88,6 +88,8 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
         relations.values[name] = _source_value(name, source, statistics)
     for operation in graph.operations:
         _apply(relations, operation)
+    for name, source in graph.updates.items():
+        _stays_alike(relations, name, source)
     for name in graph.outputs:
         for value in values_in([relations.values[name]]):
             _pin_all(value.axes, "output axis (classes, vocabulary, positions)")
@@ -97,11 +99,21 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
     return relations
 
 
+def _stays_alike(relations: Relations, name: str, source: str) -> None:
+    """What the model writes over a tensor moves as that does, so it may do so whenever it runs."""
+    new, old = relations.values[name], relations.values[source]
+    if isinstance(new, Value) and isinstance(old, Value):
+        for a, b in zip(new.axes, old.axes, strict=True):
+            tie(a, b)
+        if new.points is not None:
+            pin(new.points, "its positions are stored")
+
+
 def running_statistics(graph: Graph) -> frozenset[str]:
     """Buffers that serve as running means and variances only, by state-dict name."""
     buffers = {n: s.target for n, s in graph.sources.items() if s.kind == "buffer"}
     moving: set[str] = set()
-    other = {name for name in graph.outputs if name in buffers}
+    other = {name for name in graph.ends if name in buffers}
     for operation in graph.operations:
         arguments = bind(operation.target, operation.args, operation.kwargs)
         for key, argument in arguments.items():
@@ -126,7 +138,7 @@ def bind(op: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def _readers(graph: Graph) -> dict[str, int]:
-    counts = Counter(graph.outputs)
+    counts = Counter(graph.ends)
     for operation in graph.operations:
         counts.update(ref.name for ref in _refs([operation.args, *operation.kwargs.values()]))
     return counts

@@ -66,7 +66,7 @@ def unstack(graph: Graph) -> Graph:
     for operation in graph.operations:
         for name in dict.fromkeys(_read(operation)):
             readers.setdefault(name, []).append(operation)
-    for name in graph.outputs:
+    for name in graph.ends:
         readers.setdefault(name, []).append(_END)
     shapes = shapes_of(graph)
     replaced: dict[str, list[Operation]] = {}
@@ -80,7 +80,7 @@ def unstack(graph: Graph) -> Graph:
             if width:
                 replaced[view.name] = [_merged(view, cast("Pick", picks[0]).axis, width)]
     operations = [new for old in graph.operations for new in replaced.get(old.name, [old])]
-    kept, needed = alive(operations, graph.outputs)
+    kept, needed = alive(operations, graph.ends)
     sources = {name: source for name, source in graph.sources.items() if name in needed}
     return replace(graph, operations=kept, sources=sources)
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from symport.errors import DiscoveryError
 
@@ -62,3 +63,28 @@ def masks_as_given() -> Generator[None]:
 
 def _as_said(_mask: Tensor | None, is_causal: bool | None = None, _size: int | None = None) -> bool:
     return bool(is_causal)
+
+
+class ListsAsGiven(TorchFunctionMode):
+    """Keeps the numbers of an index such as `x[:, [2, 0]]` where tensors have no memory.
+
+    torch would make a tensor of them on the device of `x`, and on the meta device lose them.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.__getitem__ and args[0].is_meta:
+            index = args[1]
+            several = isinstance(index, tuple)
+            kept = [_kept(part) for part in cast("tuple[Any, ...]", index if several else (index,))]
+            args = (args[0], tuple(kept) if several else kept[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _kept(index: Any) -> Any:
+    """A list of whole numbers as a tensor that has them."""
+    numbers = cast("list[Any]", index) if isinstance(index, list) else []
+    if numbers and all(type(number) is int for number in numbers):
+        return torch.tensor(numbers, device="cpu")
+    return index

@@ -16,19 +16,24 @@ from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
 from symport.params import listed
 from symport.symmetry.apart import Known, taken_apart
 from symport.symmetry.inplace import ordinary
-from symport.symmetry.standin import evaluation, masks_as_given
+from symport.symmetry.standin import ListsAsGiven, evaluation, masks_as_given
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
 LONGEST_LIST = 64  # of numbers in the code that are taken for an index
 SourceKind: TypeAlias = Literal["weight", "buffer", "constant", "input"]
+
+WRITTEN: Mapping[OutputKind, SourceKind] = {
+    OutputKind.PARAMETER_MUTATION: "weight",
+    OutputKind.BUFFER_MUTATION: "buffer",
+}
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,11 @@ class Graph:
     Attributes:
         sources: What it starts from, by name.
         operations: In order of execution.
-        outputs: Names of the values that it returns or writes to a buffer.
+        outputs: Names of the values that it returns.
         tensors: Shape of every tensor of the state dict.
         aliases: For state-dict names of one and the same tensor, the name that stands for it.
         masks: Names of the values that are true or false.
+        updates: Sources that the model overwrites, by the name of the new value.
     """
 
     sources: Mapping[str, Source]
@@ -89,6 +95,12 @@ class Graph:
     tensors: Mapping[str, Shape]
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     masks: frozenset[str] = frozenset()
+    updates: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def ends(self) -> list[str]:
+        """Names of all values that are seen from outside."""
+        return list(dict.fromkeys((*self.outputs, *self.updates)))
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ def trace(
     with (
         evaluation(model) as copied,
         masks_as_given(),
+        ListsAsGiven(),
         _quiet(),
         torch.random.fork_rng([]),
         torch.no_grad(),
@@ -211,11 +224,31 @@ class _Recorder:
             value = self.program.constants.get(specs[node.name].target or "")
             self.sources[node.name] = replace(source, numbers=_numbers(value))
             self._note(node.name, node.meta.get("val"))
-        outputs = self._inline(self.program.graph_module, {}, "")
+        known: dict[fx.Node, Any] = {}
+        self._inline(self.program.graph_module, known, "")
+        outputs, updates = self._results(known)
         tensors, aliases = _state(self.model)
-        operations, needed = alive(self.operations, outputs)
+        operations, needed = alive(self.operations, [*outputs, *updates])
         sources = {name: source for name, source in self.sources.items() if name in needed}
-        return Graph(sources, operations, outputs, tensors, aliases, frozenset(self.masks))
+        return Graph(sources, operations, outputs, tensors, aliases, frozenset(self.masks), updates)
+
+    def _results(self, known: Mapping[fx.Node, Any]) -> tuple[list[str], dict[str, str]]:
+        """What is returned, and what is written to a parameter or buffer, with its source."""
+        outputs: list[str] = []
+        updates: dict[str, str] = {}
+        places = {(source.kind, source.target): name for name, source in self.sources.items()}
+        (node,) = self.program.graph.find_nodes(op="output")
+        for spec, value in zip(
+            self.program.graph_signature.output_specs, node.args[0], strict=True
+        ):
+            names = _names([_refs(value, known)])
+            target = (spec.target or "").removeprefix(self.prefix)
+            place = places.get((WRITTEN.get(spec.kind, "input"), target))
+            if place is None:
+                outputs += names
+            else:
+                updates |= dict.fromkeys(names, place)
+        return outputs, updates
 
     def _note(self, name: str, value: Any) -> None:
         if isinstance(value, Tensor) and value.dtype == torch.bool:

@@ -29,7 +29,7 @@ def unlay(graph: Graph) -> Graph:
     """Take tensors from where they came from, not out of a stack of them."""
     follower = _Follower(shapes_of(graph))
     operations = [new for op in graph.operations for new in follower.follow(op)]
-    kept, needed = alive(operations, graph.outputs)
+    kept, needed = alive(operations, graph.ends)
     sources = {name: source for name, source in graph.sources.items() if name in needed}
     return replace(graph, operations=kept, sources=sources)
 

@@ -148,6 +148,8 @@ class _Trial:
             for name, buffer in self.model.named_buffers(remove_duplicate=False)
             if name not in state
         }
+        # Some models write to their own weights the first time that they run.
+        own = {name: tensor.clone() for name, tensor in state.items()}
         inputs = (self.example.args, dict(self.example.kwargs))
         with (
             evaluation(self.model) as copied,
@@ -159,7 +161,7 @@ class _Trial:
         ):
             torch.manual_seed(0)
             try:
-                result = functional_call(copied, {**others, **state}, *inputs, tie_weights=False)
+                result = functional_call(copied, {**others, **own}, *inputs, tie_weights=False)
             except (RuntimeError, NotImplementedError, TypeError) as error:
                 raise DiscoveryError(
                     f"{type(self.model).__name__} cannot be run in float64 to prove its spec: "
