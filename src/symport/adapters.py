@@ -1,9 +1,10 @@
 """Carry a LoRA adapter of PEFT over to a new base at its own rank: B → P_out B, A → A P_in⁻¹."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from symport.checkpoint import ADAPTER, write_checkpoint
 from symport.errors import FileError, ParamsError, SpecError
 from symport.files import PathLike, load_tensors, write_text
-from symport.lora import Adapter, Target, check_known, targets, values
+from symport.lora import Adapter, Target, check_known, completed, targets, values, wholes
 from symport.params import Params, listed
 from symport.pattern import Fixed, Pattern, axis_length, show_pattern
 from symport.permute import permute, permute_tensor
@@ -25,28 +26,40 @@ __all__ += ["transport_adapter"]
 CONFIG = "adapter_config.json"
 
 
-def load_adapter(folder: PathLike) -> Adapter:
+def load_adapter(folder: PathLike, ties: Mapping[str, str] | None = None) -> Adapter:
     """Read an adapter that PEFT saved.
+
+    Args:
+        folder: Of the adapter.
+        ties: Of its base, as `Adapter` has them; none if every tensor has one name.
 
     Raises:
         FileError: A file is missing, cut short or not what it should be; or the weights are
             pickled, which is refused.
     """
     folder = Path(folder)
+    config = read_adapter_config(folder)
     if not (folder / ADAPTER).is_file() and (folder / "adapter_model.bin").is_file():
         raise FileError(
             f"{folder}: adapter_model.bin is pickled, which can run any code; load it with PEFT "
             "where you trust it, and save it with save_pretrained(..., safe_serialization=True)"
         )
+    adapter = Adapter(config, load_tensors(folder / ADAPTER), ties or {})
+    return completed(adapter, adapter.tensors)
+
+
+def read_adapter_config(folder: PathLike) -> dict[str, Any]:
+    """The content of `adapter_config.json`; raises FileError if that is none."""
+    path = Path(folder) / CONFIG
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise FileError(f"{folder / CONFIG}: cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise FileError(f"{folder / CONFIG}: not JSON ({error}); copy it again") from error
+        raise FileError(f"{path}: not JSON ({error}); copy it again") from error
     if not isinstance(config, dict):
-        raise FileError(f"{folder / CONFIG}: not the configuration of an adapter")
-    return Adapter(config, load_tensors(folder / ADAPTER))
+        raise FileError(f"{path}: not the configuration of an adapter")
+    return cast("dict[str, Any]", config)
 
 
 def save_adapter(folder: PathLike, adapter: Adapter) -> None:
@@ -69,7 +82,8 @@ def displacement(adapter: Adapter, base: Params) -> dict[str, Tensor]:
 
     Args:
         adapter: Never modified.
-        base: The base that it was made for, tied tensors under each of their names.
+        base: The base that it was made for; tied tensors under each of their names, if the adapter
+            changes what one of them stands for.
 
     Returns:
         By names of the base, in at least float32. A tensor that the base lacks, such as a new
@@ -81,7 +95,10 @@ def displacement(adapter: Adapter, base: Params) -> dict[str, Tensor]:
     shapes = {name: tuple(tensor.shape) for name, tensor in outlined(base).items()}
     found = targets(adapter, shapes)
     check_known(list(found), shapes, "the base")
-    result = {name: _wide(adapter.tensors[key]) for name, key in values(adapter).items()}
+    held = {
+        name: key for name, key in values(adapter).items() if not _is_alias(adapter, name, base)
+    }
+    result = {name: _wide(adapter.tensors[key]) for name, key in held.items()}
     result |= {name: tensor - base[name] for name, tensor in result.items() if name in shapes}
     for name, target in found.items():
         before = _wide(base[name])
@@ -116,7 +133,7 @@ def transport_adapter(
         spec: The symmetry of the bases.
         permutation: Which unit of the old base stands where in the new one.
         length: How far to go; it is folded into B.
-        old_base: The base of the adapter, tied tensors under each of their names.
+        old_base: The base of the adapter, tied tensors as `displacement` takes them.
         new_base: The base to carry it to, likewise.
 
     Returns:
@@ -127,25 +144,27 @@ def transport_adapter(
             needs bases that are not given.
         SpecError: A weight's axes can only be permuted together, so that no product remains.
     """
-    found, whole = targets(adapter, _shapes(spec, new_base)), values(adapter)
-    check_known([*found, *whole], spec.patterns, "the spec of the base")
+    found = targets(adapter, _shapes(spec, new_base))
+    known = spec.patterns if new_base is None else outlined(new_base)
+    whole = {key: _known(adapter, name, known) for key, name in wholes(adapter).items()}
+    check_known([*found, *whole.values()], spec.patterns, "the spec of the base")
     permutation.check(spec)
-    result = _permuted(adapter, found, spec, permutation)
+    result = _permuted(adapter, found, whole, spec, permutation)
     if length != 1:
         scaled = [key for target in found.values() for key in (target.b, target.bias) if key]
         result |= {key: result[key] * length for key in scaled}
     if old_base is not None and new_base is not None:
         move = _Move(old_base, new_base, spec, permutation, length)
-        result |= {key: move.whole(name, adapter.tensors[key]) for name, key in whole.items()}
+        result |= {key: move.whole(name, adapter.tensors[key]) for key, name in whole.items()}
         for name, target in found.items():
             if target.magnitude is not None:
                 result[target.magnitude] = move.magnitude(name, target, result[target.magnitude])
-    elif length != 1 and (odd := [*whole, *(n for n, t in found.items() if t.magnitude)]):
+    elif length != 1 and (odd := [*whole.values(), *(n for n, t in found.items() if t.magnitude)]):
         raise ParamsError(
             f"the adapter holds {listed(odd)} not as products alone; a length of {length} needs "
             "old_base and new_base"
         )
-    return Adapter(adapter.config, result)
+    return completed(adapter, result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,11 +196,25 @@ class _Move:
         return found.to(moved.dtype).reshape(moved.shape)
 
 
+def _known(adapter: Adapter, name: str, known: Collection[str]) -> str:
+    """The name of a tied tensor that is known."""
+    return name if name in known else adapter.ties.get(name, name)
+
+
+def _is_alias(adapter: Adapter, name: str, base: Collection[str]) -> bool:
+    """Whether the base has this tensor under another of its names only."""
+    return name not in base and _known(adapter, name, base) in base
+
+
 def _permuted(
-    adapter: Adapter, found: Mapping[str, Target], spec: PermutationSpec, permutation: Permutation
+    adapter: Adapter,
+    found: Mapping[str, Target],
+    whole: Mapping[str, str],
+    spec: PermutationSpec,
+    permutation: Permutation,
 ) -> dict[str, Tensor]:
     """Every tensor of the adapter, its units in their new order."""
-    patterns = {key: spec.patterns[name] for name, key in values(adapter).items()}
+    patterns = {key: spec.patterns[name] for key, name in whole.items()}
     for name, target in found.items():
         patterns |= _factor_patterns(adapter, name, target, spec.patterns[name])
     own = PermutationSpec(patterns, spec.groups)

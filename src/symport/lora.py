@@ -3,12 +3,16 @@
 A weight W of the base, seen as outputs × inputs, becomes W + scaling · B A. Beside the two factors
 an adapter may hold a bias and, for DoRA (Liu et al. 2024), the norm of each output's row; and whole
 tensors that replace those of the base, or that the base lacks, such as a new head.
+
+PEFT wraps modules, not tensors. Where a base ties two names to one tensor, a product or a copy to
+train (`modules_to_save`) changes what one name stands for and leaves the other alone, while what
+PEFT saved of the base itself (`save_embedding_layers`) is put into the one tensor.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
@@ -30,6 +34,8 @@ _ENDINGS: dict[str, Kind] = {
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
 }
+EMBEDDED = ".lora_embedding_"  # in the names of an embedding's factors
+_EXCHANGED = {"a": "b", "b": "a"}
 _REFUSED = {
     "target_parameters": "its factors belong to fused expert tensors, whose axes move together",
     "trainable_token_indices": "single rows of the embedding are stored, not a product",
@@ -40,6 +46,7 @@ _REFUSED = {
     "kasa_config": "the base itself was changed when it was made",
     "monteclora_config": "it holds more than factors",
 }
+_PROMPTS = ("PROMPT", "PREFIX", "P_TUNING", "CPT", "CARTRIDGE")  # inputs, not changes of weights
 _ALTERING = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that change the base's weights
 
 
@@ -50,10 +57,13 @@ class Adapter:
     Attributes:
         config: The content of `adapter_config.json`.
         tensors: The tensors of `adapter_model.safetensors`.
+        ties: For each name that the base has for a tensor with several, the first of them, in the
+            order of the model.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    ties: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -86,16 +96,57 @@ def check_supported(adapter: Adapter) -> None:
     """Raise ParamsError, with the reason, if an adapter is not plain LoRA or DoRA."""
     kind = adapter.config.get("peft_type")
     if kind != "LORA":
-        raise ParamsError(f"the adapter is of type {kind}; only LORA is a sum of products B A")
-    for field, reason in _REFUSED.items():
-        if adapter.config.get(field):
-            raise ParamsError(f"the adapter uses {field}: {reason}; merge it into its base first")
+        remedy = (
+            "it steers the base by inputs, not by weights, and cannot be carried over"
+            if any(word in str(kind) for word in _PROMPTS)
+            else "merge it into its base (merge_and_unload in PEFT), save that, and pass it as the "
+            "fine-tune"
+        )
+        raise ParamsError(
+            f"the adapter is of type {kind}; only LORA is a sum of products B A: {remedy}"
+        )
+    _check_numbers(adapter.config)
+    for key, reason in _REFUSED.items():
+        if adapter.config.get(key):
+            raise ParamsError(f"the adapter uses {key}: {reason}; merge it into its base first")
     start = str(adapter.config.get("init_lora_weights")).lower()
     if start.startswith(_ALTERING):
         raise ParamsError(
             f"the adapter was started by {start}, which changed its base; convert it to plain LoRA "
             "with PEFT's path_initial_model_for_weight_conversion, or merge it into its base first"
         )
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
+    """Raise ParamsError if the configuration gives ranks or alphas that are none."""
+    for key in ("alpha_pattern", "rank_pattern"):
+        found = config.get(key) or {}
+        if not isinstance(found, Mapping):
+            raise ParamsError(f"adapter_config.json: {key} is {found!r}, not names with numbers")
+        for pattern, value in found.items():
+            try:
+                re.compile(str(pattern))
+            except re.error as error:
+                raise ParamsError(
+                    f"adapter_config.json: {key} has {pattern!r}, no regular expression ({error})"
+                ) from error
+            if not _is_number(value):
+                raise ParamsError(f"adapter_config.json: {key} gives {pattern!r} {value!r}")
+    if not _is_number(config.get("lora_alpha")):
+        raise ParamsError(
+            f"adapter_config.json: lora_alpha is {config.get('lora_alpha')!r}, not a number; "
+            "PEFT writes what the adapter was trained with there"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    """The value of the first pattern that matches a module's name, as PEFT finds it."""
+    matching = [key for key in patterns if re.fullmatch(rf"(.*\.)?({key})", module)]
+    return patterns[matching[0]] if matching else default
 
 
 def targets(adapter: Adapter, shapes: Shapes | None = None) -> dict[str, Target]:
@@ -118,10 +169,99 @@ def targets(adapter: Adapter, shapes: Shapes | None = None) -> dict[str, Target]
     return {name: _target(adapter, name, keys, shapes or {}) for name, keys in found.items()}
 
 
-def values(adapter: Adapter) -> dict[str, str]:
-    """For each tensor that an adapter holds whole, by its name in the base, the adapter's name."""
+def wholes(adapter: Adapter) -> dict[str, str]:
+    """For each tensor that an adapter holds whole, by its name there, its name in the base."""
     roles = {key: role(key) for key in adapter.tensors}
-    return {name: key for key, (kind, name) in roles.items() if kind == "value"}
+    return {key: name for key, (kind, name) in roles.items() if kind == "value"}
+
+
+def values(adapter: Adapter) -> dict[str, str]:
+    """What becomes of the base's tensors that an adapter replaces, by their name in the base.
+
+    Returns:
+        The adapter's name of the tensor that PEFT ends up with: what was put into a tied tensor
+        stands under each of its names, unless a module's own copy stands in for it.
+    """
+    found: dict[str, str] = {}
+    held = wholes(adapter)
+    order = {name: place for place, name in enumerate(adapter.ties)}
+    shared = {name: key for key, name in held.items() if not _is_own(adapter, key, name)}
+    for name in sorted(shared, key=lambda name: order.get(name, 0)):  # the last one wins
+        for alias in aliases(adapter, name):
+            found[alias] = shared[name]
+    own = {name: key for key, name in held.items() if _is_own(adapter, key, name)}
+    own |= {n: key for key, n in held.items() if n in own and key == f"{PREFIX}{n}"}
+    return found | own
+
+
+def aliases(adapter: Adapter, name: str) -> list[str]:
+    """All names of a tensor of the base."""
+    first = adapter.ties.get(name)
+    return [name] if first is None else [n for n, other in adapter.ties.items() if other == first]
+
+
+def touched(adapter: Adapter) -> set[str]:
+    """The tensors of the base that an adapter changes under one of their names alone."""
+    roles = {key: role(key) for key in adapter.tensors}
+    return {
+        name
+        for key, (kind, name) in roles.items()
+        if kind in ("a", "b") or (kind == "value" and _is_own(adapter, key, name))
+    }
+
+
+def _is_own(adapter: Adapter, key: str, name: str) -> bool:
+    """Whether a whole tensor is a module's own copy, and not put into the tensor of the base."""
+    if re.search(r"\.(base_layer|original_module)\.", key):
+        return False
+    names = aliases(adapter, name) if _keeps_ties(adapter) else [name]
+    entries = [str(entry) for entry in adapter.config.get("modules_to_save") or ()]
+    return ".modules_to_save." in key or any(
+        path.endswith(entry) for own in names for path in _modules(own) for entry in entries
+    )
+
+
+def _modules(name: str) -> list[str]:
+    """The modules that a tensor is in, the innermost last."""
+    steps = name.split(".")[:-1]
+    return [".".join(steps[: k + 1]) for k in range(len(steps))]
+
+
+def _keeps_ties(adapter: Adapter) -> bool:
+    """Whether PEFT ties what it adds to modules that are tied in the base."""
+    return bool(adapter.config.get("ensure_weight_tying"))
+
+
+def followers(adapter: Adapter) -> dict[str, tuple[str, bool]]:
+    """For each tensor that PEFT ties to another of the adapter, that one, and whether transposed.
+
+    The factors of an embedding are those of its head exchanged and transposed.
+    """
+    if not _keeps_ties(adapter):
+        return {}
+    keys: dict[tuple[str, str], str] = {role(key): key for key in adapter.tensors}
+    keys |= {("value", name): key for name, key in values(adapter).items()}
+    found: dict[str, tuple[str, bool]] = {}
+    for (kind, name), key in keys.items():
+        for leader in reversed(aliases(adapter, name)):  # PEFT reads it last, into one memory
+            other = keys.get((_EXCHANGED.get(kind, kind), leader), "")
+            turned = kind in _EXCHANGED and (EMBEDDED in other) != (EMBEDDED in key)
+            lead = other if other and turned else keys.get((kind, leader))
+            if lead is not None:
+                if lead != key:
+                    found[key] = (lead, turned)
+                break
+    return found
+
+
+def completed(adapter: Adapter, tensors: Mapping[str, Tensor]) -> Adapter:
+    """The adapter with other tensors; what PEFT ties to them follows, and need not be given."""
+    made = {
+        key: tensors[lead].T.contiguous() if turned else tensors[lead]
+        for key, (lead, turned) in followers(adapter).items()
+    }
+    whole = {**tensors, **made}
+    return replace(adapter, tensors={key: whole[key] for key in adapter.tensors})
 
 
 def role(key: str) -> tuple[Kind, str]:
@@ -184,9 +324,7 @@ def _agree(shape: Sequence[int], known: Sequence[int | None]) -> bool:
 
 
 def _scaling(config: Mapping[str, Any], module: str, rank: int) -> float:
-    alphas: Mapping[str, float] = config.get("alpha_pattern") or {}
-    matching = [key for key in alphas if re.fullmatch(rf"(.*\.)?({key})", module)]
-    alpha = alphas[matching[0]] if matching else config["lora_alpha"]
+    alpha = by_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"])
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 

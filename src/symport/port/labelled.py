@@ -1,7 +1,7 @@
 """Port with examples, in memory: every way competes, and the best is written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from symport.activations import activations, with_activations
 from symport.adapters import Adapter, displacement, load_adapter, save_adapter
 from symport.batches import Labelled
 from symport.errors import DataError
+from symport.lora import completed
 from symport.methods import Problem
 from symport.objectives import gradients
 from symport.params import Params, add
@@ -134,7 +135,7 @@ def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded
         tuned = load(folders.tuned, source, **how)
         own = heads - tuned.absent
         return Loaded(model, old.params, tuned.params, new.params, own)
-    adapter = load_adapter(folders.tuned)
+    adapter = load_adapter(folders.tuned, family.ties)
     change = displacement(adapter, old.params)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in change)
@@ -155,7 +156,8 @@ def write_outcome(
         return
     before = loaded.adapter.tensors
     tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in held.items()}
-    save_adapter(folder, Adapter(rebased(loaded.adapter.config, settings), tensors))
+    whole = completed(loaded.adapter, tensors)
+    save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
 
 
 def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:

@@ -1,7 +1,7 @@
 """Models of transformers: found, compared and loaded."""
 
-import json
 import re
+from collections import Counter
 from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symport.checkpoint import open_checkpoint
 from symport.errors import FileError, ParamsError, SettingsError
 from symport.huggingface import settle
 from symport.params import Params, listed
+from symport.port.adapter import class_under, odd_base, untied_by
 from symport.port.names import Named, Names, open_named
 from symport.port.sameness import Configs, agree
 from symport.port.tokenizers import quiet
@@ -23,8 +23,6 @@ from symport.state import own_tensors
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-OF_TASK = {"CAUSAL_LM": "MODEL_FOR_CAUSAL_LM_MAPPING",
-           "SEQ_CLS": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,17 @@ class Family:
         return str(self.kind.__name__)
 
     @cached_property
+    def ties(self) -> dict[str, str]:
+        """For each name of a tensor that the configuration gives several names, the first."""
+        with torch.device("meta"):
+            first = Names(self.kind(self.config)).first
+        counts = Counter(first.values())
+        return {name: other for name, other in first.items() if counts[other] > 1}
+
+    @cached_property
     def names(self) -> Names:
         """What the model calls its tensors."""
-        return Names(self.outline())
+        return Names(self.outline(), self.ties)
 
     def outline(self) -> nn.Module:
         """The model on the meta device: shapes without contents."""
@@ -167,10 +173,14 @@ def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
     for place in (old, new, tuned):
         if place is not None:
             _refuse_quantized(*place)
-    kind = _kind_of_adapter(folders.tuned, old, new) if tuned is None else _class_named(*tuned)
+    kind = class_under(folders.tuned, old[1], new[1]) if tuned is None else None
+    kind = kind or _class_named(*(tuned or new))
     found = agree(Configs(old, tuned, new), lambda c: Family(kind, c).outline(), accept)
     source = None if found.source is found.result else found.source
-    notes = (*found.notes, *(_odd_base(folders) if folders.is_adapter else ()))
+    notes = (
+        *found.notes,
+        *(odd_base(folders.tuned, folders.old_base) if folders.is_adapter else ()),
+    )
     return Family(kind, found.result, source=source, notes=notes)
 
 
@@ -220,8 +230,12 @@ def check_weights(folders: Folders, family: Family) -> Family:
         FileError: As `open_models`.
         ParamsError: As `open_models`.
     """
-    with open_models(folders, family):
-        return family
+    if folders.is_adapter:
+        family = replace(family, untied=untied_by(folders.tuned, family.names, family.config))
+    with open_models(folders, family) as files:
+        sides = [side for side in (files.old, files.tuned, files.new) if side is not None]
+        untied = frozenset[str]().union(*(side.differing() for side in sides))
+    return replace(family, untied=family.untied | untied) if untied else family
 
 
 def what_is_left_out(folders: Folders, family: Family) -> list[str]:
@@ -323,49 +337,3 @@ def _class_named(folder: Path, config: Any) -> Any:
     if kind is None:
         raise SettingsError(f"{folder}: 'architectures' is {named}, none that transformers has")
     return kind
-
-
-def _adapter_config(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{folder}/adapter_config.json: cannot be read ({error})") from error
-
-
-def _odd_base(folders: Folders) -> tuple[str, ...]:
-    """A sentence if an adapter names another base than the old one, as far as names tell."""
-    named = str(_adapter_config(folders.tuned).get("base_model_name_or_path") or "")
-    is_same = not named or (Path(named).exists() and Path(named).samefile(folders.old_base))
-    places = {*folders.old_base.parts, *folders.old_base.resolve().parts}
-    own = named.rstrip("/").rpartition("/")[2]
-    if is_same or own in places or f"models--{named.replace('/', '--')}" in places:
-        return ()
-    sentence = (
-        f"The adapter says that it was trained on {named}, which is not the name of the old base, "
-        f"{folders.old_base}: if they are not the same model, the result is wrong."
-    )
-    return (sentence,)
-
-
-def _kind_of_adapter(folder: Path, *bases: tuple[Path, Any]) -> Any:
-    """What the adapter's task says, or the last base as it is; bases get as many classes."""
-    import transformers
-
-    adapter = _adapter_config(folder)
-    task = str(adapter.get("task_type"))
-    if task not in OF_TASK:
-        return _class_named(*bases[-1])
-    if task == "SEQ_CLS":
-        for _, config in bases:
-            config.num_labels = _classes_of(folder)
-    return getattr(transformers, OF_TASK[task])[type(bases[-1][1])]
-
-
-def _classes_of(folder: Path) -> int:
-    """How many classes the adapter's own head has."""
-    heads = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
-    with open_checkpoint(folder) as tensors:
-        for name, tensor in tensors.outline().items():
-            if name.endswith(heads):
-                return int(tensor.shape[0])
-    return 2  # as transformers has it

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symport.checkpoint import INDEX, Checkpoint, open_checkpoint
+from symport.checkpoint import INDEX, Checkpoint, Place, open_checkpoint
 from symport.errors import ParamsError
 from symport.params import Params, listed
 from symport.port.conversion import Bundle, bundles_of
+from symport.rows import row_shape, runs
 from symport.state import own_tensors
 
 COUNTS = (torch.int64, torch.bool)  # positions and masks, which a model makes anew
@@ -32,15 +33,19 @@ class Names:
 
     Args:
         model: A model of transformers, on the meta device.
+        ties: For each name of a tensor that the configuration gives several names, the first one,
+            whether or not the model keeps them tied.
 
     Attributes:
         model: As given.
+        ties: As given.
         outline: Shapes and dtypes of all tensors, tied ones under each of their names.
         first: For each name, the first name of the same tensor.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, ties: Mapping[str, str] | None = None) -> None:
         self.model: Any = model
+        self.ties = ties or {}
         own = own_tensors(model)
         self.outline = {name: tensor.detach() for name, tensor in own.items()}
         places: dict[int, str] = {}
@@ -67,10 +72,15 @@ class Names:
         return f"{prefix}.{name}" if hasattr(getattr(self.model, prefix, None), first) else name
 
     def aliases(self, first: str) -> list[str]:
-        """All names of one tensor, what the others are tied to before the others."""
-        ties: Mapping[str, str] = getattr(self.model, "all_tied_weights_keys", None) or {}
+        """The names that a tensor may have in a file, its own ones first.
+
+        Among those, what transformers ties the others to comes before the others.
+        """
+        targets: Mapping[str, str] = getattr(self.model, "all_tied_weights_keys", None) or {}
         names = [name for name, other in self.first.items() if other == first]
-        return sorted(names, key=lambda name: name in ties)
+        others = [n for n, other in self.ties.items() if other == self.ties.get(first)]
+        own = sorted(names, key=lambda name: name in targets)
+        return own + [name for name in others if name not in own]
 
     def may_lack(self, name: str) -> bool:
         """Whether a model makes this by itself if no file has it."""
@@ -153,18 +163,30 @@ class Named:
             is read, and made of several where the model fuses them, when it is asked for.
         absent: What the model has and the folder has not: new heads, in a base.
         left_out: What the folder has and the model has not: heads of other tasks.
+        copies: Other names that the folder has for tensors with several, each with the name in
+            `tensors` that stands for it.
     """
 
     file: Checkpoint
     tensors: Checkpoint
     absent: frozenset[str]
     left_out: tuple[str, ...]
+    copies: Mapping[str, str]
+    _copies: Mapping[str, Place]
     _bundles: Mapping[str, tuple[Bundle, str]]
 
     def without(self, names: Collection[str]) -> "Named":
         """The same as if some tensors were not there."""
         places = {n: place for n, place in self.tensors.places.items() if n not in names}
         return replace(self, tensors=self.file.view(places))
+
+    def differing(self) -> set[str]:
+        """The copies that differ from what they are tied to: transformers does not tie them."""
+        pairs = {
+            name: (place, self.tensors.places[self.copies[name]])
+            for name, place in self._copies.items()
+        }
+        return {name for name, (copy, place) in pairs.items() if not _same(copy, place)}
 
     def layout(self, outline: Params) -> dict[str, Tensor]:
         """Shapes and dtypes under the names of this folder, given those under the model's."""
@@ -213,8 +235,11 @@ def _named(file: Checkpoint, names: Names, *, base: bool) -> Named:
     given = {name: (bundle, name) for bundle in bundles for name in bundle.names}
     left_out = _left_out(file, names, extra, base=base)
     found: dict[str, tuple[Bundle, str]] = {}
-    for first in dict.fromkeys(names.first[name] for name in given):
-        found[first] = next(given[name] for name in names.aliases(first) if name in given)
+    for first in dict.fromkeys(names.first.values()):
+        if name := next((name for name in names.aliases(first) if name in given), None):
+            found[first] = given[name]
+    order = {id(bundle): place for place, bundle in enumerate(bundles)}
+    found = dict(sorted(found.items(), key=lambda item: order[id(item[1][0])]))
     other = _other_shapes(file, names, found, base=base)
     left = {name: place for name, place in found.items() if name not in other}
     lacking = {name for name in names.first.values() if name not in left}
@@ -226,7 +251,20 @@ def _named(file: Checkpoint, names: Names, *, base: bool) -> Named:
             "or save them anew where they are whole"
         )
     view = file.view({name: bundle.place(own) for name, (bundle, own) in left.items()})
-    return Named(file, view, frozenset(absent | other), left_out, left)
+    read = {own for _, own in left.values()}
+    copies = {name: names.first[name] for name in given if name not in read}
+    copies = {name: first for name, first in copies.items() if first in left}
+    # what is read under another tensor's name is written under its own
+    written = {n: pair for n, pair in left.items() if names.first[pair[1]] == n}
+    return Named(
+        file,
+        view,
+        frozenset(absent | other),
+        left_out,
+        copies,
+        {name: given[name][0].place(name) for name in copies},
+        written,
+    )
 
 
 def _lost(
@@ -290,6 +328,20 @@ def _where(file: Checkpoint) -> Path:
         return file.path
     files = set(file.files.values())
     return file.path / (files.pop() if len(files) == 1 else INDEX)
+
+
+def _same(a: Place, b: Place) -> bool:
+    """Whether two places hold the same numbers."""
+    if a.like.shape != b.like.shape:
+        return False
+    dtype = torch.promote_types(a.like.dtype, b.like.dtype)
+    shape = row_shape(a.like)
+    if not a.like.ndim:
+        return torch.equal(a.rows().to(dtype), b.rows().to(dtype))
+    return all(
+        torch.equal(a.rows(run.start, run.stop).to(dtype), b.rows(run.start, run.stop).to(dtype))
+        for run in runs(shape)
+    )
 
 
 def _with_prefix(name: str, prefix: str, known: Collection[str]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from symport.adapters import Adapter, displacement, targets, transport_adapter
+from symport.lora import completed, followers
 from symport.methods import place
 from symport.params import Params, add
 from symport.spec import Permutation, PermutationSpec
@@ -87,10 +88,13 @@ class Factors(Space):
             old_base=self.old_base,
             new_base=self.target_init,
         )
-        tensors = dict(carried.tensors)
+        following = followers(self.adapter)
+        tensors = {key: t for key, t in carried.tensors.items() if key not in following}
         if length == 0:
             generator = Generator().manual_seed(self.seed)
             for target in targets(self.adapter).values():
+                if target.a in following:
+                    continue
                 bound = tensors[target.a].shape[-1] ** -0.5
                 draw = torch.rand(tensors[target.a].shape, generator=generator)
                 tensors[target.a] = (bound * (2 * draw - 1)).to(tensors[target.a].dtype)
@@ -101,14 +105,14 @@ class Factors(Space):
 
         What the adapter leaves alone are the new base's own tensors.
         """
-        change = displacement(Adapter(self.adapter.config, held), self.target_init)
+        change = displacement(completed(self.adapter, held), self.target_init)
         moved = add({name: self.target_init[name] for name in change}, change)
         return {**self.target_init, **moved}
 
     def pull(self, held: Params, gradient: Params) -> dict[str, Tensor]:
         """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W, and so on for whatever it holds."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in held.items()}
-        change = displacement(Adapter(self.adapter.config, leaves), self.target_init)
+        change = displacement(completed(self.adapter, leaves), self.target_init)
         reached = [name for name in change if name in gradient]
         found = torch.autograd.grad(
             [change[name] for name in reached],

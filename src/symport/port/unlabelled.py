@@ -38,7 +38,7 @@ def port_without_labels(
     method = settings.method
     with open_models(folders, family) as files:
         spec, permutation = _found(method, settings, files, folders, family)
-        write_carried(result, settings, files, folders, (spec, permutation))
+        write_carried(result, settings, files, (folders, family), (spec, permutation))
     length = (
         f"The whole displacement was taken; {permutation.moved():.0%} of the units changed place."
     )

@@ -3,12 +3,13 @@
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from symport.adapters import Adapter, load_adapter, save_adapter, transport_adapter
+from symport.adapters import load_adapter, save_adapter, transport_adapter
 from symport.checkpoint import open_checkpoint, write_checkpoint
 from symport.errors import FileError
 from symport.files import write_text
@@ -31,16 +32,17 @@ def write_carried(
     folder: Path,
     settings: PortSettings,
     files: Trio,
-    folders: Folders,
+    models: tuple[Folders, Family],
     how: tuple[PermutationSpec, Permutation],
     length: float = 1.0,
 ) -> None:
     """Write the fine-tune under a permutation, from file to file: no computing dtype rounds it."""
+    folders, family = models
     old, new = files.old.tensors, files.new.tensors
     if files.tuned is None:
-        adapter = load_adapter(folders.tuned)
+        adapter = load_adapter(folders.tuned, family.ties)
         moved = transport_adapter(adapter, *how, length=length, old_base=old, new_base=new)
-        save_adapter(folder, Adapter(rebased(moved.config, settings), moved.tensors))
+        save_adapter(folder, replace(moved, config=rebased(moved.config, settings)))
         return
     tuned = files.tuned.tensors
     made = transport(old, tuned, new, *how, length=length)
