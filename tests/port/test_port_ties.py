@@ -223,8 +223,8 @@ def test_a_copy_of_a_tied_tensor_is_read_as_transformers_does(case, tmp_path):
 )
 def test_losses_of_a_full_fine_tune_are_those_of_the_library(case, tmp_path):
     files = with_copies(tmp_path, COPIES[case], drifted)
-    settings = {"folds": 0, "steps": 1, "examples": examples(tmp_path / "x.jsonl")}
-    found = port(make_settings({**files, **settings, "method": "identity"})).outcome
+    settings = {"folds": 0, "method": "identity", "examples": examples(tmp_path / "x.jsonl")}
+    found = port(make_settings({**files, **settings})).outcome
     losses_agree(files, found, lambda _, tune: read(files[tune]))
 
 
