@@ -10,14 +10,14 @@ from torch.utils._pytree import tree_map
 from symport.errors import DiscoveryError, SpecError
 from symport.spec import PermutationSpec
 from symport.symmetry import rules as rules
-from symport.symmetry.calls import has_rule, register_rule
+from symport.symmetry.calls import has_rule, pinned, register_rule
 from symport.symmetry.describe import describe
 from symport.symmetry.drop import drop_trees
 from symport.symmetry.groups import Tensors, nest
-from symport.symmetry.relations import Relations, relate, running_statistics
+from symport.symmetry.relations import UNUSED, Relations, relate, running_statistics
 from symport.symmetry.rewrite import unstack
 from symport.symmetry.runs import by_slices
-from symport.symmetry.terms import Term, atoms, pin, tie
+from symport.symmetry.terms import atoms, pin, tie
 from symport.symmetry.trace import Example, Graph, trace
 from symport.symmetry.unlay import unlay
 from symport.symmetry.unroll import unroll
@@ -25,7 +25,6 @@ from symport.symmetry.verify import TOLERANCE, Proof, verify
 
 __all__ = ["Proof", "discover", "register_rule", "verify"]
 
-UNUSED = "not used with these example inputs"
 FAILED = "failed its proof"
 
 
@@ -76,10 +75,10 @@ def discover(
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
     graph = _understood(trace(model, example, select, has_rule))
-    statistics = running_statistics(graph).union(moving)
+    statistics = running_statistics(graph).union(graph.names.get(name, name) for name in moving)
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)
-    buffers = statistics & tensors.keys()
+    buffers = frozenset(name for name in tensors if graph.names.get(name) in statistics)
     spec = _described(tensors, relations, buffers)
     if on_meta or not spec.groups:
         return spec
@@ -106,21 +105,17 @@ def _to_meta(value: Any) -> Any:
 
 def _tensors(graph: Graph, relations: Relations) -> Tensors:
     """The axes of every tensor of the state dict; several names of one tensor agree."""
-    found: dict[str, tuple[Term, ...]] = {}
+    found = dict(relations.unread)
     for name, source in graph.sources.items():
         value = relations.values[name]
         if source.kind in ("weight", "buffer") and not isinstance(value, list) and value:
             main = graph.aliases.get(source.target, source.target)
             for a, b in zip(found.setdefault(main, value.axes), value.axes, strict=True):
                 tie(a, b)
-    unused = {
-        name: tuple(Term(size, reason=UNUSED) for size in shape)
-        for name, shape in graph.tensors.items()
-        if graph.aliases.get(name, name) not in found
-    }
     return {
-        name: unused[name] if name in unused else found[graph.aliases.get(name, name)]
-        for name in graph.tensors
+        name: found.get(graph.names.get(name, ""))
+        or pinned(shape, graph.stays.get(graph.names.get(name, name), UNUSED))
+        for name, shape in graph.tensors.items()
     }
 
 

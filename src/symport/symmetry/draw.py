@@ -46,6 +46,7 @@ def randomised(
         generator: Draws.
     """
     state = model.state_dict(keep_vars=True)
+    state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     drawn: dict[int, Tensor] = {}
     for name, tensor in state.items():
         running = name.rsplit(".", 1)[-1].startswith("running_")

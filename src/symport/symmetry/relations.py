@@ -24,7 +24,8 @@ from symport.symmetry.calls import (
     rule_of,
     values_in,
 )
-from symport.symmetry.terms import Term, pin, split, tie
+from symport.symmetry.memory import shared, tie_shared
+from symport.symmetry.terms import Term, atoms, pin, split, tie
 from symport.symmetry.trace import Graph, Operation, Ref, Shape, Source
 
 aten = torch.ops.aten
@@ -60,16 +61,21 @@ JOINS: dict[
 }
 
 
+UNUSED = "not used with these example inputs"
+
+
 @dataclass
 class Relations:
     """What is known about the axes of a graph.
 
     Attributes:
         values: Every value by name; a list for an operation with several results.
+        unread: Axes of parameters and buffers that share memory with others but are not used.
         notes: What the rules noted.
     """
 
     values: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    unread: dict[str, Axes] = field(default_factory=dict[str, Axes])
     notes: Notes = field(default_factory=Notes)
 
 
@@ -85,7 +91,8 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
     """
     relations = Relations(notes=Notes(picked=_picked(graph), masks=graph.masks))
     for name, source in graph.sources.items():
-        relations.values[name] = _source_value(name, source, statistics)
+        relations.values[name] = _source_value(name, source, statistics, graph)
+    _tie_memory(relations, graph)
     for operation in graph.operations:
         _apply(relations, operation)
     for name, source in graph.updates.items():
@@ -95,7 +102,8 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
             _pin_all(value.axes, "output axis (classes, vocabulary, positions)")
             if value.points is not None:
                 pin(value.points, "its positions are an output")
-    _pin_unread(relations, _readers(graph), _computed(graph))
+    _pin_gone(relations, _readers(graph), _computed(graph))
+    _pin_unread(relations)
     return relations
 
 
@@ -119,7 +127,7 @@ def running_statistics(graph: Graph) -> frozenset[str]:
         for key, argument in arguments.items():
             used = {ref.name for ref in _refs([argument])} & buffers.keys()
             (moving if key in ("running_mean", "running_var") else other).update(used)
-    return frozenset(buffers[name] for name in moving - other)
+    return frozenset(graph.aliases.get(buffers[name], buffers[name]) for name in moving - other)
 
 
 def bind(op: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +175,17 @@ def _computed(graph: Graph) -> set[str]:
     return found
 
 
-def _pin_unread(relations: Relations, readers: Mapping[str, int], computed: set[str]) -> None:
+def _pin_unread(relations: Relations) -> None:
+    """Pin what no operation reads of a tensor that shares its memory with one that is read."""
+    values = values_in(relations.values.values())
+    read = {atom for value in values for term in value.axes for atom in atoms(term)}
+    for term in (term for axes in relations.unread.values() for term in axes):
+        for atom in atoms(term):
+            if atom not in read:
+                pin(atom, UNUSED)
+
+
+def _pin_gone(relations: Relations, readers: Mapping[str, int], computed: set[str]) -> None:
     """Pin what is cut away from a table and never used, such as later positions."""
     for (name, dim), taken in relations.notes.taken.items():
         value = relations.values[name]
@@ -182,10 +200,12 @@ def _pin_gaps(term: Term, ranges: Sequence[range]) -> None:
     sizes = [b - a for a, b in itertools.pairwise(cuts)]
     for start, part in zip(cuts, split(term, sizes), strict=False):
         if not any(start in r for r in ranges):
-            pin(part, "cut away: not used with these example inputs")
+            pin(part, f"cut away: {UNUSED}")
 
 
-def _source_value(name: str, source: Source, statistics: frozenset[str]) -> Value | None:
+def _source_value(
+    name: str, source: Source, statistics: frozenset[str], graph: Graph
+) -> Value | None:
     if source.shape is None:
         return None
     reasons = {
@@ -195,9 +215,28 @@ def _source_value(name: str, source: Source, statistics: frozenset[str]) -> Valu
     }
     if 0 in source.shape:
         return Value(name, pinned(source.shape, "no entries"))
-    if source.kind == "weight" or source.target in statistics:
+    held = graph.aliases.get(source.target, source.target)
+    if source.kind == "weight" or held in statistics:
+        if held in graph.stays:
+            return Value(name, pinned(source.shape, f"{source.target}: {graph.stays[held]}"))
         return Value(name, fresh(source.shape))
     return Value(name, pinned(source.shape, reasons[source.kind]))
+
+
+def _tie_memory(relations: Relations, graph: Graph) -> None:
+    """Tensors that share memory are one, also where the model reads only one of them."""
+    axes: dict[str, Axes] = {}
+    for name, source in graph.sources.items():
+        target = graph.aliases.get(source.target, source.target)
+        value = relations.values[name]
+        if source.kind != "input" and isinstance(value, Value):
+            for a, b in zip(axes.setdefault(target, value.axes), value.axes, strict=True):
+                tie(a, b)
+    related = {name for pair in shared(graph.places) for name in pair}
+    for name in related - axes.keys():
+        relations.unread[name] = axes[name] = fresh(graph.places[name].shape)
+    places = {name: place for name, place in graph.places.items() if name in axes}
+    relations.notes.together += tie_shared(places, axes)
 
 
 def _apply(relations: Relations, operation: Operation) -> None:

@@ -30,13 +30,25 @@ def evaluation(model: nn.Module) -> Generator[nn.Module]:
 
 
 def _copied(model: nn.Module) -> nn.Module:
+    own = list(_tensors(model))
+    kept: dict[Any, Any] = {id(tensor): tensor for tensor in own}
+    kept["torch"] = dict(map(_memory, own))  # views of them, say in a list, remain views
     try:
-        return copy.deepcopy(model, {id(tensor): tensor for tensor in _tensors(model)})
+        return copy.deepcopy(model, kept)
     except Exception as error:  # an attribute may be anything
         raise DiscoveryError(
             f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}. Its axes "
             "are found on a copy; take off what cannot be copied (open files, locks, generators)"
         ) from error
+
+
+def _memory(tensor: Tensor) -> tuple[int, Any]:
+    """The memory of a tensor as copies look it up; nothing if it has none of its own."""
+    try:
+        storage = cast("Any", tensor.untyped_storage())
+    except (RuntimeError, NotImplementedError, ValueError):
+        return 0, None
+    return storage._cdata, storage
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

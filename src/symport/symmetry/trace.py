@@ -23,6 +23,8 @@ from symport.errors import DiscoveryError
 from symport.params import listed
 from symport.symmetry.apart import Known, taken_apart
 from symport.symmetry.inplace import ordinary
+from symport.symmetry.memory import Place
+from symport.symmetry.saved import named_tensors, saved
 from symport.symmetry.standin import ListsAsGiven, evaluation, masks_as_given
 
 Shape: TypeAlias = tuple[int, ...]
@@ -84,7 +86,10 @@ class Graph:
         operations: In order of execution.
         outputs: Names of the values that it returns.
         tensors: Shape of every tensor of the state dict.
-        aliases: For state-dict names of one and the same tensor, the name that stands for it.
+        names: For each of them that is a parameter or buffer, the name of that one.
+        aliases: For names of one and the same parameter or buffer, the one that stands for it.
+        stays: Why a tensor cannot move whatever the model does with it, by name.
+        places: Where parameters, buffers and constants lie in memory, by the target of a source.
         masks: Names of the values that are true or false.
         updates: Sources that the model overwrites, by the name of the new value.
     """
@@ -93,7 +98,10 @@ class Graph:
     operations: Sequence[Operation]
     outputs: Sequence[str]
     tensors: Mapping[str, Shape]
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    stays: Mapping[str, str] = field(default_factory=dict[str, str])
+    places: Mapping[str, Place] = field(default_factory=dict[str, Place])
     masks: frozenset[str] = frozenset()
     updates: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -215,22 +223,36 @@ class _Recorder:
         self.sources: dict[str, Source] = {}
         self.operations: list[Operation] = []
         self.masks: set[str] = set()
+        self.places: dict[str, Place] = {}
 
     def record(self) -> Graph:
         signature = self.program.graph_signature
         specs = {spec.arg.name: spec for spec in signature.input_specs}
         for node in self.program.graph.find_nodes(op="placeholder"):
-            source = _source(node, specs[node.name], self.prefix)
             value = self.program.constants.get(specs[node.name].target or "")
+            source = _source(node, specs[node.name], self.prefix)
             self.sources[node.name] = replace(source, numbers=_numbers(value))
             self._note(node.name, node.meta.get("val"))
+            if source.kind == "constant" and isinstance(value, Tensor):
+                self.places[source.target] = Place.of(value)
         known: dict[fx.Node, Any] = {}
         self._inline(self.program.graph_module, known, "")
         outputs, updates = self._results(known)
-        tensors, aliases = _state(self.model)
+        state = saved(self.model)
         operations, needed = alive(self.operations, [*outputs, *updates])
         sources = {name: source for name, source in self.sources.items() if name in needed}
-        return Graph(sources, operations, outputs, tensors, aliases, frozenset(self.masks), updates)
+        return Graph(
+            sources,
+            operations,
+            outputs,
+            {name: tuple(tensor.shape) for name, tensor in state.tensors.items()},
+            state.names,
+            state.first,
+            state.stays,
+            {**_places(self.model), **self.places},
+            frozenset(self.masks),
+            updates,
+        )
 
     def _results(self, known: Mapping[fx.Node, Any]) -> tuple[list[str], dict[str, str]]:
         """What is returned, and what is written to a parameter or buffer, with its source."""
@@ -273,14 +295,15 @@ class _Recorder:
         if not isinstance(value, Tensor):
             return value
         name = prefix + node.name
-        self.sources[name] = Source(
-            "constant", cast("str", node.target), tuple(value.shape), _numbers(value)
-        )
+        self.sources[name] = Source("constant", name, tuple(value.shape), _numbers(value))
+        self.places[name] = Place.of(value)
         self._note(name, value)
         return Ref(name)
 
     def _call(self, node: fx.Node, known: dict[fx.Node, Any], prefix: str) -> Any:
         args = _refs(node.args, known)
+        if node.target is torch.ops.aten.type_as.default:
+            args = args[:1]  # of the other tensor only the type counts, not how it came about
         if "wrap_with" in str(node.target):
             return self._region(node, args, prefix)
         if node.target is operator.getitem and isinstance(args[0], (list, tuple)):
@@ -366,16 +389,9 @@ def _shapes(value: Any, name: str) -> Shapes:
     return tuple(value.shape)
 
 
-def _state(model: nn.Module) -> tuple[dict[str, Shape], dict[str, str]]:
-    """Shapes of the state dict, and which of its names are one tensor."""
-    first: dict[int, str] = {}
-    named = [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]
-    aliases = {name: first.setdefault(id(tensor), name) for name, tensor in named}
-    state = cast("Mapping[str, Any]", model.state_dict())
-    tensors = {
-        name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)
-    }
-    return tensors, aliases
+def _places(model: nn.Module) -> dict[str, Place]:
+    """Where every parameter and buffer lies, under the first of its names."""
+    found: dict[Place, str] = {}
+    for name, tensor in named_tensors(model).items():
+        found.setdefault(Place.of(tensor), name)
+    return {name: place for place, name in found.items()}

@@ -21,6 +21,7 @@ from symport.errors import DiscoveryError
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 from symport.symmetry.draw import double_by_default, in_double, randomised, varied
+from symport.symmetry.saved import named_tensors, saved
 from symport.symmetry.standin import evaluation
 from symport.symmetry.trace import Example
 
@@ -73,9 +74,9 @@ def verify(
         DiscoveryError: The weights are on the meta device, or no output is finite.
         SpecError: The spec does not fit the model.
     """
-    spec.check(cast("Mapping[str, Tensor]", model.state_dict()))
     example = Example.of(example_inputs)
     trial = _Trial(model, example, spec.buffers, select, generator or _seeded())
+    spec.check(trial.saved.tensors)
     error = trial.error(spec, list(spec.groups))
     if error < TOLERANCE:
         return Proof(error, {})
@@ -106,7 +107,8 @@ class _Trial:
         select: Select | None,
         generator: Generator,
     ) -> None:
-        if any(tensor.is_meta for tensor in model.state_dict().values()):
+        self.saved = saved(model)
+        if any(tensor.is_meta for tensor in self.saved.tensors.values()):
             raise DiscoveryError("weights on the meta device have no values to prove a spec with")
         self.model = model
         self.select = select
@@ -119,7 +121,7 @@ class _Trial:
             self.example = _mapped(in_double, example)
             self.outputs = self._run(self.state)
         if not all(self._finite()):
-            self.state = {name: in_double(t) for name, t in model.state_dict().items()}
+            self.state = {name: in_double(t) for name, t in self.saved.tensors.items()}
             self.outputs = self._run(self.state)
         if self.outputs and not any(self._finite()):
             raise DiscoveryError(
@@ -143,13 +145,10 @@ class _Trial:
 
     def _run(self, state: Mapping[str, Tensor]) -> list[Tensor]:
         """The outputs in evaluation mode; the random state is left as found."""
-        others = {
-            name: in_double(buffer)
-            for name, buffer in self.model.named_buffers(remove_duplicate=False)
-            if name not in state
-        }
         # Some models write to their own weights the first time that they run.
-        own = {name: tensor.clone() for name, tensor in state.items()}
+        given = self.saved.in_model({name: tensor.clone() for name, tensor in state.items()})
+        own = named_tensors(self.model)
+        given |= {name: in_double(tensor) for name, tensor in own.items() if name not in given}
         inputs = (self.example.args, dict(self.example.kwargs))
         with (
             evaluation(self.model) as copied,
@@ -161,7 +160,7 @@ class _Trial:
         ):
             torch.manual_seed(0)
             try:
-                result = functional_call(copied, {**others, **own}, *inputs, tie_weights=False)
+                result = functional_call(copied, given, *inputs, tie_weights=False)
             except (RuntimeError, NotImplementedError, TypeError) as error:
                 raise DiscoveryError(
                     f"{type(self.model).__name__} cannot be run in float64 to prove its spec: "
