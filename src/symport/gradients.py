@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
@@ -50,6 +51,8 @@ class LossGradient:
             their inputs, and compute the rest again in the backward pass. Far less memory, about a
             third more time, the same gradients.
         keep: Whether `along` keeps the gradients of a trajectory, each as large as the network.
+        source_model: Computes the gradients along a trajectory (`along`), where the source's
+            network differs from the target's in what its tensors do not show, such as its rope.
 
     Attributes:
         evaluations: How many gradients of a whole batch have been computed so far.
@@ -80,6 +83,7 @@ class LossGradient:
         micro_batch: int | None = None,
         recompute: bool = False,
         keep: bool = True,
+        source_model: nn.Module | None = None,
     ) -> None:
         if len(batches) == 0:
             raise DataError("there are no batches: matching needs at least one")
@@ -91,6 +95,7 @@ class LossGradient:
         self.micro_batch = micro_batch
         self.recompute = recompute and bool(blocks_of(model))
         self.keep = keep
+        self.source_model = source_model
         self.evaluations = 0
         self.elapsed_seconds = 0.0
         # By trajectory, which is held weakly: its gradients are forgotten along with it.
@@ -116,6 +121,18 @@ class LossGradient:
         self.evaluations += 1
         self.elapsed_seconds += time.perf_counter() - begun
         return _finite(result, number)
+
+    def of_source(self, params: Params, step: int) -> dict[str, Tensor]:
+        """The gradient where the source's own model computes it, if there is one."""
+        if self.source_model is None:
+            return self(params, step)
+        begun = time.perf_counter()
+        own = copy(self)
+        own.model, own.source_model = self.source_model, None
+        result = own(params, step)
+        self.evaluations += 1
+        self.elapsed_seconds += time.perf_counter() - begun
+        return result
 
     def along(self, points: Points) -> "GradientsAlong":
         """The gradients at the points of a trajectory, each computed once.
@@ -265,9 +282,9 @@ class GradientsAlong:
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         if self._known is None:
-            return self._gradient(self._points[step], step)
+            return self._gradient.of_source(self._points[step], step)
         if step not in self._known:
-            self._known[step] = self._gradient(self._points[step], step)
+            self._known[step] = self._gradient.of_source(self._points[step], step)
         return self._known[step]
 
 

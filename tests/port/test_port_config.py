@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import loaded, logits, make, transformers, trio
+from tiny import loaded, logits, make, texts, transformers, trio
 
 from symport.errors import SettingsError
+from symport.gradients import LossGradient
 from symport.huggingface import load_architecture
 from symport.port import port
 from symport.port.settings import make_settings
+from symport.trajectory import Trajectory
 
 
 def edit(folder, **keys) -> None:
@@ -156,3 +158,46 @@ def test_what_shapes_depend_on_cannot_be_accepted(tmp_path):
     )
     with pytest.raises(SettingsError, match=message):
         ported(given, accept=("hidden_size",))
+
+
+def losses(folder, lines):
+    """What transformers says of each text, on the folder as it is configured."""
+    model, reader = loaded(LLAMA, folder), transformers.AutoTokenizer.from_pretrained(folder)
+    found = []
+    for line in Path(lines).read_text().splitlines():
+        tokens = torch.tensor([reader(json.loads(line)["text"])["input_ids"]])
+        with torch.no_grad():
+            found.append(float(model(tokens, labels=tokens).loss))
+    return torch.tensor(found)
+
+
+def test_each_base_is_run_as_it_is_configured(tmp_path):
+    """A rope of another base of frequencies: a result that mixed them would have other losses."""
+    given = llamas(tmp_path, rope_parameters={"rope_type": "default", "rope_theta": 3.0})
+    lines = texts(tmp_path / "x.jsonl")
+    options = {"examples": lines, "method": "fgmt", "folds": 2, "steps": 2, "direct_steps": 0}
+    found = ported(given, **options)
+    sides = {"old_base": found.outcome.old_base, "tuned": found.outcome.tuned,
+             "new_base": found.outcome.judged["untouched"]}  # fmt: skip
+    for name, judged in sides.items():
+        expected = losses(given[name], lines)
+        nearest = (judged.losses[:, None] - expected).abs().min(1).values
+        assert nearest.max() < 1e-5, name
+    written = losses(found.folder, lines)
+    nearest = (found.outcome.judged[found.outcome.pick].losses[:, None] - written).abs().min(1)
+    assert nearest.values.max() < 1e-5
+
+
+def test_gradients_along_a_source_are_those_of_its_own_model():
+    doubled = torch.nn.Linear(1, 1, bias=False)
+    doubled.forward = lambda x: 2 * torch.nn.functional.linear(x, doubled.weight)
+    gradient = LossGradient(
+        torch.nn.Linear(1, 1, bias=False),
+        torch.nn.functional.mse_loss,
+        [(torch.ones(1, 1),) * 2],
+        source_model=doubled,
+    )
+    points = Trajectory.linear(*({"weight": torch.tensor([[w]])} for w in (3.0, 4.0)), 1)
+    assert float(gradient(points[0], 0)["weight"]) == 4  # d/dw (w - 1)² at 3
+    assert float(gradient.along(points)[0]["weight"]) == 20  # d/dw (2w - 1)² at 3
+    assert gradient.evaluations == 2

@@ -125,7 +125,7 @@ def compete(
             judged[name] = contest.judge(contest.space.dense(reached), contest.reporting)
             held = reached if name == pick else held
             advance(name)
-    old_base, tuned = (contest.judge(contest.source[k], contest.reporting) for k in (0, -1))
+    old_base, tuned = (contest.judge_source(k, contest.reporting) for k in (0, -1))
     return Outcome(
         plans,
         judged,

@@ -1,7 +1,7 @@
 """What competes in a port: a network, a fine-tune of its old base, a new base, and examples."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -77,6 +77,8 @@ class Contest:
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
         also: Pairs that count in every matching of gradients.
         recompute: Whether activations are computed again in the backward pass, for less memory.
+        source_model: Computes the source, where its configuration says something else than that of
+            the new base; None where it is `model` too.
     """
 
     model: nn.Module
@@ -90,6 +92,12 @@ class Contest:
     micro_batch: int = 8
     also: Sequence[Pair] = ()
     recompute: bool = False
+    source_model: nn.Module | None = None
+
+    def judge_source(self, step: int, examples: Labelled) -> Judged:
+        """What a step of the source does on its own base, on each of some examples."""
+        own = self if self.source_model is None else replace(self, model=self.source_model)
+        return own.judge(self.source[step], examples)
 
     def judge(self, params: Params, examples: Labelled) -> Judged:
         """What the network does on each of some examples, in evaluation mode."""
@@ -122,6 +130,7 @@ class Contest:
             micro_batch=self.micro_batch,
             recompute=self.recompute,
             keep=keep,
+            source_model=self.source_model,
         )
 
     def _mean_loss(self, outputs: Any, labels: Tensor) -> Tensor:

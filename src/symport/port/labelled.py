@@ -45,6 +45,7 @@ class Loaded:
         new: The new base.
         new_head: Tensors that the fine-tune has and a base lacks, which are zero in both bases.
         adapter: The fine-tune, if it is an adapter.
+        source_model: Computes the old base and its fine-tune, where they are configured otherwise.
     """
 
     model: Any
@@ -53,6 +54,7 @@ class Loaded:
     new: Params
     new_head: frozenset[str] = frozenset()
     adapter: Adapter | None = None
+    source_model: Any = None
 
 
 def port_by_examples(
@@ -95,6 +97,7 @@ def port_by_examples(
         settings.micro_batch,
         also,
         settings.recompute,
+        loaded.source_model,
     )
     _refuse_odd_losses(contest, examples, read.names)
     given = _given(settings, contest)
@@ -131,16 +134,18 @@ def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded
         for name in heads & base.params.keys():
             base.params[name].zero_()
     model = new.model.requires_grad_(True)
+    own_model = None if family.source is None else old.model.requires_grad_(True)
     if not folders.is_adapter:
         tuned = load(folders.tuned, source, **how)
         own = heads - tuned.absent
-        return Loaded(model, old.params, tuned.params, new.params, own)
+        return Loaded(model, old.params, tuned.params, new.params, own, source_model=own_model)
     adapter = load_adapter(folders.tuned, family.ties)
     change = displacement(adapter, old.params)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in change)
+    for side in filter(None, (model, own_model)):
+        for name, parameter in side.named_parameters():
+            parameter.requires_grad_(name in change)
     own = heads & change.keys()
-    return Loaded(model, old.params, add(old.params, change), new.params, own, adapter)
+    return Loaded(model, old.params, add(old.params, change), new.params, own, adapter, own_model)
 
 
 def write_outcome(
@@ -178,14 +183,14 @@ def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
 
 def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str]) -> None:
     """Raise DataError if the loss of an example is no number for a model as it was given."""
-    models = {
-        "the new base": contest.target_init,
-        "the old base": contest.source[0],
-        "the fine-tune": contest.source[-1],
+    judged = {
+        "the new base": lambda: contest.judge(contest.target_init, examples),
+        "the old base": lambda: contest.judge_source(0, examples),
+        "the fine-tune": lambda: contest.judge_source(-1, examples),
     }
     contest.judge(contest.target_init, examples.take(torch.arange(1)))  # fails early
-    for what, params in models.items():
-        losses = contest.judge(params, examples).losses
+    for what, judge in judged.items():
+        losses = judge().losses
         odd = (~losses.isfinite()).nonzero().flatten().tolist()
         if odd:
             raise DataError(
@@ -200,7 +205,8 @@ def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[
 
     A head that starts at zero lets no gradient through, so the first step would be matched blindly.
     """
-    new, old = (activations(loaded.model, p, batches, spec) for p in (loaded.new, loaded.old))
+    sides = ((loaded.model, loaded.new), (loaded.source_model or loaded.model, loaded.old))
+    new, old = (activations(model, params, batches, spec) for model, params in sides)
     return gradients(new, old, normalize=True)
 
 
