@@ -4,11 +4,12 @@ import torch
 from torch import nn
 
 import symport
-from symport.activations import activations, standardised, with_activations
+from symport.activations import activations, layers_of, rows_of, standardised, with_activations
 from symport.errors import DataError, SpecError
 from symport.matching import Pair, match
 from symport.methods import ActivationMatching
 from symport.permute import permute
+from symport.similarity import Similarity
 from symport.spec import Permutation, PermutationSpec
 from tests import nets
 
@@ -119,3 +120,42 @@ def test_inputs_and_moving_layers_are_needed():
                                    nets.weights(0).items()}, nets.weights(0))  # fmt: skip
     with pytest.raises(SpecError, match="no layer has outputs"):
         with_activations(still, nets.net())
+
+
+@pytest.mark.parametrize("sizes", [[60], [25, 25, 10], [7] * 8 + [4]])
+def test_a_few_layers_and_the_rows_that_count_give_the_same_as_all(monkeypatch, sizes):
+    monkeypatch.setattr("symport.activations.MOST", 16)
+    model, inputs = nets.net(), nets.examples()[0].split(sizes)
+    whole = activations(model, nets.weights(2), inputs, nets.spec())
+    rows = rows_of(model, nets.weights(2), inputs, nets.spec())
+    assert layers_of(nets.spec(), model) == {"0": 8, "2": 6}
+    assert rows == dict.fromkeys(("0", "2"), sum(sizes))
+    found = {}
+    for layer in ("0", "2"):
+        found |= activations(model, nets.weights(2), inputs, nets.spec(), layers=[layer], rows=rows)
+    assert nets.same(found, whole)
+    assert len(whole["0:output"]) == -(-sum(sizes) // -(-sum(sizes) // 16)) <= 16
+
+
+@pytest.mark.parametrize("kind", [symport.FGMT, symport.GMT])
+def test_the_gains_of_activations_stand_for_the_pair(kind):
+    model, target = nets.net(), nets.weights(2)
+    spec = with_activations(nets.spec(), model)
+    inputs = [nets.examples()[0]]
+    pair = Pair(*(activations(model, w, inputs, spec) for w in (target, nets.weights(1))), 0.1)
+    similarity = Similarity(spec)
+    similarity.add(Pair(pair.target, pair.source))
+
+    def run(also):
+        return symport.transfer(
+            nets.source(3), target, spec, kind(nets.gradient(count=2), also=also)
+        )
+
+    by_pair, by_gains = run([pair]), run([similarity.gains().times(0.1)])
+    assert by_gains.permutation.equal(by_pair.permutation)
+    for one, other in zip(by_gains.history, by_pair.history, strict=True):
+        assert one.objective == pytest.approx(other.objective, rel=1e-5)
+    weights = Similarity(nets.spec())
+    weights.add(Pair(target, nets.weights(1)))
+    with pytest.raises(SpecError, match=r"2\.weight: several groups move it"):
+        weights.gains()

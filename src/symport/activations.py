@@ -6,7 +6,7 @@ A layer whose outputs move (linear, convolution, normalisation, embedding) gives
 first steps.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,8 +44,50 @@ def with_activations(spec: PermutationSpec, model: nn.Module) -> PermutationSpec
     return replace(spec, patterns={**spec.patterns, **found})
 
 
-def activations(
+def layers_of(spec: PermutationSpec, model: nn.Module) -> dict[str, int]:
+    """The layers whose units move, and how many units each has.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> patterns = {"0.weight": "h .", "0.bias": "h", "2.weight": ". h", "2.bias": "."}
+        >>> layers_of(PermutationSpec.parse(patterns, net.state_dict()), net)
+        {'0': 3}
+    """
+    counts: dict[str, int] = {}
+    for name in _answering(spec, model):
+        module = model.get_submodule(name)
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        counts[name] = weight.shape[_outputs(module) or 0]
+    return counts
+
+
+def rows_of(
     model: nn.Module, params: Params, inputs: Iterable[Any], spec: PermutationSpec
+) -> dict[str, int]:
+    """How many rows each layer would give: samples, or positions of them.
+
+    Raises:
+        DataError: As `activations`.
+        ParamsError: As `activations`.
+    """
+    counts: dict[str, int] = {}
+
+    def count(name: str, rows: Tensor) -> None:
+        counts[name] = counts.get(name, 0) + len(rows)
+
+    _listen(model, params, inputs, _answering(spec, model), count)
+    return counts
+
+
+def activations(
+    model: nn.Module,
+    params: Params,
+    inputs: Iterable[Any],
+    spec: PermutationSpec,
+    *,
+    layers: Collection[str] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """What every unit answers, standardised, so that inner products are correlations.
 
@@ -54,6 +96,8 @@ def activations(
         params: A state dict of the model.
         inputs: Batches: a tensor, a tuple of positional or a mapping of keyword arguments each.
         spec: The symmetry of the network.
+        layers: Of these layers alone, for less memory at a time.
+        rows: What `rows_of` says, so that only the rows that count are held; else all are at first.
 
     Returns:
         For each layer whose units move, under the names of `with_activations`, a tensor
@@ -65,22 +109,19 @@ def activations(
         DataError: There are no inputs, or the model fails on them.
         ParamsError: The parameters do not fit the model.
     """
+    names = [name for name in _answering(spec, model) if layers is None or name in layers]
     seen: dict[str, list[Tensor]] = {}
-    hooks = [
-        model.get_submodule(name).register_forward_hook(_collector(seen, name))
-        for name in _answering(spec, model)
-    ]
-    state = state_for(model, params)
-    try:
-        with torch.no_grad(), evaluation(model):
-            for batch in inputs:
-                call(model, state, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not seen:
-        raise DataError("there are no inputs: activations need at least one batch")
-    return {f"{name}{MARK}": standardised(torch.cat(rows)) for name, rows in seen.items()}
+    begun: dict[str, int] = {}
+
+    def collect(name: str, answers: Tensor) -> None:
+        if rows is not None:  # the rows that are left in the end, wherever a batch begins
+            stride, before = _stride(rows[name]), begun.get(name, 0)
+            begun[name] = before + len(answers)
+            answers = answers[-before % stride :: stride].clone()
+        seen.setdefault(name, []).append(answers)
+
+    _listen(model, params, inputs, names, collect)
+    return {f"{name}{MARK}": standardised(torch.cat(seen.pop(name))) for name in list(seen)}
 
 
 def standardised(rows: Tensor) -> Tensor:
@@ -90,7 +131,7 @@ def standardised(rows: Tensor) -> Tensor:
         >>> standardised(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))[:, 1]
         tensor([0., 0.])
     """
-    thinned = rows[:: -(-len(rows) // MOST)]
+    thinned = rows[:: _stride(len(rows))]
     wide = thinned.to(torch.promote_types(thinned.dtype, torch.float32))
     centred = wide - wide.mean(0)
     length = torch.linalg.vector_norm(centred, dim=0)
@@ -119,11 +160,40 @@ def _outputs(module: nn.Module) -> int | None:
     return 0 if isinstance(weight, Tensor) and weight.ndim == 1 else None  # the other norms
 
 
-def _collector(seen: dict[str, list[Tensor]], name: str) -> Callable[..., None]:
+def _stride(rows: int) -> int:
+    return -(-rows // MOST)
+
+
+def _listen(
+    model: nn.Module,
+    params: Params,
+    inputs: Iterable[Any],
+    names: Iterable[str],
+    hear: Callable[[str, Tensor], None],
+) -> None:
+    """Call the model on all inputs; what layers answer is heard as `(rows, units)`."""
+    state = state_for(model, params)
+    hooks = [
+        model.get_submodule(name).register_forward_hook(_passing_on(name, hear)) for name in names
+    ]
+    count = 0
+    try:
+        with torch.no_grad(), evaluation(model):
+            for batch in inputs:
+                call(model, state, batch)
+                count += 1
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not count:
+        raise DataError("there are no inputs: activations need at least one batch")
+
+
+def _passing_on(name: str, hear: Callable[[str, Tensor], None]) -> Callable[..., None]:
     def collect(module: nn.Module, arguments: object, output: Tensor) -> None:
         del arguments
         channels = 1 if isinstance(module, CHANNELS_SECOND) else -1
         rows = output.detach().movedim(channels, -1)
-        seen.setdefault(name, []).append(rows.reshape(-1, rows.shape[-1]))
+        hear(name, rows.reshape(-1, rows.shape[-1]))
 
     return collect

@@ -12,7 +12,7 @@ from symport.gradients import LossGradient
 from symport.matching import MatchResult, Pair, solve, solve_afresh
 from symport.methods import Method, Problem, State
 from symport.objectives import gradients
-from symport.similarity import Similarity
+from symport.similarity import Gains, Similarity
 from symport.spec import Permutation, PermutationSpec
 
 Start: TypeAlias = Literal["previous", "identity"]
@@ -26,7 +26,8 @@ class GradientMatching(Method):
         start: Where each matching starts: the previous permutation (the first: the identity, and
             what no permutation can change, whichever ends better), or the paper's identity.
         normalize: Divide each pair by its norms, so that every step has the same say.
-        also: Pairs that every matching counts in, such as one of `activations.activations`.
+        also: Pairs that every matching counts in, such as one of `activations.activations`, or
+            the gains of some (`Similarity.gains`), which take less memory.
         keep: In which dtype the pairs of earlier steps are kept; None as they come. They are what
             takes memory: of tensors along which two or more groups move, both gradients of every
             step. `torch.bfloat16` halves that, and rounds the gradients that are matched.
@@ -38,7 +39,7 @@ class GradientMatching(Method):
         *,
         start: Start = "previous",
         normalize: bool = False,
-        also: Sequence[Pair] = (),
+        also: Sequence[Pair | Gains] = (),
         keep: torch.dtype | None = None,
     ) -> None:
         if start not in ("previous", "identity"):
@@ -67,14 +68,17 @@ class GradientMatching(Method):
             "start": self.start,
             "normalize": self.normalize,
             "batches": self.gradient.digest(),
-            "also": [[digest(pair.target), digest(pair.source), pair.weight] for pair in self.also],
+            "also": [_fingerprint(pair) for pair in self.also],
             "keep": None if self.keep is None else str(self.keep),
         }
 
     def _similarity(self, spec: PermutationSpec, start: Permutation | None = None) -> Similarity:
         similarity = Similarity(spec, start, keep=self.keep)
         for pair in self.also:
-            similarity.add(pair)
+            if isinstance(pair, Gains):
+                similarity.add_gains(pair)
+            else:
+                similarity.add(pair)
         return similarity
 
     def _solve(self, similarity: Similarity, step: int, newest: Sequence[Pair]) -> MatchResult:
@@ -83,6 +87,13 @@ class GradientMatching(Method):
         elif step == 1:
             return solve_afresh(similarity, [*self.also, *newest])
         return solve(similarity)
+
+
+def _fingerprint(pair: Pair | Gains) -> list[Any]:
+    if isinstance(pair, Pair):
+        return [digest(pair.target), digest(pair.source), pair.weight]
+    own = {" ".join(f): gain for facets in pair.facets.values() for f, gain in facets.items()}
+    return [digest(own), pair.constant]
 
 
 class FGMT(GradientMatching):

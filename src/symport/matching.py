@@ -19,7 +19,7 @@ from torch import Generator
 
 from symport.errors import SettingsError
 from symport.nested import Similarities, TreeAssignment, assign_tree
-from symport.similarity import Pair, Similarity, check_pair
+from symport.similarity import Gains, Pair, Similarity, check_pair
 from symport.spec import Permutation, PermutationSpec
 from symport.starts import best_start, invariant_start
 
@@ -116,7 +116,7 @@ def solve(similarity: Similarity) -> MatchResult:
     return MatchResult(similarity.permutation, value, solves, not similarity.changed, (value,))
 
 
-def solve_afresh(similarity: Similarity, pairs: Sequence[Pair]) -> MatchResult:
+def solve_afresh(similarity: Similarity, pairs: Sequence[Pair | Gains]) -> MatchResult:
     """Solve from where it stands and from `starts.invariant_start`; stay at the better.
 
     For the first of several matchings: the later ones start from what it finds.

@@ -43,6 +43,30 @@ class Pair:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, eq=False)
+class Gains:
+    """What some pairs say about each slot, in place of the pairs: as large as the similarities.
+
+    That is all they say if each of their tensors has one moving axis, as activations have.
+
+    Attributes:
+        facets: For each tree and facet the gain of placing source unit `j` at position `i`, shape
+            `(n, n)`, float32. Joined processes each hold their share.
+        constant: What no permutation changes.
+    """
+
+    facets: Mapping[str, Mapping[Facet, Tensor]]
+    constant: float = 0.0
+
+    def times(self, weight: float) -> "Gains":
+        """With another say in the objective."""
+        facets = {
+            tree: {facet: gain * weight for facet, gain in own.items()}
+            for tree, own in self.facets.items()
+        }
+        return Gains(facets, self.constant * weight)
+
+
 class Similarity:
     """The similarities of all groups at a present permutation.
 
@@ -129,6 +153,31 @@ class Similarity:
             else:
                 self._expect(name)
         self.objective += total(gained)
+
+    def gains(self) -> Gains:
+        """All that has been added, at its own size; raises SpecError if later moves change it."""
+        if self.kept_bytes:
+            held = [name for name, parts in self._held.items() if parts]
+            raise SpecError(f"{held[0]}: several groups move it, so its gains are not fixed")
+        facets = {
+            tree: {facet: gain.float() for facet, gain in own.items()}
+            for tree, own in self._facets.items()
+        }
+        return Gains(facets, self.objective - total(self._traces(facets)))
+
+    def add_gains(self, gains: Gains) -> None:
+        """Add what pairs said that are no longer there."""
+        for tree, own in gains.facets.items():
+            for facet, gain in own.items():
+                self._collect(tree, facet, gain.double())
+        self.objective += total(self._traces(gains.facets)) + gains.constant
+
+    def _traces(self, facets: Mapping[str, Mapping[Facet, Tensor]]) -> float:
+        return sum(
+            _trace(gain, facet_index(facet, self._indices))
+            for own in facets.values()
+            for facet, gain in own.items()
+        )
 
     def add_similarity(self, group: str, similarity: Tensor) -> None:
         """Add gains from elsewhere to a root group, such as correlations of activations.

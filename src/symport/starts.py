@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from symport.distributed import whole
+from symport.distributed import add_up, whole
 from symport.held import gram
 from symport.nested import Facet, assign_tree
 from symport.params import inner
 from symport.parts import cut
 from symport.permute import permute
-from symport.similarity import Pair
+from symport.similarity import Gains, Pair
 from symport.spec import Permutation, PermutationSpec
 
 ROUND_OFF = 1e-6  # relative: descriptions are sums of float32
@@ -38,11 +38,14 @@ def best_start(spec: PermutationSpec, pairs: Sequence[Pair]) -> Permutation:
     return found if _objective(spec, pairs, found) >= enough else identity
 
 
-def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair]) -> Permutation:
+def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair | Gains]) -> Permutation:
     """Assign every tree of groups by what no permutation of the other trees can change."""
     trees = spec.trees()
     facets: dict[str, dict[Facet, Tensor]] = {tree: {} for tree in trees}
     for pair in pairs:
+        if isinstance(pair, Gains):
+            _count_in(pair, facets)
+            continue
         for name in _matched(spec, pair):
             _describe(spec, pair, name, facets)
     identity = Permutation.identity(spec).indices
@@ -51,6 +54,16 @@ def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair]) -> Permutation
         start = {group: identity[group] for group in groups}
         found |= assign_tree(spec, tree, facets[tree], start).indices
     return Permutation(found)
+
+
+def _count_in(gains: Gains, facets: dict[str, dict[Facet, Tensor]]) -> None:
+    """Add what pairs said that are no longer there, the shares of all processes."""
+    for tree, own in gains.facets.items():
+        for facet in sorted(own):
+            gain = own[facet].double()
+            add_up([gain])
+            known = facets[tree].get(facet)
+            facets[tree][facet] = gain if known is None else known.add_(gain)
 
 
 def _describe(
@@ -65,7 +78,7 @@ def _describe(
             gain = gram(target, source, k) if alone else described_similarity(target, source, k)
             known = facets[slot.tree].get(slot.facet)
             gain *= pair.weight
-            facets[slot.tree][slot.facet] = gain if known is None else known + gain
+            facets[slot.tree][slot.facet] = gain if known is None else known.add_(gain)
 
 
 def described_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:

@@ -14,6 +14,7 @@ from symport.distributed import world
 from symport.errors import ParamsError, SettingsError
 from symport.files import save_tensors, write_text
 from symport.journal import Journal, StepRecord
+from symport.memory import give_back
 from symport.methods import Method, Naive, Problem, State
 from symport.params import Params, check_alike, check_finite, takes_part
 from symport.progress import bar
@@ -293,6 +294,7 @@ def _walk(
                 journal.commit(record)
             walk.permutations.append(state.permutation)
             walk.records.append(record)
+            give_back()
             advance("" if record.score is None else f"score {record.score:.4f}")
     return walk
 

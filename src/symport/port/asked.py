@@ -87,7 +87,7 @@ def _idle_without_matching(
     settings: PortSettings, *, is_trained: bool
 ) -> Iterator[tuple[str, str]]:
     how = f"with --method {settings.method}"
-    for name in ("batch_size", "normalize", "activations"):
+    for name in ("batch_size", "normalize", "pairs", "activations"):
         yield name, how
     if not settings.folds:
         yield "steps", f"{how} and --folds 0"
@@ -99,8 +99,8 @@ def _idle_without_matching(
 
 def _idle_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
     """Without labels nothing is chosen, trained or reported; models run only for activations."""
-    for name in ("steps", "batch_size", "recompute", "normalize", "lengths", "folds", "hold_back",
-                 "direct_steps", "direct_batch_size", "direct_lrs", "seed", "activations", "loss",
+    for name in ("steps", "batch_size", "recompute", "normalize", "pairs", "lengths", "folds",
+                 "hold_back", "direct_steps", "direct_batch_size", "direct_lrs", "seed", "activations", "loss",
                  "labels"):  # fmt: skip
         yield name, "without --examples"
     if settings.method != "activations":

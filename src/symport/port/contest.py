@@ -13,7 +13,7 @@ from symport.gradients import LossGradient
 from symport.modes import call, evaluation, first_line, outline, to_device
 from symport.params import Params
 from symport.port.spaces import Space
-from symport.similarity import Pair
+from symport.similarity import Gains, Pair
 from symport.spec import PermutationSpec
 from symport.state import state_for
 from symport.trajectory import LinearTrajectory
@@ -75,7 +75,7 @@ class Contest:
         working: Examples that match, choose and train.
         reporting: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
-        also: Pairs that count in every matching of gradients.
+        also: Pairs, or the gains of some, that count in every matching of gradients.
         recompute: Whether activations are computed again in the backward pass, for less memory.
         source_model: Computes the source, where its configuration says something else than that of
             the new base; None where it is `model` too.
@@ -90,7 +90,7 @@ class Contest:
     working: Labelled
     reporting: Labelled
     micro_batch: int = 8
-    also: Sequence[Pair] = ()
+    also: Sequence[Pair | Gains] = ()
     recompute: bool = False
     source_model: nn.Module | None = None
 

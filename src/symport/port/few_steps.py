@@ -12,6 +12,7 @@ from symport.batches import Labelled, ShuffledBatches
 from symport.direct import train_directly_
 from symport.errors import ParamsError
 from symport.files import write_text
+from symport.memory import give_back
 from symport.params import Params
 from symport.port.contest import Contest
 from symport.port.settings import Rules
@@ -98,6 +99,7 @@ def choose_steps(
             share = len(trial.left_out) / total
             reached = {mark: loss for mark, loss in curve.items() if mark in mean}
             mean = {mark: mean[mark] + share * loss for mark, loss in reached.items()}
+            give_back()
             advance("")
         curves[lr] = mean
     loss, count, lr = min(

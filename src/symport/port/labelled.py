@@ -1,20 +1,19 @@
 """Port with examples, in memory: every way competes, and the best is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from symport.activations import activations, with_activations
+from symport.activations import activations, layers_of, rows_of, with_activations
 from symport.adapters import Adapter, displacement, load_adapter, save_adapter
 from symport.batches import Labelled
 from symport.errors import DataError
 from symport.lora import completed
 from symport.methods import Problem
-from symport.objectives import gradients
-from symport.params import Params, add
+from symport.params import Params, add, inner
 from symport.port.alignment import align, find_spec
 from symport.port.asked import refuse_idle_for_task
 from symport.port.compete import Outcome, compete
@@ -27,10 +26,11 @@ from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
 from symport.port.write import rebased, write_weights
 from symport.progress import say
-from symport.similarity import Pair
+from symport.similarity import Gains, Pair, Similarity
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
+UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
 FEWEST = 4  # one held back, and folds of the rest that leave something to match
 
 
@@ -81,7 +81,7 @@ def port_by_examples(
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
     how = make_task(task, settings.loss)
-    also: list[Pair] = []
+    also: list[Gains] = []
     if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
         spec = with_activations(spec, loaded.model)
         also = _answers(loaded, spec, _batches(how, working, settings))
@@ -200,14 +200,37 @@ def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str
             )
 
 
-def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Pair]:
-    """What units of the two bases answer, with the say of one step.
+def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Gains]:
+    """What units of the two bases answer, with the say of one step, a few layers at a time.
 
     A head that starts at zero lets no gradient through, so the first step would be matched blindly.
     """
+    similarity, squares = Similarity(spec), [0.0, 0.0]
     sides = ((loaded.model, loaded.new), (loaded.source_model or loaded.model, loaded.old))
-    new, old = (activations(model, params, batches, spec) for model, params in sides)
-    return gradients(new, old, normalize=True)
+    rows = rows_of(loaded.model, loaded.new, batches, spec)
+    for layers in _in_turn(layers_of(spec, loaded.model)):
+        new, old = (
+            activations(model, params, batches, spec, layers=layers, rows=rows)
+            for model, params in sides
+        )
+        squares = [sum_ + inner(side, side) for sum_, side in zip(squares, (new, old), strict=True)]
+        similarity.add(Pair(new, old))
+    if not all(squares):
+        return []  # a base whose units all answer the same says nothing
+    return [similarity.gains().times((squares[0] * squares[1]) ** -0.5)]
+
+
+def _in_turn(layers: Mapping[str, int]) -> list[list[str]]:
+    """Layers in runs that have few enough units, or one layer each."""
+    runs: list[list[str]] = []
+    units = 0
+    for name, count in layers.items():
+        if not runs or units + count > UNITS_AT_ONCE:
+            runs.append([])
+            units = 0
+        runs[-1].append(name)
+        units += count
+    return runs
 
 
 def _batches(task: Task, examples: Labelled, settings: PortSettings) -> list[Any]:
