@@ -100,8 +100,8 @@ def _idle_without_matching(
 def _idle_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
     """Without labels nothing is chosen, trained or reported; models run only for activations."""
     for name in ("steps", "batch_size", "recompute", "normalize", "pairs", "lengths", "folds",
-                 "hold_back", "direct_steps", "direct_batch_size", "direct_lrs", "seed", "activations", "loss",
-                 "labels"):  # fmt: skip
+                 "hold_back", "direct_steps", "direct_batch_size", "direct_lrs", "seed",
+                 "activations", "loss", "labels"):  # fmt: skip
         yield name, "without --examples"
     if settings.method != "activations":
         reason = f"with --method {settings.method} and without --examples"
