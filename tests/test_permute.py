@@ -375,9 +375,20 @@ def test_a_part_of_a_network_is_permuted_alone():
     params, spec = MLP.draw(seeded(0)), MLP.spec
     permutation = Permutation.random(spec, seeded(1))
     whole = permute(params, spec, permutation)
-    part = permute({"w2": params["w2"]}, spec, permutation)
+    part = permute({"w2": params["w2"]}, spec, permutation, partial=True)
     assert list(part) == ["w2"]
     assert torch.equal(part["w2"], whole["w2"])
+
+
+@pytest.mark.parametrize("absent", [["w2"], ["b3", "w1"]])
+def test_a_state_dict_that_lacks_tensors_is_refused_by_name(absent):
+    params = MLP.draw(seeded(0))
+    part = {name: tensor for name, tensor in params.items() if name not in absent}
+    identity = Permutation.identity(MLP.spec)
+    first = next(name for name in MLP.spec.patterns if name in absent)
+    with pytest.raises(SpecError, match=rf"covers {first}.* lack: .*partial=True"):
+        permute(part, MLP.spec, identity)
+    assert list(permute(part, MLP.spec, identity, partial=True)) == list(part)
 
 
 def test_tensors_of_any_layout_come_out_contiguous():

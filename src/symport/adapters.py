@@ -219,7 +219,7 @@ def _permuted(
         patterns |= _factor_patterns(adapter, name, target, spec.patterns[name])
     own = PermutationSpec(patterns, spec.groups)
     try:
-        return permute(adapter.tensors, own, permutation)
+        return permute(adapter.tensors, own, permutation, partial=True)
     except SpecError as error:
         raise ParamsError(f"{error}: an adapter for another base") from error
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from symport.errors import SpecError
+from symport.params import listed
 from symport.pattern import (
     Axis,
     Block,
@@ -23,20 +24,25 @@ from symport.pattern import (
 from symport.spec import Params, Permutation, PermutationSpec
 
 
-def permute(params: Params, spec: PermutationSpec, permutation: Permutation) -> dict[str, Tensor]:
+def permute(
+    params: Params, spec: PermutationSpec, permutation: Permutation, *, partial: bool = False
+) -> dict[str, Tensor]:
     """Permute the units of a network; its function stays the same.
 
     Args:
-        params: A state dict, or any part of one: gradients, a displacement. Never modified.
+        params: A state dict. Never modified.
         spec: The symmetry of the network.
         permutation: Which unit goes where.
+        partial: Whether tensors of the spec may be absent, as for gradients or a displacement, or
+            a file that holds a tied tensor under one of its names only. What is absent does not
+            move, so a network needs all of them.
 
     Returns:
         New tensors under the same names, in the same order.
 
     Raises:
-        SpecError: A tensor has no pattern or does not fit it, or the permutation is not one of
-            this spec.
+        SpecError: A tensor has no pattern or does not fit it, one is absent without `partial`, or
+            the permutation is not one of this spec.
 
     Example:
         >>> spec = PermutationSpec.parse({"w": "h ."}, sizes={"h": 3})
@@ -45,6 +51,12 @@ def permute(params: Params, spec: PermutationSpec, permutation: Permutation) -> 
         tensor([[3., 2., 1.]])
     """
     spec.check(params)
+    if not partial and (missing := [name for name in spec.patterns if name not in params]):
+        raise SpecError(
+            f"the spec covers {listed(missing)}, which the parameters lack: what is absent would "
+            "not move with the rest. Pass a whole state dict, or partial=True for a part of one "
+            "(gradients, a displacement, tied tensors under one name)"
+        )
     permutation.check(spec)
     return {
         name: permute_tensor(tensor, spec.patterns[name], permutation)
@@ -161,7 +173,7 @@ def _permute_slot(
     if not isinstance(value, Tensor) or value.numel() == 1:
         return value
     try:
-        return permute({name: value}, spec, permutation)[name]
+        return permute({name: value}, spec, permutation, partial=True)[name]
     except SpecError as error:
         raise SpecError(f"optimizer state {field!r} of {name}: {error}") from error
 

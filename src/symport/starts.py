@@ -120,7 +120,7 @@ def _objective(spec: PermutationSpec, pairs: Sequence[Pair], start: Permutation)
     total = 0.0
     for pair in pairs:
         names = _matched(spec, pair)
-        moved = permute({name: pair.source[name] for name in names}, spec, start)
+        moved = permute({name: pair.source[name] for name in names}, spec, start, partial=True)
         total += pair.weight * inner({name: pair.target[name] for name in names}, moved)
     return total
 

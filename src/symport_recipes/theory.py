@@ -131,7 +131,7 @@ class Theorem31(Experiment):
         matched = symport.match(spec, [Aligned(target, source)]).permutation
         drawn = Permutation.random(spec, Generator().manual_seed(seed))
         first, second, third = (
-            distance(permute(source, spec, p), target)
+            distance(permute(source, spec, p, partial=True), target)
             for p in (matched, Permutation.identity(spec), drawn)
         )
         return first, second, third
@@ -178,7 +178,7 @@ def cosines(
     permutation: Permutation,
 ) -> list[float]:
     """Cosine of each permuted source vector with its target."""
-    moved = [permute(vector, spec, permutation) for vector in source]
+    moved = [permute(vector, spec, permutation, partial=True) for vector in source]
     return [inner(a, b) / (norm(a) * norm(b)) for a, b in zip(moved, target, strict=True)]
 
 
