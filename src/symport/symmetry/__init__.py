@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.utils._pytree import tree_map
 
 from symport.errors import DiscoveryError, SpecError
+from symport.params import listed
 from symport.spec import PermutationSpec
 from symport.symmetry import rules as rules
 from symport.symmetry.calls import has_rule, pinned, register_rule
@@ -21,7 +22,7 @@ from symport.symmetry.terms import atoms, pin, tie
 from symport.symmetry.trace import Example, Graph, trace
 from symport.symmetry.unlay import unlay
 from symport.symmetry.unroll import unroll
-from symport.symmetry.verify import TOLERANCE, Proof, verify
+from symport.symmetry.verify import Proof, verify
 
 __all__ = ["Proof", "discover", "register_rule", "verify"]
 
@@ -133,13 +134,19 @@ def _described(tensors: Tensors, relations: Relations, buffers: frozenset[str]) 
 
 
 def _without_failures(spec: PermutationSpec, proof: Proof, *, strict: bool) -> PermutationSpec:
-    """Drop the trees that failed; all of them if only their combination does."""
-    if not proof.failed and proof.error < TOLERANCE:
+    """Drop the trees that failed, and name the groups of which nothing could be seen."""
+    if proof.unseen:
+        warnings.warn(
+            f"no output depends on {listed(proof.unseen)} with these example inputs, so that they "
+            "follow from the rules alone and are not proven; pass an example that uses them "
+            "(longer, larger, more rows)",
+            stacklevel=3,
+        )
+    if not proof.failed:
         return spec
-    failed = dict(proof.failed) or dict.fromkeys(spec.trees(), proof.error)
-    listed = ", ".join(f"{name} (relative error {error:.1e})" for name, error in failed.items())
-    message = f"groups that change the function when permuted: {listed}"
+    found = ", ".join(f"{name} (relative error {e:.1e})" for name, e in proof.failed.items())
+    message = f"groups that change the function when permuted: {found}"
     if strict:
         raise DiscoveryError(message)
     warnings.warn(f"{message}; their axes stay", stacklevel=3)
-    return drop_trees(spec, failed.keys(), FAILED)
+    return drop_trees(spec, proof.failed.keys(), FAILED)

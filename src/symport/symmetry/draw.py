@@ -14,14 +14,20 @@ from torch import Generator, Tensor, nn
 
 SMALL = 0.1  # of the entries of a vector; a gain below it, layer by layer, silences the network
 SPREAD = 0.3  # of what is drawn around a value, relative to it
+JITTER = 2.0**-50  # of what stands for rounding, relative to each entry: four of its last places
 
 
 def in_double(value: Any) -> Any:
-    """A copy of a floating-point or complex tensor in double precision; others as they are."""
-    if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+    """A copy of a floating-point or complex tensor in double precision; anything else as it is."""
+    if not isinstance(value, Tensor) or not is_inexact(value):
         return value
-    double = torch.complex128 if value.is_complex() else torch.float64
-    return value.detach().to(double, copy=True)
+    wide = torch.complex128 if value.is_complex() else torch.float64
+    return value.detach().to(wide, copy=True)
+
+
+def is_inexact(value: Tensor) -> bool:
+    """Whether its entries are rounded: floating-point or complex numbers."""
+    return value.is_floating_point() or value.is_complex()
 
 
 @contextmanager
@@ -36,7 +42,7 @@ def double_by_default() -> collections.abc.Generator[None]:
 
 
 def randomised(
-    model: nn.Module, statistics: Collection[str], generator: Generator
+    model: nn.Module, statistics: Collection[str], generator: Generator, strength: float = 1.0
 ) -> dict[str, Tensor]:
     """Weights and statistics in float64, drawn around their values.
 
@@ -44,6 +50,7 @@ def randomised(
         model: Its other buffers keep their values. Names of one tensor agree.
         statistics: Buffers that are drawn too, besides running means and variances.
         generator: Draws.
+        strength: How far from their values; 1 for as far as shows the most, 0 for the values.
     """
     state = model.state_dict(keep_vars=True)
     state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
@@ -52,7 +59,7 @@ def randomised(
         running = name.rsplit(".", 1)[-1].startswith("running_")
         moves = isinstance(tensor, nn.Parameter) or running or name in statistics
         if id(tensor) not in drawn:
-            drawn[id(tensor)] = _drawn(tensor, generator) if moves else in_double(tensor)
+            drawn[id(tensor)] = _drawn(tensor, generator, strength) if moves else in_double(tensor)
     return {name: drawn[id(tensor)] for name, tensor in state.items()}
 
 
@@ -67,19 +74,32 @@ def varied(value: Any, generator: Generator) -> Any:
         return value
     if bool((value != value.flatten()[0]).any()):
         return value
-    if value.is_floating_point() or value.is_complex():
+    if is_inexact(value):
         noise = _noise(value, generator)
         return torch.where(value == 0, noise, value * (SPREAD * noise).exp())
     bits = torch.randint(2, value.shape, generator=generator).to(value)
     return value if bool(value.any()) else bits
 
 
-def _drawn(tensor: Tensor, generator: Generator) -> Tensor:
+def jittered(value: Any, generator: Generator) -> Any:
+    """An inexact tensor with every entry moved by a few units in its last place."""
+    if not isinstance(value, Tensor) or not is_inexact(value):
+        return value
+    signs = torch.randint(2, value.shape, generator=generator).to(value).mul_(2).sub_(1)
+    return value * (1 + JITTER * signs)
+
+
+def shaken(value: Tensor, generator: Generator) -> Tensor:
+    """A tensor with every entry changed by a good part of itself."""
+    return value * (1 + SPREAD * _noise(value, generator))
+
+
+def _drawn(tensor: Tensor, generator: Generator, strength: float) -> Tensor:
     """A tensor of the same scale; entries that are positive (variances, gains) remain so."""
     value = cast("Tensor", in_double(tensor))
-    if not (value.is_floating_point() or value.is_complex()) or not value.numel():
+    if not is_inexact(value) or not value.numel() or not strength:
         return value
-    noise = SPREAD * _noise(value, generator)
+    noise = SPREAD * strength * _noise(value, generator)
     if not value.is_complex() and bool(value.min() > 0):
         return value.mul_(noise.exp_())
     return value.add_(noise, alpha=_scale(value))

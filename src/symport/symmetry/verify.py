@@ -1,37 +1,38 @@
-"""Prove a spec: random elements of its group must leave the network's function unchanged.
+"""Prove a spec: elements of its group must leave the network's function unchanged.
 
 Everything runs in float64 on copies whose parameters and statistics are drawn at random around
-their values.
-Casts to a lower precision inside the network are lifted to float64 as well, so that nothing but
-float64 round-off can differ.
+their values. What counts as unchanged is measured: a jitter of the weights in their last places
+shows how much the drawn network amplifies rounding. What counts as proven is measured too: a
+group on which the outputs do not depend could be wrong without a trace.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
-from symport.errors import DiscoveryError
+from symport.pattern import axis_blocks, groups_in, root
 from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
-from symport.symmetry.draw import double_by_default, in_double, randomised, varied
-from symport.symmetry.saved import named_tensors, saved
-from symport.symmetry.standin import evaluation
+from symport.symmetry.draw import SPREAD
+from symport.symmetry.elements import elements, moves, restricted
 from symport.symmetry.trace import Example
+from symport.symmetry.trial import (
+    TOLERANCE,
+    VISIBLE,
+    Deviation,
+    Network,
+    Select,
+    Trial,
+    steady_trial,
+)
 
-TOLERANCE = 1e-10  # relative, of outputs; float64 round-off of deep networks stays below 1e-12
-ELEMENTS = 2  # drawn of each group; one may by chance lie in a smaller group that is the true one
-LIFTED = {
-    **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
-    **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
-}
-Select = Callable[[Any], Any]
+__all__ = ["TOLERANCE", "Proof", "Select", "verify"]
+
+DRAWS = 3  # of weights, for groups that have no effect on the outputs of the first
+Places = Mapping[str, Mapping[str, Sequence[tuple[int, Tensor]]]]
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Proof:
     """How a spec fared.
 
     Attributes:
-        error: Largest relative error of any output under a random element of the whole group.
+        error: Largest relative error of any output under an element of the whole group.
         failed: Roots of the trees that change the function, with the relative error of each.
+        unseen: Groups on which no output depends, so that nothing can be said of them.
     """
 
     error: float
     failed: Mapping[str, float]
+    unseen: Collection[str] = field(default_factory=tuple[str, ...])
 
 
 def verify(
@@ -55,7 +58,11 @@ def verify(
     generator: Generator | None = None,
     select: Select | None = None,
 ) -> Proof:
-    """Prove that permuting by random elements of the group leaves the outputs unchanged.
+    """Prove that permuting by elements of the group leaves the outputs unchanged.
+
+    The elements move some of the groups each, so that no two groups always move together, and
+    those that move a group generate all its permutations. Their number grows with the logarithm
+    of the number of groups, from 4 to 8.
 
     Args:
         spec: The symmetry to prove.
@@ -64,175 +71,102 @@ def verify(
             Floating-point ones are taken as float64; integers (tokens) as they are. Where all
             entries of one are equal, others are drawn, so that zeros will do as an example.
         generator: Draws weights and permutations; seed 0 by default.
-        select: Picks the outputs that matter from what the model returns.
+        select: Picks the outputs that matter from what the model returns. Floating-point and
+            complex outputs may differ by rounding, whole numbers not at all.
 
     Returns:
-        The proof; `failed` is empty if the whole group passed. If it did not, each tree of
-        nested groups is tried alone.
+        The proof; `failed` is empty if the whole group passed, `unseen` if all of it shows.
 
     Raises:
-        DiscoveryError: The weights are on the meta device, or no output is finite.
+        DiscoveryError: The weights are on the meta device, no output is a floating-point tensor,
+            none is finite, or rounding is amplified beyond what a proof can tell from an error.
         SpecError: The spec does not fit the model.
     """
-    example = Example.of(example_inputs)
-    trial = _Trial(model, example, spec.buffers, select, generator or _seeded())
-    spec.check(trial.saved.tensors)
-    error = trial.error(spec, list(spec.groups))
-    if error < TOLERANCE:
-        return Proof(error, {})
-    alone = {root: trial.error(spec, names) for root, names in spec.trees().items()}
-    return Proof(error, {root: e for root, e in alone.items() if not e < TOLERANCE})
+    spec.check(cast("Mapping[str, Tensor]", model.state_dict()))
+    generator = generator or torch.Generator().manual_seed(0)
+    network = Network(model, Example.of(example_inputs), select)
+    error, failed = 0.0, dict[str, float]()
+    unseen = {name for name, group in spec.groups.items() if moves(group)}
+    for _ in range(DRAWS):
+        trial = steady_trial(network, spec.buffers, generator)
+        for element in elements(spec, generator):
+            found, worst = _blamed(trial, spec, element, failed)
+            error = max(error, worst)
+            failed |= found
+        unseen = _unseen(trial, spec, {name for name in unseen if root(name) not in failed})
+        if not unseen:
+            break
+    return Proof(error, failed, tuple(sorted(unseen)))
 
 
-def _moving(permutation: Permutation, spec: PermutationSpec) -> Permutation:
-    """The same, but turned by one wherever it would leave all units of a group in place."""
-
-    def moved(name: str, index: Tensor) -> Tensor:
-        if spec.groups[name].kind == "fixed":
-            return index
-        stays = (index == torch.arange(index.shape[-1])).all(-1, keepdim=True)
-        return torch.where(stays, index.roll(1, -1), index)
-
-    return Permutation({name: moved(name, index) for name, index in permutation.indices.items()})
-
-
-class _Trial:
-    """A network with random weights in float64, and its outputs."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        example: Example,
-        statistics: Collection[str],
-        select: Select | None,
-        generator: Generator,
-    ) -> None:
-        self.saved = saved(model)
-        if any(tensor.is_meta for tensor in self.saved.tensors.values()):
-            raise DiscoveryError("weights on the meta device have no values to prove a spec with")
-        self.model = model
-        self.select = select
-        self.generator = generator
-        self.state = randomised(model, statistics, generator)
-        self.example = _mapped(partial(varied, generator=generator), example)
-        try:
-            self.outputs = self._run(self.state)
-        except (DiscoveryError, IndexError):  # a drawn integer may be out of range
-            self.example = _mapped(in_double, example)
-            self.outputs = self._run(self.state)
-        if not all(self._finite()):
-            self.state = {name: in_double(t) for name, t in self.saved.tensors.items()}
-            self.outputs = self._run(self.state)
-        if self.outputs and not any(self._finite()):
-            raise DiscoveryError(
-                f"{type(model).__name__} returns nothing finite, neither with random weights nor "
-                "with its own, so nothing can be proven; look for infinities in the example"
-            )
-
-    def _finite(self) -> list[bool]:
-        return [bool(torch.isfinite(out).any()) for out in self.outputs]
-
-    def error(self, spec: PermutationSpec, names: Collection[str]) -> float:
-        """Largest relative error of the outputs when only the named groups are permuted."""
-        return max(self._one(spec, names) for _ in range(ELEMENTS))
-
-    def _one(self, spec: PermutationSpec, names: Collection[str]) -> float:
-        drawn = _moving(Permutation.random(spec, self.generator), spec).indices
-        still = Permutation.identity(spec).indices
-        element = Permutation({g: (drawn if g in names else still)[g] for g in spec.groups})
-        after = self._run(permute(self.state, spec, element))
-        return max((_distance(a, b) for a, b in zip(self.outputs, after, strict=True)), default=0.0)
-
-    def _run(self, state: Mapping[str, Tensor]) -> list[Tensor]:
-        """The outputs in evaluation mode; the random state is left as found."""
-        # Some models write to their own weights the first time that they run.
-        given = self.saved.in_model({name: tensor.clone() for name, tensor in state.items()})
-        own = named_tensors(self.model)
-        given |= {name: in_double(tensor) for name, tensor in own.items() if name not in given}
-        inputs = (self.example.args, dict(self.example.kwargs))
-        with (
-            evaluation(self.model) as copied,
-            torch.random.fork_rng([]),
-            torch.no_grad(),
-            double_by_default(),
-            torch.compiler.set_stance("force_eager"),  # nothing is compiled around our mode
-            _InDouble(),
-        ):
-            torch.manual_seed(0)
-            try:
-                result = functional_call(copied, given, *inputs, tie_weights=False)
-            except (RuntimeError, NotImplementedError, TypeError) as error:
-                raise DiscoveryError(
-                    f"{type(self.model).__name__} cannot be run in float64 to prove its spec: "
-                    f"{error}. On the meta device it is traced without a proof"
-                ) from error
-        chosen = result if self.select is None else self.select(result)
-        return [leaf.detach() for leaf in _tensors(chosen)]
+def _blamed(
+    trial: Trial, spec: PermutationSpec, element: Permutation, known: Collection[str]
+) -> tuple[dict[str, float], float]:
+    """The trees that an element shows to be wrong besides known ones, and its largest error."""
+    failed = dict[str, float]()
+    worst = 0.0
+    while True:
+        left = [name for name in spec.trees() if name not in known and name not in failed]
+        found = _moved(trial, spec, element, left)
+        worst = max(worst, found.error)
+        if found.passes:
+            return failed, worst
+        failed |= _faulty(trial, spec, element, left, found)
 
 
-class _InDouble(TorchDispatchMode):
-    """Runs every operation in float64, whatever types it is asked for."""
-
-    supports_higher_order_operators = True  # branches, loops, attention with scores of one's own
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Any = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _SUBSTITUTES:
-            return _SUBSTITUTES[func](*args, **kwargs)
-        schema = getattr(func, "_schema", None)  # none for an operation that takes functions
-        if schema is None or not schema.is_mutable:
-            args, kwargs = tree_map(_lifted, (args, kwargs))
-        made = func(*args, **kwargs)
-        return made if _tensors(args) else tree_map(_lifted, made)
+def _faulty(
+    trial: Trial,
+    spec: PermutationSpec,
+    element: Permutation,
+    roots: Sequence[str],
+    found: Deviation,
+) -> dict[str, float]:
+    """Halve a set of trees that fails; all of them are at fault if neither half fails."""
+    if len(roots) == 1:
+        return {roots[0]: found.error}
+    failed = dict[str, float]()
+    for half in (roots[: len(roots) // 2], roots[len(roots) // 2 :]):
+        part = _moved(trial, spec, element, half)
+        if not part.passes:
+            failed |= _faulty(trial, spec, element, half, part)
+    return failed or dict.fromkeys(roots, found.error)
 
 
-def _lifted(value: Any) -> Any:
-    """A type or tensor of lower precision in double precision."""
-    if isinstance(value, Tensor):
-        return value.to(LIFTED[value.dtype]) if value.dtype in LIFTED else value
-    return LIFTED.get(value, value) if isinstance(value, torch.dtype) else value
+def _moved(
+    trial: Trial, spec: PermutationSpec, element: Permutation, roots: Sequence[str]
+) -> Deviation:
+    return trial.deviation(permute(trial.state, spec, restricted(element, spec, roots)))
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+def _unseen(trial: Trial, spec: PermutationSpec, names: Collection[str]) -> set[str]:
+    """The groups on whose entries no output depends in this draw."""
+    places = _places(spec, trial.state, names)
+    slopes = trial.slopes({name for found in places.values() for name in found})
+    clear = VISIBLE * max(trial.allowed)
+    return {
+        group
+        for group, found in places.items()
+        if not any(
+            SPREAD * _size(slopes[name], axes) > clear
+            for name, axes in found.items()
+            if name in slopes
+        )
+        and not trial.sees(found)
+    }
 
 
-def _grouped_mm(x: Tensor, weight: Tensor, offs: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Rows of x times the weight of their expert; torch has no float64 kernel for it."""
-    ends = cast("list[int]", offs.tolist())
-    rows = zip([0, *ends], ends, weight, strict=False)
-    return torch.cat([x[start:end] @ matrix for start, end, matrix in rows])
+def _size(slopes: Tensor, axes: Sequence[tuple[int, Tensor]]) -> float:
+    """How far random changes of some positions of an axis move the outputs, of the axes' best."""
+    return max(float(slopes.index_select(dim, at).norm()) for dim, at in axes)
 
 
-_SUBSTITUTES = {
-    op.default: _grouped_mm for op in [getattr(torch.ops.aten, "_grouped_mm", None)] if op
-}
-
-
-def _mapped(change: Callable[[Any], Any], example: Example) -> Example:
-    return Example(*tree_map(change, (example.args, dict(example.kwargs))))
-
-
-def _seeded() -> Generator:
-    return torch.Generator().manual_seed(0)
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference relative to the largest entry; infinite if NaN or infinity move."""
-    if not a.is_floating_point() and not a.is_complex():
-        return 0.0 if torch.equal(a, b) else float("inf")
-    finite = torch.isfinite(a)
-    if not torch.equal(finite, torch.isfinite(b)) or not torch.equal(
-        a[~finite].nan_to_num(), b[~finite].nan_to_num()
-    ):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    scale = a[finite].abs().max().clamp(min=torch.finfo(a.dtype).tiny)
-    return float((a[finite] - b[finite]).abs().max() / scale)
+def _places(spec: PermutationSpec, state: Mapping[str, Tensor], names: Collection[str]) -> Places:
+    """Where groups stand: for each the tensors, the axes of each, and the positions there."""
+    found: dict[str, dict[str, list[tuple[int, Tensor]]]] = {name: {} for name in names}
+    for tensor, pattern in spec.patterns.items():
+        for dim, axis in enumerate(pattern if tensor in state else ()):
+            for group in found.keys() & set(groups_in(axis)):
+                blocks = axis_blocks(axis, state[tensor].shape[dim], spec.sizes)
+                at = [b.positions.flatten() for b in blocks if group in b.labels]
+                found[group].setdefault(tensor, []).append((dim, torch.cat(at)))
+    return found
