@@ -134,12 +134,12 @@ def _described(tensors: Tensors, relations: Relations, buffers: frozenset[str]) 
 
 
 def _without_failures(spec: PermutationSpec, proof: Proof, *, strict: bool) -> PermutationSpec:
-    """Drop the trees that failed, and name the groups of which nothing could be seen."""
+    """Drop the trees that failed, and name the groups that could not be seen."""
     if proof.unseen:
         warnings.warn(
-            f"no output depends on {listed(proof.unseen)} with these example inputs, so that they "
-            "follow from the rules alone and are not proven; pass an example that uses them "
-            "(longer, larger, more rows)",
+            f"the effect of {listed(proof.unseen)} on the outputs is lost in rounding with these "
+            "example inputs, so they follow from the rules alone and are not proven; pass an "
+            "example in which they count (longer, larger, more rows)",
             stacklevel=3,
         )
     if not proof.failed:

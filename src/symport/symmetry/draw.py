@@ -90,8 +90,8 @@ def jittered(value: Any, generator: Generator) -> Any:
 
 
 def shaken(value: Tensor, generator: Generator) -> Tensor:
-    """A tensor with every entry changed by a good part of itself."""
-    return value * (1 + SPREAD * _noise(value, generator))
+    """A tensor with every entry changed by more than itself, so that the largest is another."""
+    return value * (1 + 3 * _noise(value, generator))
 
 
 def _drawn(tensor: Tensor, generator: Generator, strength: float) -> Tensor:

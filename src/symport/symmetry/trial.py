@@ -184,12 +184,12 @@ class Trial:
                 changed[name] = changed[name].index_copy(dim, positions, part)
         return self.deviation(changed).share > VISIBLE
 
-    def slopes(self, names: Collection[str]) -> dict[str, Tensor]:
+    def slopes(self, names: Collection[str]) -> dict[str, Tensor] | None:
         """By how much a relative change of each entry moves the outputs, to first order.
 
         Each entry's derivative of a random sum of all outputs, each relative to its largest
         entry, times the entry itself: the tensors have the shapes of the weights. Buffers and
-        what has no influence are absent, and all are if derivatives cannot be taken.
+        what has no influence are absent. None if derivatives cannot be taken.
         """
         learned = dict(self.network.model.named_parameters(remove_duplicate=False)).keys()
         leaves = {id(t): t.detach().requires_grad_() for n, t in self.state.items()
@@ -206,15 +206,14 @@ class Trial:
             leaf.register_post_accumulate_grad_hook(keep)
         try:
             outputs = self.network.run(state, self.example, graph=True)
-            total = sum(map(self._projected, outputs))
-            cast("Tensor", total).backward()
-        except (DiscoveryError, RuntimeError, AttributeError):  # no derivative, or one in place
-            return {}
+            totals = [self._projected(out) for out in outputs if out.requires_grad]
+            if totals:
+                torch.stack(totals).sum().backward()
+        except Exception:  # an operation without a derivative raises anything
+            return None
         return {n: found[id(t)] for n, t in state.items() if n in names and id(t) in found}
 
-    def _projected(self, output: Tensor) -> Any:
-        if not output.requires_grad:
-            return 0.0
+    def _projected(self, output: Tensor) -> Tensor:
         finite = torch.where(torch.isfinite(output), output, 0)
         signs = torch.randint(2, output.shape, generator=self.generator).to(output) * 2 - 1
         return (finite * signs).sum() / (_largest(finite.detach()) * output.numel() ** 0.5)

@@ -42,7 +42,8 @@ class Proof:
     Attributes:
         error: Largest relative error of any output under an element of the whole group.
         failed: Roots of the trees that change the function, with the relative error of each.
-        unseen: Groups on which no output depends, so that nothing can be said of them.
+        unseen: Groups whose effect on the outputs is lost in rounding, so that nothing can be
+            said of them. Those on which no output depends at all are not among them.
     """
 
     error: float
@@ -62,7 +63,8 @@ def verify(
 
     The elements move some of the groups each, so that no two groups always move together, and
     those that move a group generate all its permutations. Their number grows with the logarithm
-    of the number of groups, from 4 to 8.
+    of the number of groups, from 4 to 8. Groups that cannot be seen in one draw of the weights
+    (a ReLU may be dead) are tried in others.
 
     Args:
         spec: The symmetry to prove.
@@ -86,17 +88,17 @@ def verify(
     generator = generator or torch.Generator().manual_seed(0)
     network = Network(model, Example.of(example_inputs), select)
     error, failed = 0.0, dict[str, float]()
-    unseen = {name for name, group in spec.groups.items() if moves(group)}
+    hidden: Mapping[str, bool] = {n: True for n, group in spec.groups.items() if moves(group)}
     for _ in range(DRAWS):
         trial = steady_trial(network, spec.buffers, generator)
         for element in elements(spec, generator):
             found, worst = _blamed(trial, spec, element, failed)
             error = max(error, worst)
             failed |= found
-        unseen = _unseen(trial, spec, {name for name in unseen if root(name) not in failed})
-        if not unseen:
+        hidden = _hidden(trial, spec, {name for name in hidden if root(name) not in failed})
+        if not hidden:
             break
-    return Proof(error, failed, tuple(sorted(unseen)))
+    return Proof(error, failed, tuple(sorted(name for name, idle in hidden.items() if not idle)))
 
 
 def _blamed(
@@ -138,21 +140,18 @@ def _moved(
     return trial.deviation(permute(trial.state, spec, restricted(element, spec, roots)))
 
 
-def _unseen(trial: Trial, spec: PermutationSpec, names: Collection[str]) -> set[str]:
-    """The groups on whose entries no output depends in this draw."""
+def _hidden(trial: Trial, spec: PermutationSpec, names: Collection[str]) -> dict[str, bool]:
+    """The groups that do not show in this draw, and whether no output depends on them at all."""
     places = _places(spec, trial.state, names)
-    slopes = trial.slopes({name for found in places.values() for name in found})
+    known = trial.slopes({name for found in places.values() for name in found})
+    slopes = known or {}
     clear = VISIBLE * max(trial.allowed)
-    return {
-        group
-        for group, found in places.items()
-        if not any(
-            SPREAD * _size(slopes[name], axes) > clear
-            for name, axes in found.items()
-            if name in slopes
-        )
-        and not trial.sees(found)
-    }
+    hidden = dict[str, bool]()
+    for group, found in places.items():
+        sizes = [_size(slopes[name], axes) for name, axes in found.items() if name in slopes]
+        if not SPREAD * max(sizes, default=0.0) > clear and not trial.sees(found):
+            hidden[group] = known is not None and not any(sizes)
+    return hidden
 
 
 def _size(slopes: Tensor, axes: Sequence[tuple[int, Tensor]]) -> float:
