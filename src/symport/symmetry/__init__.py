@@ -20,6 +20,7 @@ from symport.symmetry.rewrite import unstack
 from symport.symmetry.runs import by_slices
 from symport.symmetry.terms import atoms, pin, tie
 from symport.symmetry.trace import Example, Graph, trace
+from symport.symmetry.trial import nothing_to_compare
 from symport.symmetry.unlay import unlay
 from symport.symmetry.unroll import unroll
 from symport.symmetry.verify import Proof, verify
@@ -59,7 +60,9 @@ def discover(
         A pattern for every tensor of the state dict, with the reason of each axis that stays.
 
     Raises:
-        DiscoveryError: The model cannot be traced, or a group fails its proof under `strict`.
+        DiscoveryError: The model cannot be traced, has no floating-point output, amplifies
+            rounding beyond what a proof can tell from an error, or a group fails its proof under
+            `strict`.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -76,6 +79,8 @@ def discover(
     on_meta = any(tensor.is_meta for tensor in state.values())
     example = _placed(Example.of(example_inputs), on_meta)
     graph = _understood(trace(model, example, select, has_rule))
+    if not graph.inexact.intersection(graph.outputs):
+        raise nothing_to_compare(model, select)
     statistics = running_statistics(graph).union(graph.names.get(name, name) for name in moving)
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)

@@ -92,6 +92,7 @@ class Graph:
         places: Where parameters, buffers and constants lie in memory, by the target of a source.
         masks: Names of the values that are true or false.
         updates: Sources that the model overwrites, by the name of the new value.
+        inexact: Names of the values that are floating-point or complex.
     """
 
     sources: Mapping[str, Source]
@@ -104,6 +105,7 @@ class Graph:
     places: Mapping[str, Place] = field(default_factory=dict[str, Place])
     masks: frozenset[str] = frozenset()
     updates: Mapping[str, str] = field(default_factory=dict[str, str])
+    inexact: frozenset[str] = frozenset()
 
     @property
     def ends(self) -> list[str]:
@@ -224,6 +226,7 @@ class _Recorder:
         self.operations: list[Operation] = []
         self.masks: set[str] = set()
         self.places: dict[str, Place] = {}
+        self.inexact: set[str] = set()
 
     def record(self) -> Graph:
         signature = self.program.graph_signature
@@ -252,6 +255,7 @@ class _Recorder:
             {**_places(self.model), **self.places},
             frozenset(self.masks),
             updates,
+            frozenset(self.inexact),
         )
 
     def _results(self, known: Mapping[fx.Node, Any]) -> tuple[list[str], dict[str, str]]:
@@ -275,6 +279,8 @@ class _Recorder:
     def _note(self, name: str, value: Any) -> None:
         if isinstance(value, Tensor) and value.dtype == torch.bool:
             self.masks.add(name)
+        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+            self.inexact.add(name)
 
     def _inline(self, module: fx.GraphModule, known: dict[fx.Node, Any], prefix: str) -> list[str]:
         """Record one graph; `known` has the values of its placeholders unless it is the outer."""

@@ -25,10 +25,12 @@ from symport.symmetry.draw import (
     shaken,
     varied,
 )
+from symport.symmetry.saved import named_tensors, saved
 from symport.symmetry.standin import evaluation
 from symport.symmetry.trace import Example
 
-TOLERANCE = 1e-10  # relative, of outputs; a draw that needs more room for rounding is not used
+TOLERANCE = 1e-10  # relative, of outputs; a draw that needs more room for rounding is not used,
+MOST = 1e-6  # unless all do, and none that needs more than this: what is wrong would not be seen
 LEAST = 1e-13  # allowed in any case: sums of 10⁴ terms in another order
 ROUNDING = 32.0  # times as much as a jitter of the weights makes is taken for rounding
 VISIBLE = 10.0  # times what is allowed counts as seen for certain
@@ -64,7 +66,8 @@ class Network:
     """What a proof runs: a model, an example, and the outputs that matter."""
 
     def __init__(self, model: nn.Module, example: Example, select: Select | None) -> None:
-        if any(tensor.is_meta for tensor in model.state_dict().values()):
+        self.saved = saved(model)
+        if any(tensor.is_meta for tensor in self.saved.tensors.values()):
             raise DiscoveryError("weights on the meta device have no values to prove a spec with")
         self.model = model
         self.example = example
@@ -81,11 +84,6 @@ class Network:
         Raises:
             DiscoveryError: The network cannot be run, or returns nothing to compare.
         """
-        others = {
-            name: in_double(buffer)
-            for name, buffer in self.model.named_buffers(remove_duplicate=False)
-            if name not in state
-        }
         inputs = (example.args, dict(example.kwargs))
         with (
             evaluation(self.model) as copied,
@@ -96,8 +94,12 @@ class Network:
             _InDouble(),
         ):
             torch.manual_seed(0)
+            # Some models write to their own weights the first time that they run.
+            given = self.saved.in_model({name: tensor.clone() for name, tensor in state.items()})
+            own = named_tensors(self.model)
+            given |= {name: in_double(t) for name, t in own.items() if name not in given}
             try:
-                result = functional_call(copied, {**others, **state}, *inputs, tie_weights=False)
+                result = functional_call(copied, given, *inputs, tie_weights=False)
             except (RuntimeError, NotImplementedError, TypeError) as error:
                 raise DiscoveryError(
                     f"{type(self.model).__name__} cannot be run in float64 to prove its spec: "
@@ -109,14 +111,18 @@ class Network:
         """The tensors among the outputs; one of them must have more to say than whole numbers."""
         found = tensors_in(chosen)
         if not any(is_inexact(out) and out.numel() for out in found):
-            kind = " or ".join(sorted({str(out.dtype) for out in found})) or type(chosen).__name__
-            which = "what `select` returns" if self.select else "the result"
-            raise DiscoveryError(
-                f"{type(self.model).__name__}: {which} ({kind}) holds no floating-point tensor to "
-                "compare, so nothing can be proven; pass `select` that returns the floating-point "
-                "outputs (logits, scores) before they become places or labels"
-            )
+            raise nothing_to_compare(self.model, self.select)
         return [torch.view_as_real(out) if out.is_complex() else out for out in found]
+
+
+def nothing_to_compare(model: nn.Module, select: Select | None) -> DiscoveryError:
+    """The error for a network without an output that has more to say than whole numbers."""
+    which = "what it returns" if select is None else "what `select` picks from its outputs"
+    return DiscoveryError(
+        f"{type(model).__name__}: {which} holds no floating-point tensor, so there is nothing to "
+        "compare; pass a `select` that returns the outputs whose values must not change, as "
+        "tensors (logits, scores), before they become places, labels or Python numbers"
+    )
 
 
 class Trial:
@@ -144,7 +150,7 @@ class Trial:
             self.example = _mapped(in_double, network.example)
             self.outputs = network.run(self.state, self.example)
         self.allowed = [TOLERANCE for _ in self.outputs]
-        if self.finite:
+        if any(bool(torch.isfinite(out).any()) for out in self.outputs):
             self.allowed = self._rounding()
 
     @property
@@ -153,9 +159,9 @@ class Trial:
         return all(bool(torch.isfinite(out).any()) for out in self.outputs if out.numel())
 
     @property
-    def steady(self) -> bool:
-        """Whether rounding changes so little that a wrong group would be seen."""
-        return self.finite and max(self.allowed) <= TOLERANCE
+    def room(self) -> float:
+        """What rounding may change in any output; infinite if one has nothing finite."""
+        return max(self.allowed) if self.finite else float("inf")
 
     def _rounding(self) -> list[float]:
         found = [LEAST for _ in self.outputs]
@@ -191,7 +197,8 @@ class Trial:
         entry, times the entry itself: the tensors have the shapes of the weights. Buffers and
         what has no influence are absent. None if derivatives cannot be taken.
         """
-        learned = dict(self.network.model.named_parameters(remove_duplicate=False)).keys()
+        parameters = dict(self.network.model.named_parameters(remove_duplicate=False))
+        learned = {n for n, main in self.network.saved.names.items() if main in parameters}
         leaves = {id(t): t.detach().requires_grad_() for n, t in self.state.items()
                   if n in names and n in learned and is_inexact(t)}  # fmt: skip
         state = {name: leaves.get(id(t), t) for name, t in self.state.items()}
@@ -220,27 +227,30 @@ class Trial:
 
 
 def steady_trial(network: Network, statistics: Collection[str], generator: Generator) -> Trial:
-    """The strongest draw that does not amplify rounding too much.
+    """The strongest draw that does not amplify rounding much, else the one that does so least.
 
     Raises:
-        DiscoveryError: There is none, or no output is finite.
+        DiscoveryError: All amplify it too much, or no output is finite.
     """
-    trial = Trial(network, statistics, generator, STRENGTHS[0])
+    best = last = Trial(network, statistics, generator, STRENGTHS[0])
     for strength in STRENGTHS[1:]:
-        if trial.steady:
-            return trial
-        trial = Trial(network, statistics, generator, strength)
+        if best.room <= TOLERANCE:
+            return best
+        last = Trial(network, statistics, generator, strength)
+        best = min(best, last, key=lambda trial: trial.room)
+    if best.room <= MOST:
+        return best
     name = type(network.model).__name__
-    if not any(bool(torch.isfinite(out).any()) for out in trial.outputs):
+    if not any(bool(torch.isfinite(out).any()) for out in last.outputs):
         raise DiscoveryError(
             f"{name} returns nothing finite, neither with random weights nor with its own, so "
             "nothing can be proven; look for infinities in the example"
         )
-    if trial.steady or not trial.finite:
-        return trial
+    if not last.finite:
+        return last
     raise DiscoveryError(
         f"{name} amplifies rounding too much for a proof in float64: weights moved in their last "
-        f"places change an output by {max(trial.allowed) / ROUNDING:.0e} of its size; pass an "
+        f"places change an output by {best.room / ROUNDING:.0e} of its size; pass an "
         "example for which it is better conditioned, or trace it on the meta device without a proof"
     )
 

@@ -8,7 +8,7 @@ group on which the outputs do not depend could be wrong without a trace.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -84,9 +84,9 @@ def verify(
             none is finite, or rounding is amplified beyond what a proof can tell from an error.
         SpecError: The spec does not fit the model.
     """
-    spec.check(cast("Mapping[str, Tensor]", model.state_dict()))
     generator = generator or torch.Generator().manual_seed(0)
     network = Network(model, Example.of(example_inputs), select)
+    spec.check(network.saved.tensors)
     error, failed = 0.0, dict[str, float]()
     hidden: Mapping[str, bool] = {n: True for n, group in spec.groups.items() if moves(group)}
     for _ in range(DRAWS):
