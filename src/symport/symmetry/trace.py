@@ -22,6 +22,7 @@ from torch.fx.node import map_arg
 from symport.errors import DiscoveryError
 from symport.params import listed
 from symport.symmetry.apart import Known, taken_apart
+from symport.symmetry.draw import is_inexact
 from symport.symmetry.inplace import ordinary
 from symport.symmetry.memory import Place
 from symport.symmetry.saved import named_tensors, saved
@@ -224,9 +225,8 @@ class _Recorder:
         self.prefix = prefix
         self.sources: dict[str, Source] = {}
         self.operations: list[Operation] = []
-        self.masks: set[str] = set()
+        self.masks, self.inexact = set[str](), set[str]()
         self.places: dict[str, Place] = {}
-        self.inexact: set[str] = set()
 
     def record(self) -> Graph:
         signature = self.program.graph_signature
@@ -244,14 +244,13 @@ class _Recorder:
         state = saved(self.model)
         operations, needed = alive(self.operations, [*outputs, *updates])
         sources = {name: source for name, source in self.sources.items() if name in needed}
+        tensors = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
         return Graph(
             sources,
             operations,
             outputs,
-            {name: tuple(tensor.shape) for name, tensor in state.tensors.items()},
-            state.names,
-            state.first,
-            state.stays,
+            tensors,
+            *(state.names, state.first, state.stays),
             {**_places(self.model), **self.places},
             frozenset(self.masks),
             updates,
@@ -279,7 +278,7 @@ class _Recorder:
     def _note(self, name: str, value: Any) -> None:
         if isinstance(value, Tensor) and value.dtype == torch.bool:
             self.masks.add(name)
-        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+        elif isinstance(value, Tensor) and is_inexact(value):
             self.inexact.add(name)
 
     def _inline(self, module: fx.GraphModule, known: dict[fx.Node, Any], prefix: str) -> list[str]:
