@@ -86,6 +86,17 @@ def test_a_report_is_one_page_that_needs_no_other(tmp_path):
     assert "http" not in (tmp_path / "r.html").read_text()
 
 
+def test_columns_of_words_wrap_and_the_others_do_not(tmp_path):
+    rows = [("a", "1.5", "a long explanation")]
+    write_report(
+        tmp_path / "r.html", "T", "", [Section("S", "", ("x", "y", "how"), rows, words=(2,))]
+    )
+    text = (tmp_path / "r.html").read_text()
+    assert '<td class="words">a long explanation</td>' in text
+    assert "<td>1.5</td>" in text
+    assert re.search(r"td\.words \{[^}]*white-space: normal", text)
+
+
 def test_text_is_shown_not_interpreted(tmp_path):
     odd = "<script>alert(1)</script> & <b>"
     write_report(tmp_path / "r.html", odd, odd, [Section(odd, odd, (odd,), [(odd,)])])

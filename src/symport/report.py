@@ -47,6 +47,7 @@ class Section:
         header: Names of the columns of its table; empty for none.
         rows: Cells of the table, row by row.
         picture: PNG bytes of a figure; empty for none.
+        words: Numbers of the columns that hold words, which stand on the left and wrap.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Section:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     picture: bytes = b""
+    words: Sequence[int] = ()
 
 
 def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> None:
@@ -182,9 +184,9 @@ def _choice_section(found: CrossValidation) -> Section:
         for title, points in zip(panels, (steps, lengths), strict=True):
             if len(points) > 1:
                 x, y = zip(*points, strict=True)
-                panels[title][kind] = Curve(x, y)
+                panels[title][kind] = Curve(x, [100 * score for score in y])
     drawn = {title: curves for title, curves in panels.items() if curves}
-    picture = png(draw(drawn, xlabel="", ylabel="cross-validated accuracy")) if drawn else b""
+    picture = png(draw(drawn, xlabel="", ylabel="cross-validated accuracy (%)")) if drawn else b""
     text = "Each fold of the labels scored what was matched on the others; the best mean was taken."
     return Section("How step and length were chosen", text, picture=picture)
 

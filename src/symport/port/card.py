@@ -14,7 +14,7 @@ from symport.port.verdict import share_of_lift, title
 
 @dataclass(frozen=True)
 class Row:
-    """What one competitor reached.
+    """What one competitor reached, or what the old base and its fine-tune do there.
 
     Attributes:
         name: Its title.
@@ -33,9 +33,19 @@ class Row:
     how: str
 
 
+def header(settings: PortSettings) -> tuple[str, str, str, str, str]:
+    """What the columns of `cells` are; the losses of all tasks are in nats but for one's own."""
+    loss = "loss (nats)" if settings.loss is None else "loss"
+    return "", loss, "accuracy", "share of lift", "how"
+
+
 def rows_of(outcome: Outcome, seed: int) -> list[Row]:
-    """One row for each competitor."""
-    return [_row(outcome, name, seed) for name in outcome.plans]
+    """What is to be carried over, and one row for each competitor."""
+    origin = {"the old base": outcome.old_base, "its fine-tune": outcome.tuned}
+    return [
+        *(Row(n, one.loss, one.accuracy, None, None, "as it is") for n, one in origin.items()),
+        *(_row(outcome, name, seed) for name in outcome.plans),
+    ]
 
 
 def write_card(
@@ -50,7 +60,7 @@ def write_card(
         "- symport",
         "---",
     ]
-    table = ["| | loss | accuracy | share of lift | how |", "|---|---|---|---|---|"]
+    table = [f"| {' | '.join(header(settings))} |", "|---|---|---|---|---|"]
     table += [f"| {' | '.join(cells(row))} |" for row in rows]
     text = [
         *head,

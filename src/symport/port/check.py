@@ -130,7 +130,7 @@ def check(settings: PortSettings) -> Checked:
             (apart.apart / apart.square) ** 0.5,
             cosine(old, new, embedding_names(model)),
             apart.same_norms,
-            kinship(old, new, family),
+            kinship(old, new, family) if apart.apart else Kinship(()),
             (_displaced(folders, family, files) / apart.square) ** 0.5,
             cka,
             _cost(settings, new, seconds),
@@ -166,7 +166,7 @@ def _relation(found: Checked) -> str:
             + (
                 f", and every tensor has the same norm. {exact}"
                 if found.same_norms
-                else f" and {kin.stay:.0%} where they stood, and it was trained further. {further}"
+                else f", {kin.stay:.0%} where they stood, and it was trained further. {further}"
             )
         )
     if kin.relation == "continued":
@@ -226,9 +226,8 @@ def _displaced(folders: Folders, family: Family, files: Trio) -> float:
     """‖tuned − old‖² over what both have."""
     old = files.old.tensors
     if files.tuned is None:
-        first = family.names.first.items()
-        base = old.view({name: old.places[own] for name, own in first if own in old})
-        return sum(map(_squared, displacement(load_adapter(folders.tuned), base).values()))
+        adapter = load_adapter(folders.tuned, family.ties)
+        return sum(map(_squared, displacement(adapter, old).values()))
     tuned = files.tuned.tensors
     return sum(
         _squared(theirs - ours)

@@ -157,10 +157,10 @@ def _value(name: str, text: Any) -> Any:
 def _show(found: "Ported", settings: PortSettings, out: Console) -> None:
     from rich.table import Table
 
-    from symport.port.card import cells, rows_of
+    from symport.port.card import cells, header, rows_of
 
     if found.outcome is not None:
-        table = Table("", "loss", "accuracy", "share of lift", "how")
+        table = Table(*header(settings))
         for row in rows_of(found.outcome, settings.seed):
             table.add_row(*cells(row))
         out.print(table)
