@@ -245,17 +245,10 @@ class _Recorder:
         operations, needed = alive(self.operations, [*outputs, *updates])
         sources = {name: source for name, source in self.sources.items() if name in needed}
         tensors = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
-        return Graph(
-            sources,
-            operations,
-            outputs,
-            tensors,
-            *(state.names, state.first, state.stays),
-            {**_places(self.model), **self.places},
-            frozenset(self.masks),
-            updates,
-            frozenset(self.inexact),
-        )
+        places = {**_places(self.model), **self.places}
+        masks, inexact = frozenset(self.masks), frozenset(self.inexact)
+        held = (tensors, state.names, state.first, state.stays, places)
+        return Graph(sources, operations, outputs, *held, masks, updates, inexact)
 
     def _results(self, known: Mapping[fx.Node, Any]) -> tuple[list[str], dict[str, str]]:
         """What is returned, and what is written to a parameter or buffer, with its source."""
