@@ -62,6 +62,10 @@ def test_the_file_at_hand_is_named(run, tmp_path):
 def test_a_long_message_is_cut_and_lack_of_memory_is_said():
     assert len(one_line(ValueError("x" * 10_000))) < 500
     assert one_line(MemoryError()).startswith("out of memory")
+    name = "n" * 5000
+    assert one_line(SpecError(f"{name} is no name \ud800")) == (
+        f"{name[:100]}…{name[:30]} is no name \\ud800"
+    )
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, SpecError])

@@ -55,7 +55,7 @@ def read_adapter_config(folder: PathLike) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: not JSON ({error}); copy it again") from error
     if not isinstance(config, dict):
         raise FileError(f"{path}: not the configuration of an adapter")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from symport.errors import FileError, ParamsError
+from symport.errors import FileError, ParamsError, brief
 from symport.files import PathLike, remedy, write_text
 from symport.params import Params, listed
 from symport.pickled import SUFFIXES
@@ -289,8 +289,9 @@ def _indexed(path: Path) -> dict[str, str]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         names = {str(name): str(file) for name, file in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(f"{path}: not an index of shards ({error!r}); copy it again") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"not an index of shards ({brief(error)}); copy it again"
+        raise FileError(f"{path}: {reason}") from error
     if odd := [file for file in names.values() if Path(file).name != file]:
         raise FileError(f"{path}: names {odd[0]!r}, which is outside its folder")
     return names

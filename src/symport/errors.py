@@ -4,6 +4,8 @@ Each message says what is wrong, where (tensor, axis, sizes or file), what was e
 where there is one, the next step.
 """
 
+from reprlib import Repr
+
 
 class SymportError(Exception):
     """The root: `except symport.errors.SymportError` catches every error raised on purpose."""
@@ -35,3 +37,27 @@ class FileError(SymportError, OSError):
 
 class SettingsError(SymportError, ValueError):
     """An option is out of its range or contradicts another."""
+
+
+def brief(error: BaseException, most: int = 200) -> str:
+    """The type and the words of a foreign error on one line, for a message of ours.
+
+    Example:
+        >>> brief(KeyError("layers"))
+        "KeyError: 'layers'"
+    """
+    said = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+    cut = said[:most] + "…" * (len(said) > most)
+    return f"{type(error).__name__}: {cut}" if cut else type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value from a foreign file as a message can show it, however long or deep it is.
+
+    Example:
+        >>> shown([[[[1]]], "a" * 300])[:30]
+        "[[[[...]]], 'aaaaaaaaaaaaaaaaa"
+    """
+    short = Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, 80, 80, 80
+    return short.repr(value).encode(errors="backslashreplace").decode()

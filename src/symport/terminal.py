@@ -7,7 +7,7 @@ from traceback import walk_tb
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from symport.errors import SymportError
+from symport.errors import SymportError, brief
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,18 +59,18 @@ def one_line(error: BaseException) -> str:
         >>> one_line(KeyError("layers"))
         "KeyError: 'layers'; this was not foreseen: --debug shows where it comes from"
     """
-    text = " ".join(str(error).split())
+    words = (
+        word if len(word) < LONGEST else f"{word[:100]}…{word[-30:]}" for word in str(error).split()
+    )
+    text = " ".join(words).encode(errors="backslashreplace").decode()
     if isinstance(error, SymportError):
         return text
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return f"out of memory ({text[:LONGEST] or 'no more to be had'}); {DEBUG} shows where"
-    said = f": {text[:LONGEST]}{'…' * (len(text) > LONGEST)}" if text else ""
+    said = brief(error, LONGEST)
     file = next(_files(error.__traceback__), None)
     place = "" if file is None or str(file) in said else f" (at work on {file})"
-    return (
-        f"{type(error).__name__}{said}{place}; this was not foreseen: {DEBUG} shows where it comes "
-        "from"
-    )
+    return f"{said}{place}; this was not foreseen: {DEBUG} shows where it comes from"
 
 
 def _files(trace: TracebackType | None) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """What an adapter says of its base: the class, the shapes, and which tied names it tells apart."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def class_under(folder: Path, *bases: Any) -> Any:
 def odd_base(folder: Path, old_base: Path) -> tuple[str, ...]:
     """A sentence if an adapter names another base than the old one, as far as names tell."""
     named = str(read_adapter_config(folder).get("base_model_name_or_path") or "")
-    is_same = not named or (Path(named).exists() and Path(named).samefile(old_base))
+    is_same = not named
+    with suppress(OSError, ValueError):  # a name that no file can have
+        is_same = is_same or Path(named).samefile(old_base)
     places = {*old_base.parts, *old_base.resolve().parts}
     own = named.rstrip("/").rpartition("/")[2]
     if is_same or own in places or f"models--{named.replace('/', '--')}" in places:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from symport.errors import DataError, FileError, SettingsError
+from symport.errors import DataError, FileError, SettingsError, brief
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 DEEP = ("I", "F")  # and I;16 in its variants: converting them to 8 bits would clip, not scale
@@ -88,8 +88,7 @@ def load_images(paths: Sequence[Path], how: Picturing) -> Tensor:
         except FileError as error:
             raise FileError(f"{path}: {error}") from error
         except Exception as error:  # a foreign file can fail anywhere inside the readers
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise FileError(f"{path}: cannot be read as an image ({said})") from error
+            raise FileError(f"{path}: cannot be read as an image ({brief(error)})") from error
     mean, std = (torch.tensor(tuple(v)).view(-1, 1, 1) for v in (how.mean, how.std))
     return (torch.stack(pixels) - mean) / std
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symport.errors import FileError, ParamsError, SettingsError
+from symport.errors import FileError, ParamsError, SettingsError, brief
+from symport.files import read_json
 from symport.huggingface import settle
 from symport.params import Params, listed
 from symport.port.adapter import class_under, odd_base, untied_by
@@ -21,6 +22,9 @@ from symport.port.sameness import Configs, agree
 from symport.port.tokenizers import quiet
 from symport.state import own_tensors
 
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers",
+          "decoder_layers", "num_decoder_layers", "num_encoder_layers")  # fmt: skip
+MOST_LAYERS = 2000  # the deepest have a few hundred
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
@@ -91,8 +95,15 @@ class Family:
 
     def outline(self) -> nn.Module:
         """The model on the meta device: shapes without contents."""
-        with torch.device("meta"):
-            return untie_(self.kind(self.config).eval(), self.untied)
+        _refuse_many_layers(self.config)
+        try:
+            with torch.device("meta"):
+                return untie_(self.kind(self.config).eval(), self.untied)
+        except Exception as error:  # a foreign configuration can fail anywhere in its network
+            raise SettingsError(
+                f"{self.config.name_or_path}/config.json: no {self.name} can be made of it "
+                f"({brief(error)})"
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,9 +276,9 @@ def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Op
             )
             untie_(model, family.untied)
         except RuntimeError as error:
-            raise ParamsError(f"{folder}: does not fit {family.name} ({error})") from error
-        except (OSError, ValueError) as error:
-            raise FileError(f"{folder}: cannot be loaded ({error})") from error
+            raise ParamsError(f"{folder}: does not fit {family.name} ({brief(error)})") from error
+        except Exception as error:  # transformers reads more of a folder than we have checked
+            raise FileError(f"{folder}: cannot be loaded ({brief(error)})") from error
     own = {name: tensor.detach() for name, tensor in own_tensors(model.eval()).items()}
     absent = frozenset(info["missing_keys"]) | {str(entry[0]) for entry in info["mismatched_keys"]}
     with torch.no_grad():
@@ -310,15 +321,30 @@ def read_config(folder: Path) -> Any:
         import transformers
     except ImportError as error:
         raise SettingsError("porting needs transformers: pip install 'symport[hf]'") from error
+    path = folder / "config.json"
+    if not isinstance(read_json(path), dict):
+        raise FileError(f"{path}: expected an object with keys")
     try:
         found = transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise FileError(f"{folder}: has no configuration that transformers knows ({error})") from (
-            error
-        )
-    return settle(found)
+        return settle(found)
+    except Exception as error:  # classes of configurations check what they like, or nothing
+        raise FileError(
+            f"{path}: no configuration that transformers knows ({brief(error)})"
+        ) from error
+
+
+def _refuse_many_layers(config: Any) -> None:
+    """Raise SettingsError before a network is made that would take hours to make."""
+    for known in (config, config.get_text_config()):
+        for key in LAYERS:
+            count = getattr(known, key, None)
+            if isinstance(count, int) and count > MOST_LAYERS:
+                raise SettingsError(
+                    f"{config.name_or_path}/config.json: {key} is {count}, more than any network "
+                    f"has; at most {MOST_LAYERS} are made"
+                )
 
 
 def _refuse_quantized(folder: Path, config: Any) -> None:
@@ -332,8 +358,9 @@ def _refuse_quantized(folder: Path, config: Any) -> None:
 def _class_named(folder: Path, config: Any) -> Any:
     import transformers
 
-    named = getattr(config, "architectures", None) or []
-    kind = getattr(transformers, named[0], None) if named else None
-    if kind is None:
+    named: Any = getattr(config, "architectures", None) or [None]
+    first: Any = named[0] if isinstance(named, list) else None
+    kind = getattr(transformers, first, None) if isinstance(first, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise SettingsError(f"{folder}: 'architectures' is {named}, none that transformers has")
     return kind

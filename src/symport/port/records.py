@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-from symport.errors import DataError
+from symport.errors import DataError, brief, shown
 from symport.port.examples import Line
 
 Message: TypeAlias = Mapping[str, Any]
@@ -114,7 +114,7 @@ def _instructed(line: Line, tokenizer: Any, key: str) -> Tokens:
         messages.append({"role": "system", "content": _text(line, "system")})
     for turn in line.values.get("history") or []:
         if not (isinstance(turn, list) and len(cast("list[Any]", turn)) == 2):
-            raise DataError(f"{line.where}: 'history' holds {turn!r}, expected pairs of texts")
+            raise DataError(f"{line.where}: 'history' holds {shown(turn)}, expected pairs of texts")
         asked, said = cast("list[Any]", turn)
         messages += [{"role": "user", "content": asked}, _said(said)]
     question = f"{instruction}\n\n{given}" if has_input else instruction
@@ -168,22 +168,21 @@ def _turn(line: Line, number: int, turn: Any) -> dict[str, Any]:
     """A message as chat templates take it."""
     if not isinstance(turn, Mapping):
         raise DataError(
-            f'{line.where}: message {number} is {turn!r}, expected {{"role": …, "content": …}} or '
-            '{"from": …, "value": …}'
+            f"{line.where}: message {number} is {shown(turn)}, expected "
+            '{"role": …, "content": …} or {"from": …, "value": …}'
         )
     message = dict(cast("Mapping[str, Any]", turn))
     if "from" in message and "role" not in message:
         who = message.pop("from")
         if who not in ROLES:
             raise DataError(
-                f"{line.where}: message {number} is from {who!r}, none of {', '.join(ROLES)}"
+                f"{line.where}: message {number} is from {shown(who)}, none of {', '.join(ROLES)}"
             )
         message["role"] = ROLES[who]
         message["content"] = message.pop("value", None)
     if not isinstance(message.get("role"), str):
-        raise DataError(
-            f"{line.where}: message {number} has no 'role', only {', '.join(map(str, message))}"
-        )
+        keys = ", ".join(map(str, list(message)[:9]))
+        raise DataError(f"{line.where}: message {number} has no 'role', only {keys}")
     return message
 
 
@@ -203,19 +202,20 @@ def _rendered(line: Line, tokenizer: Any, turns: list[dict[str, Any]], **how: An
 def _ids(line: Line, tokenizer: Any, text: str, **how: Any) -> list[int]:
     try:
         return list(tokenizer(text, verbose=False, **how)["input_ids"])
-    except Exception as error:  # a foreign file decides what it does
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a foreign file decides what it does; Rust may panic
         raise _failed(line, "the tokenizer", error) from error
 
 
-def _failed(line: Line, what: str, error: Exception) -> DataError:
-    said = " ".join(str(error).split())[:200]
-    return DataError(f"{line.where}: {what} fails on it ({type(error).__name__}: {said})")
+def _failed(line: Line, what: str, error: BaseException) -> DataError:
+    return DataError(f"{line.where}: {what} fails on it ({brief(error)})")
 
 
 def _listed(line: Line, key: str) -> list[Any]:
     found = line.values[key]
     if not isinstance(found, list) or not found:
-        raise DataError(f"{line.where}: {key!r} is {found!r}, expected a list of messages")
+        raise DataError(f"{line.where}: {key!r} is {shown(found)}, expected a list of messages")
     return cast("list[Any]", found)
 
 
@@ -227,12 +227,12 @@ def _text(line: Line, key: str, *, may_be_empty: bool = False) -> str:
     """The text under a key, which can be written as UTF-8."""
     text = line.values.get(key)
     if key == "text" and text is None and "text" not in line.values:
-        raise DataError(
-            f"{line.where}: has {', '.join(map(repr, line.values)) or 'no keys'}, expected "
-            f"{LAYOUTS}"
-        )
+        keys = ", ".join(map(shown, list(line.values)[:9])) or "no keys"
+        raise DataError(f"{line.where}: has {keys}, expected {LAYOUTS}")
     if not isinstance(text, str) or not (text or may_be_empty):
-        raise DataError(f"{line.where}: {key!r} is {text!r}, expected a text that is not empty")
+        raise DataError(
+            f"{line.where}: {key!r} is {shown(text)}, expected a text that is not empty"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:

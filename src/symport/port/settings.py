@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from symport.choices import MAX_SEED
-from symport.errors import FileError, SettingsError
+from symport.errors import FileError, SettingsError, brief, shown
 
 MethodName: TypeAlias = Literal["auto", "fgmt", "gmt", "weights", "activations", "identity"]
 YesNo: TypeAlias = Literal["auto", "yes", "no"]
@@ -132,10 +132,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     try:
         found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FileError(f"{path}: cannot be read as YAML ({error})") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise FileError(f"{path}: cannot be read as YAML ({brief(error)})") from error
     if not isinstance(found, dict):
-        raise SettingsError(f"{path}: expected lines such as 'steps: 8', not {found!r}")
+        raise SettingsError(f"{path}: expected lines such as 'steps: 8', not {shown(found)}")
     return {str(key): value for key, value in cast("dict[Any, Any]", found).items()}
 
 
@@ -149,7 +149,7 @@ def show_settings(settings: PortSettings) -> str:
 def _complaint(error: dict[str, Any]) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"there is no setting {key!r}; --print-config lists all"
+        return f"there is no setting {shown(key)}; --print-config lists all"
     if error["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}: {str(error['msg']).lower()}, not {error['input']!r}"
+    return f"{key}: {str(error['msg']).lower()}, not {shown(error['input'])}"

@@ -201,7 +201,9 @@ def _read_classified(reading: Reading) -> Read:
     labels: list[int] = []
     for line in read_lines(reading.reference):
         if line.values.get("label") is None:
-            raise DataError(f"{line.where}: has no 'label', only {', '.join(line.values)}")
+            raise DataError(
+                f"{line.where}: has no 'label', only {', '.join(list(line.values)[:9])}"
+            )
         labels.append(class_of(line.values["label"], classes, line.where))
     texts = _texts(reading, answers=False, pads=True)
     return Read(Labelled(texts.rows, torch.tensor(labels)), texts.names, list(classes))

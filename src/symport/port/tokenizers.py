@@ -6,7 +6,7 @@ from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
-from symport.errors import FileError, ParamsError
+from symport.errors import FileError, ParamsError, brief
 from symport.params import listed
 
 FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
@@ -31,9 +31,8 @@ def load_tokenizer(folder: Path) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the Rust library under it is no Exception
-        said = " ".join(str(error).split())[:200]
         raise FileError(
-            f"{folder}: its tokenizer cannot be loaded ({type(error).__name__}: {said}); copy "
+            f"{folder}: its tokenizer cannot be loaded ({brief(error)}); copy "
             f"{', '.join(there[:3])} again, or write them with the tokenizer's save_pretrained"
         ) from error
 

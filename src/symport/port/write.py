@@ -83,7 +83,7 @@ def carry(folder: Path, *sources: Path) -> None:
     for source in sources:
         for pattern in CARRIED:
             for path in sorted(source.glob(pattern)):
-                if not (folder / path.name).exists():
+                if path.is_file() and not (folder / path.name).exists():
                     _copy(path, folder / path.name)
 
 
