@@ -34,6 +34,17 @@ def spectral():
     nn.utils.parametrizations.spectral_norm(net[0])
     return net
 
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.c((x := self.a(x)) + self.b(x))
+
+def residual():
+    return nn.Sequential(Residual())
+
 def scores(outputs, labels):
     return outputs
 """
@@ -139,6 +150,11 @@ def test_discover_prints_patterns_and_saves_them(desk):
 def test_discover_takes_examples_and_gives_reasons(desk):
     answer = desk.run("discover", "--model", "mynets:mlp", "--inputs", "few.npz", "--reasons")
     assert "4.bias, axis 0 stays: output axis" in answer.out
+
+
+def test_discover_says_what_ties_a_group(desk):
+    answer = desk.run("discover", "--model", "mynets:residual", "--inputs", "2,4", "--reasons")
+    assert "0.a moves as one because of add (in 0)" in answer.out
 
 
 def test_discover_moves_the_buffers_that_are_named(desk):

@@ -157,6 +157,7 @@ def rich_spec() -> PermutationSpec:
         {"h": Group(3, "fixed"), "h/u": Group(4)},
         frozenset({"mean", "n"}),
         {"w": {1: "the inputs stay"}},
+        {"h": "add (in block)"},
     )
 
 
@@ -180,6 +181,7 @@ def test_the_json_is_as_documented():
         "patterns": {"w": "(h h/u 2) .", "mean": "(h h/u 2)", "n": ""},
         "buffers": ["mean", "n"],
         "reasons": {"w": {"1": "the inputs stay"}},
+        "ties": {"h": "add (in block)"},
     }
 
 

@@ -79,7 +79,10 @@ def discover_command(
         bool, typer.Option("--strict", help="Fail if a group fails its proof.")
     ] = False,
     reasons: Annotated[
-        bool, typer.Option("--reasons", help="Say why each axis that stays does so.")
+        bool,
+        typer.Option(
+            "--reasons", help="Say why each axis that stays does so, and what ties each group."
+        ),
     ] = False,
 ) -> None:
     """Find and prove which axes of a network can be permuted together.
@@ -92,6 +95,8 @@ def discover_command(
         for name, why in spec.reasons.items():
             for axis, reason in why.items():
                 out.print(f"{name}, axis {axis} stays: {reason}")
+        for name, operations in spec.ties.items():
+            out.print(f"{name} moves as one because of {operations}")
     elif not spec.groups:
         err.print("no unit can change its place; --reasons says why")
     if save is not None:

@@ -62,6 +62,7 @@ class PermutationSpec:
         buffers: Tensors that are statistics, not weights (BatchNorm's): they are permuted with
             the network, but never matched nor displaced by a transfer.
         reasons: Why an axis stays, by tensor and axis, where that is known.
+        ties: Which operations make the units of a group move together, where that is known.
 
     Raises:
         SpecError: A pattern names an unknown group, a parent is missing from a tensor, or a
@@ -72,6 +73,7 @@ class PermutationSpec:
     groups: Mapping[str, Group]
     buffers: frozenset[str] = frozenset()
     reasons: Mapping[str, Mapping[int, str]] = field(default_factory=dict[str, Mapping[int, str]])
+    ties: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         for name, group in self.groups.items():
@@ -171,6 +173,7 @@ class PermutationSpec:
                 "reasons": {
                     n: {str(k): r for k, r in rs.items()} for n, rs in self.reasons.items()
                 },
+                "ties": dict(self.ties),
             },
             indent=1,
         )
@@ -191,6 +194,7 @@ class PermutationSpec:
                 {name: Group(int(g["size"]), g["kind"]) for name, g in data["groups"].items()},
                 frozenset(data["buffers"]),
                 {n: {int(k): r for k, r in rs.items()} for n, rs in data["reasons"].items()},
+                {str(name): str(tie) for name, tie in data.get("ties", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, SpecError):

@@ -57,7 +57,8 @@ def discover(
         generator: Draws the random elements; seed 0 by default.
 
     Returns:
-        A pattern for every tensor of the state dict, with the reason of each axis that stays.
+        A pattern for every tensor of the state dict, with the reason of each axis that stays and
+        the operations that tie each group.
 
     Raises:
         DiscoveryError: The model cannot be traced, has no floating-point output, amplifies
@@ -128,7 +129,7 @@ def _tensors(graph: Graph, relations: Relations) -> Tensors:
 def _described(tensors: Tensors, relations: Relations, buffers: frozenset[str]) -> PermutationSpec:
     """The spec; a tensor whose nested groups no pattern can express stays."""
     try:
-        return describe(tensors, nest(tensors, relations), buffers)
+        return describe(tensors, nest(tensors, relations), buffers, relations.ties)
     except SpecError as error:
         odd = next((name for name in tensors if str(error).startswith(f"{name}: ")), None)
         if odd is None or not any(atom.reason is None for t in tensors[odd] for atom in atoms(t)):

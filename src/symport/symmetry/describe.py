@@ -8,15 +8,19 @@ from symport.spec import Group, PermutationSpec
 from symport.symmetry.calls import Axes
 from symport.symmetry.groups import Tensors, Tree
 from symport.symmetry.terms import SINGLE, Term, atoms, factors, parts, resolve
+from symport.symmetry.ties import Tie, told
 
 
-def describe(tensors: Tensors, tree: Tree, buffers: frozenset[str]) -> PermutationSpec:
+def describe(
+    tensors: Tensors, tree: Tree, buffers: frozenset[str], ties: Sequence[Tie] = ()
+) -> PermutationSpec:
     """Build the spec.
 
     Args:
         tensors: The axes of every tensor of the state dict.
         tree: The groups among their atoms.
         buffers: Tensors that are statistics.
+        ties: What operations joined.
     """
     names = _names(tensors, tree)
     groups = {
@@ -29,7 +33,18 @@ def describe(tensors: Tensors, tree: Tree, buffers: frozenset[str]) -> Permutati
         for tensor, axes in tensors.items()
     }
     reasons = {tensor: found for tensor, axes in tensors.items() if (found := _reasons(axes))}
-    return PermutationSpec(patterns, groups, buffers, reasons)
+    return PermutationSpec(patterns, groups, buffers, reasons, _ties(ties, names, groups))
+
+
+def _ties(
+    ties: Sequence[Tie], names: Mapping[int, str], groups: Mapping[str, Group]
+) -> dict[str, str]:
+    """The operations that tied each group, in words."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for tie in ties:
+        for name in {names[id(a)]: None for a in atoms(tie.term) if id(a) in names}:
+            found.setdefault(name, []).append((tie.operation, tie.layer))
+    return {name: told(found[name]) for name in groups if name in found}
 
 
 def _shown(axes: Axes, tree: Tree) -> set[int]:

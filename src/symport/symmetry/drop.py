@@ -25,7 +25,8 @@ def drop_trees(spec: PermutationSpec, roots: Collection[str], reason: str) -> Pe
                 known = reasons.setdefault(name, {})
                 known[dim] = "; ".join(filter(None, (known.get(dim), reason)))
     groups = {name: group for name, group in spec.groups.items() if name not in gone}
-    return replace(spec, patterns=patterns, groups=groups, reasons=reasons)
+    ties = {name: tie for name, tie in spec.ties.items() if name in groups}
+    return replace(spec, patterns=patterns, groups=groups, reasons=reasons, ties=ties)
 
 
 def _fixed(axis: Axis, gone: frozenset[str], sizes: Mapping[str, int], *, top: bool) -> Axis:

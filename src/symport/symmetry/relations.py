@@ -4,7 +4,7 @@ import itertools
 import operator
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
@@ -26,6 +26,7 @@ from symport.symmetry.calls import (
 )
 from symport.symmetry.memory import shared, tie_shared
 from symport.symmetry.terms import Term, atoms, pin, split, tie
+from symport.symmetry.ties import Tie, joined, meeting
 from symport.symmetry.trace import Graph, Operation, Ref, Shape, Source
 
 aten = torch.ops.aten
@@ -72,11 +73,13 @@ class Relations:
         values: Every value by name; a list for an operation with several results.
         unread: Axes of parameters and buffers that share memory with others but are not used.
         notes: What the rules noted.
+        ties: What operations joined.
     """
 
     values: dict[str, Entry] = field(default_factory=dict[str, Entry])
     unread: dict[str, Axes] = field(default_factory=dict[str, Axes])
     notes: Notes = field(default_factory=Notes)
+    ties: list[Tie] = field(default_factory=list[Tie])
 
 
 def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
@@ -93,8 +96,9 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
     for name, source in graph.sources.items():
         relations.values[name] = _source_value(name, source, statistics, graph)
     _tie_memory(relations, graph)
+    computed = _computed(graph)
     for operation in graph.operations:
-        _apply(relations, operation)
+        _apply(relations, operation, computed)
     for name, source in graph.updates.items():
         _stays_alike(relations, name, source)
     for name in graph.outputs:
@@ -102,7 +106,7 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
             _pin_all(value.axes, "output axis (classes, vocabulary, positions)")
             if value.points is not None:
                 pin(value.points, "its positions are an output")
-    _pin_gone(relations, _readers(graph), _computed(graph))
+    _pin_gone(relations, _readers(graph), computed)
     _pin_unread(relations)
     return relations
 
@@ -239,7 +243,7 @@ def _tie_memory(relations: Relations, graph: Graph) -> None:
     relations.notes.together += tie_shared(places, axes)
 
 
-def _apply(relations: Relations, operation: Operation) -> None:
+def _apply(relations: Relations, operation: Operation, computed: Collection[str]) -> None:
     if operation.target is operator.getitem:
         container = cast("list[Value | None]", relations.values[operation.args[0].name])
         chosen = container[operation.args[1]]
@@ -251,7 +255,9 @@ def _apply(relations: Relations, operation: Operation) -> None:
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes.blank())
     apart = told_apart(call.tensors)
+    before = meeting(call, computed)
     results = _ruled(call)
+    relations.ties += joined(before, call, operation.layer)
     relations.notes.add(call.notes)
     values = [
         None if axes is None else _described(call, place, axes, apart)

@@ -214,7 +214,9 @@ def _merged(view: Operation, axis: int, width: int) -> Operation:
     after = _shape(view)
     end = axis + 1 + width
     shape = (*after[:axis], math.prod(after[axis:end]), *after[end:])
-    return Operation(view.name, aten.view.default, (view.args[0], list(shape)), {}, shape)
+    return Operation(
+        view.name, aten.view.default, (view.args[0], list(shape)), {}, shape, view.layer
+    )
 
 
 def _cut_first(view: Operation, pick: Pick, width: int) -> list[Operation]:

@@ -77,9 +77,8 @@ def laid(op: Operation, stack: Stack) -> Iterator[Operation]:
     inside = len(stack.places.shape)
     flat = (*stack.places.shape, *shape)
     if len(refs) > 1:
-        laid = Operation(f"{op.name}.laid", aten.stack.default, (refs, 0), {}, (len(refs), *shape))
-        yield laid
-        value = Ref(laid.name)
+        value, row = Ref(f"{op.name}.laid"), (len(refs), *shape)
+        yield Operation(value.name, aten.stack.default, (refs, 0), {}, row, op.layer)
     if inside:
         steps.append((aten.view.default, (list(flat),), flat))
     dims = [stack.rank(d) if k is None else inside + k for d, k in enumerate(stack.axes)]

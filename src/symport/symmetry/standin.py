@@ -1,6 +1,10 @@
 """A copy of a model that can be run and traced without a trace left on the model."""
 
+import contextlib
 import copy
+import io
+import logging
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -75,6 +79,23 @@ def masks_as_given() -> Generator[None]:
 
 def _as_said(_mask: Tensor | None, is_causal: bool | None = None, _size: int | None = None) -> bool:
     return bool(is_causal)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Hide what torch says about itself while it exports; its errors are raised by us."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    assigned = r"The tensor attributes? .*assigned during export"
+    # On a failure torch prints whole graphs.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
+        warnings.filterwarnings("ignore", category=FutureWarning, message=r".*treespec.*")
+        warnings.filterwarnings("ignore", message=assigned)
+        try:
+            yield
+        finally:
+            logging.disable(level)
 
 
 class ListsAsGiven(TorchFunctionMode):

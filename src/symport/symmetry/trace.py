@@ -4,13 +4,8 @@ The model is exported with torch.export in evaluation mode and stripped of in-pl
 Nothing is computed, so this works on the meta device, where weights take no memory.
 """
 
-import contextlib
-import io
-import logging
 import operator
-import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, cast
 
@@ -26,7 +21,7 @@ from symport.symmetry.draw import is_inexact
 from symport.symmetry.inplace import ordinary
 from symport.symmetry.memory import Place
 from symport.symmetry.saved import named_tensors, saved
-from symport.symmetry.standin import ListsAsGiven, evaluation, masks_as_given
+from symport.symmetry.standin import ListsAsGiven, evaluation, masks_as_given, quiet
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
@@ -69,6 +64,7 @@ class Operation:
     Attributes:
         name: What other operations call its result.
         shapes: Shape of the result, a list of them if it returns several, None if no tensor.
+        layer: The module that it belongs to, by its path; empty if that is not known.
     """
 
     name: str
@@ -76,6 +72,7 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     shapes: Shapes
+    layer: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ def trace(
         evaluation(model) as copied,
         masks_as_given(),
         ListsAsGiven(),
-        _quiet(),
+        quiet(),
         torch.random.fork_rng([]),
         torch.no_grad(),
     ):
@@ -176,23 +173,6 @@ def trace(
         except Exception as error:  # torch.export raises every kind of exception
             raise DiscoveryError(_untraceable(model, error)) from error
     return _Recorder(model, program, "" if select is None else "model.").record()
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Hide what torch says about itself while it exports; its errors are raised by us."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    assigned = r"The tensor attributes? .*assigned during export"
-    # On a failure torch prints whole graphs.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
-        warnings.filterwarnings("ignore", category=FutureWarning, message=r".*treespec.*")
-        warnings.filterwarnings("ignore", message=assigned)
-        try:
-            yield
-        finally:
-            logging.disable(level)
 
 
 def _untraceable(model: nn.Module, error: Exception) -> str:
@@ -311,7 +291,8 @@ class _Recorder:
         target = cast("Callable[..., Any]", ordinary(node))
         value = node.meta.get("val")
         self._note(name, value)
-        self.operations.append(Operation(name, target, args, kwargs, _shapes(value, name)))
+        layer = _layer(node).removeprefix(self.prefix)
+        self.operations.append(Operation(name, target, args, kwargs, _shapes(value, name), layer))
         return Ref(name)
 
     def _region(self, node: fx.Node, args: tuple[Any, ...], prefix: str) -> list[Any]:
@@ -359,6 +340,12 @@ def _numbers(value: Any) -> tuple[int, ...] | None:
         return None
     short = value.ndim == 1 and value.numel() <= LONGEST_LIST
     return tuple(cast("list[int]", value.tolist())) if short else None
+
+
+def _layer(node: fx.Node) -> str:
+    """The path of the innermost module that a node was traced in."""
+    stack = cast("Mapping[str, tuple[str, Any]]", node.meta.get("nn_module_stack") or {})
+    return str(list(stack.values())[-1][0]) if stack else ""
 
 
 def _refs(value: Any, known: Mapping[fx.Node, Any]) -> Any:

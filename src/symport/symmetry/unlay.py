@@ -83,7 +83,7 @@ class _Follower:
     def _make(self, op: Operation, target: Any, args: tuple[Any, ...], shape: Shape) -> Ref:
         """A new operation in the place of another, and its result."""
         name = f"{op.name}.s{len(self.made)}"
-        self.made.append(Operation(name, target, args, {}, shape))
+        self.made.append(Operation(name, target, args, {}, shape, op.layer))
         self.shapes[name] = shape
         return Ref(name)
 
