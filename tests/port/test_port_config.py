@@ -11,6 +11,7 @@ from symport.errors import SettingsError
 from symport.gradients import LossGradient
 from symport.huggingface import load_architecture
 from symport.port import port
+from symport.port.models import find_family, find_folders
 from symport.port.settings import make_settings
 from symport.trajectory import Trajectory
 
@@ -201,3 +202,15 @@ def test_gradients_along_a_source_are_those_of_its_own_model():
     assert float(gradient(points[0], 0)["weight"]) == 4  # d/dw (w - 1)² at 3
     assert float(gradient.along(points)[0]["weight"]) == 20  # d/dw (2w - 1)² at 3
     assert gradient.evaluations == 2
+
+
+def test_both_sides_pad_alike(tmp_path):
+    """The classes of texts are read before the padding, which the examples have from one side."""
+    given = llamas(tmp_path, rms_norm_eps=1e-5)
+    for name in ("old_base", "tuned", "new_base"):
+        edit(given[name], pad_token_id=None)
+    family = find_family(find_folders(given["old_base"], given["tuned"], given["new_base"]))
+    assert family.of_source().config.pad_token_id is None
+    family.config.pad_token_id = 7  # as reading examples does
+    source = family.of_source().config
+    assert (source.pad_token_id, source.rms_norm_eps) == (7, 1e-6)

@@ -15,10 +15,9 @@ from symport.port.models import Family, read_config
 from symport.port.sameness import NATURAL, known
 
 FILE = "config.json"
-PADDING = "pad_token_id"
 
 
-def write_config(folder: Path, family: Family, new_base: Path) -> list[str]:
+def write_config(folder: Path, family: Family, new_base: Path) -> None:
     """Have a configuration that was carried along say how the result is computed.
 
     Args:
@@ -26,44 +25,26 @@ def write_config(folder: Path, family: Family, new_base: Path) -> list[str]:
         family: How the result is computed.
         new_base: The new base.
 
-    Returns:
-        A sentence on the token that pads, if the fine-tune's file names none.
-
     Raises:
         FileError: A configuration cannot be read, or cannot say what it should.
     """
     path = folder / FILE
     if not path.is_file():
-        return []
-    wanted = _wanted(family.config)
-    found = _wanted(read_config(folder))
-    if not _odd(wanted, found):
-        return []
+        return
+    wanted = known(family.config)
+    if not _odd(wanted, known(read_config(folder))):
+        return
     content = _with_natural(_read(path), _read(new_base / FILE))
     write_text(path, _json(content))
-    for key in _odd(wanted, _wanted(read_config(folder))):  # by another name, or not there
+    for key in _odd(wanted, known(read_config(folder))):  # by another name, or not there
         *parts, name = key.split(".")
         place = content
         for part in parts:
             place = place.setdefault(part, {})
         place[name] = wanted[key]
     write_text(path, _json(content))
-    if odd := _odd(wanted, _wanted(read_config(folder))):
+    if odd := _odd(wanted, known(read_config(folder))):
         raise FileError(f"{path}: cannot be made to say that {odd[0]} is {wanted[odd[0]]!r}")
-    return [
-        f"The fine-tune's {FILE} names no token that pads; the result's says {wanted[key]}."
-        for key in _odd(wanted, found)
-        if key.endswith(PADDING)
-    ]
-
-
-def _wanted(config: Any) -> dict[str, Any]:
-    """What must be said: how the network is computed, and what pads, if anything does."""
-    found = known(config)
-    text = config.get_text_config()
-    padding = getattr(text, PADDING, None)
-    name = PADDING if text is config else f"text_config.{PADDING}"
-    return found if padding is None else {**found, name: padding}
 
 
 def _odd(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Models of transformers: found, compared and loaded."""
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Collection, Generator
@@ -72,8 +73,18 @@ class Family:
     said: list[str] = field(default_factory=list[str])
 
     def of_source(self) -> "Family":
-        """The same architecture as the old base and its fine-tune are computed."""
-        return self if self.source is None else replace(self, config=self.source, source=None)
+        """The same architecture as the old base and its fine-tune are computed.
+
+        The token that pads is that of the examples, which have been padded once for all.
+        """
+        if self.source is None:
+            return self
+        source = copy.deepcopy(self.source)
+        sides = ((source, self.config), (source.get_text_config(), self.config.get_text_config()))
+        for side, own in sides:
+            if (pad := getattr(own, "pad_token_id", None)) is not None:
+                side.pad_token_id = pad
+        return replace(self, config=source, source=None)
 
     @property
     def name(self) -> str:

@@ -95,7 +95,7 @@ def _port(
     if place is not None:
         result = place.begin_result()
         write_outcome(result, settings, (folders, family), loaded, outcome.held)
-        sentences = _finish(place, settings, (folders, family), sentences, outcome)
+        _finish(place, settings, (folders, family), sentences, outcome)
     return Ported(settings.out, sentences, outcome)
 
 
@@ -109,7 +109,7 @@ def _port_without_examples(
         )
     sentences = port_without_labels(settings, folders, family, place.begin_result())
     sentences += [*what_is_left_out(folders, family), *family.notes, *family.said]
-    sentences = _finish(place, settings, (folders, family), sentences, None)
+    _finish(place, settings, (folders, family), sentences, None)
     return Ported(settings.out, sentences, None)
 
 
@@ -119,16 +119,15 @@ def _finish(
     models: tuple[Folders, Family],
     sentences: list[str],
     outcome: Outcome | None,
-) -> list[str]:
-    """All that stands beside the weights, then the folder gets its name; what there is to say."""
+) -> None:
+    """All that stands beside the weights; then the folder gets its name."""
     folders, family = models
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
-    sentences = [*sentences, *write_config(place.result, family, folders.new_base)]
+    write_config(place.result, family, folders.new_base)
     note_pad(place.result, family.config)
     _describe(place.result, settings, sentences, outcome)
     place.finish()
-    return sentences
 
 
 def _describe(
