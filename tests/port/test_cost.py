@@ -1,0 +1,98 @@
+import pytest
+import torch
+from cases import CASES
+from nets import labelled, net, source, spec, weights
+from nets_port import RULES, contest, cross_entropies
+
+from symport.port.compete import compete
+from symport.port.contest import Task
+from symport.port.cost import Matching, Speed, estimate, matching_of, speed_of
+from symport.port.counts import Course, counts, fewest_steps
+from symport.port.settings import make_settings
+from symport.similarity import Pair, Similarity
+
+
+def course_of(found, rules, same=0) -> Course:
+    """What a finished competition decided: how long its curves are is read from its folder."""
+    steps = [found.plans[name].steps for name in ("direct", "then direct")]
+    finals = [plan.count for plan in steps]
+    plan = found.plans["transfer"]
+    return Course(plan.step, [2] * 2 * len(rules.direct_lrs) * rules.folds, finals, same)
+
+
+@pytest.mark.parametrize("count", [24, 31])
+@pytest.mark.parametrize("batch_size", [64, 7])
+def test_evaluations_are_counted_as_they_happen(count, batch_size, tmp_path):
+    """Every example that reaches the loss, with and without a gradient; two steps always end."""
+    seen = {True: 0, False: 0}
+
+    def counted(outputs, labels):
+        seen[torch.is_grad_enabled()] += len(labels)
+        return cross_entropies(outputs, labels)
+
+    rules = RULES.model_copy(update={"direct_steps": 2, "batch_size": batch_size})
+    found = compete(contest(count=count, losses=counted), rules, folder=tmp_path)
+    expected = counts(rules, count, 60, course_of(found, rules), fgmt=True)
+    assert seen == {True: expected.gradients, False: expected.forwards}
+
+
+def test_a_curve_that_never_falls_ends_when_patience_does():
+    assert fewest_steps(RULES.model_copy(update={"direct_steps": 64})) == 2
+    assert fewest_steps(RULES.model_copy(update={"direct_steps": 1})) == 1
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_matching_is_as_large_as_it_says(case):
+    pair = Pair(*(case.draw(torch.Generator().manual_seed(k)) for k in (0, 1)))
+    similarity = Similarity(case.spec)
+    similarity.add(pair)
+    found = matching_of(case.spec, pair.target)
+    assert 2 * 4 * found.kept == similarity.kept_bytes
+    facets = [gain for tree in similarity.trees for gain in similarity.of(tree).values()]
+    assert found.similarities == sum(gain.numel() for gain in facets)
+
+
+def given(**settings):
+    names = dict.fromkeys(("old_base", "tuned", "new_base", "out"), "x")
+    return make_settings({**names, "method": "fgmt", **settings})
+
+
+SPEED = Speed(1.0, 3.0, 1e-9, 1e-9, 0.5, 1000)
+
+
+def cost(settings, **options):
+    outline = {"w": torch.zeros(10, 10, device="meta")}
+    how = {"has_activations": False, "stored": 400, **options}
+    return estimate(settings, 64, outline, SPEED, Matching(100, 200, 2000), **how)
+
+
+def test_gradients_dominate_the_estimate_and_training_bounds_it():
+    found = cost(given(folds=0))
+    gradients, forwards = 2 * 8 * 48, 1 + 16 * 5 + 3 * 64
+    assert found.seconds == pytest.approx(3 * gradients + forwards + 12, rel=0.01)
+    assert found.most_seconds == found.seconds
+    longer = cost(given())
+    assert found.seconds < cost(given(direct_steps=0)).seconds < longer.seconds
+    assert longer.seconds < longer.most_seconds
+
+
+def test_memory_grows_with_kept_pairs_alone():
+    base = cost(given()).memory
+    assert cost(given(folds=8, direct_steps=128)).memory == base
+    assert cost(given(steps=16)).memory - base == 2 * 8 * 100 * 4
+    assert base - cost(given(pairs="bfloat16")).memory == 2 * 8 * 100 * 2
+    assert cost(given()).disk == 400
+
+
+def test_a_model_is_timed_as_it_is_and_left_as_it_was():
+    model = net()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    task = Task(lambda inputs: inputs, cross_entropies)
+    found = speed_of(model, weights(3), task, labelled(8))
+    assert found.forward > 0
+    assert found.gradient > 0
+    # Kept for the backward pass: what enters each layer, what ReLU lets through, and the loss.
+    assert 4 * 8 * (8 + 6) <= found.saved <= 4 * 8 * 80
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(parameter.grad is not None for parameter in model.parameters())
+    assert matching_of(spec(), source(1)[0]).kept == 48
