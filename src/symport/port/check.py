@@ -1,20 +1,23 @@
 """Is a port worth trying, how, and what will it cost? Cheap, and without labels."""
 
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from symport.adapters import displacement, load_adapter
 from symport.checkpoint import Checkpoint
-from symport.params import inner
+from symport.errors import SymportError
+from symport.params import Params, inner
+from symport.port.alignment import find_spec
 from symport.port.ancestry import cosine, embedding_names
 from symport.port.asked import refuse_idle, settled
+from symport.port.cost import Cost, Matching, estimate, matching_of, speed_of
 from symport.port.kinship import Kinship, kinship
-from symport.port.labelled import reading
+from symport.port.labelled import in_dtype, reading
 from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import (
     Family,
@@ -28,7 +31,7 @@ from symport.port.models import (
     open_models,
 )
 from symport.port.settings import PortSettings
-from symport.port.tasks import feed_of, read_inputs, task_named
+from symport.port.tasks import feed_of, make_task, read_examples, read_inputs, task_named
 from symport.port.tokenizers import check_tokenizers, load_tokenizer
 
 FEW = 32  # inputs that activations are compared on
@@ -36,21 +39,6 @@ SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bflo
 ALIKE = 0.5  # CKA of hidden states: independent bases of one kind often have more than nothing
 SMALL = 0.1  # of the weights' norm; fine-tunes of language models are usually below a hundredth
 CHUNK = 2**24  # elements of a tensor that are read at a time
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What porting will take, roughly.
-
-    Attributes:
-        seconds: None if there are no examples to time the model on.
-        memory: In bytes.
-        disk: In bytes, while working; the result alone is a part of it.
-    """
-
-    seconds: float | None
-    memory: int
-    disk: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class Checked:
 
     def numbers(self) -> Mapping[str, str]:
         """Everything but the verdict, as text."""
-        seconds, kin = self.cost.seconds, self.kinship
+        kin = self.kinship
         return {
             "weights": f"{self.parameters:,}",
             "units looked for": f"{kin.units:,}",
@@ -94,7 +82,7 @@ class Checked:
             "cosine of their input embeddings": _or_dash(self.embeddings),
             "CKA of their hidden states": _or_dash(self.cka),
             "displacement of the fine-tune, relative": f"{self.displacement:.4f}",
-            "time": "–" if seconds is None else f"about {_duration(seconds)}",
+            "time": _time(self.cost),
             "memory": f"about {self.cost.memory / 1e9:.2g} GB",
             "disk": f"about {self.cost.disk / 1e9:.2g} GB",
         }
@@ -117,7 +105,7 @@ def check(settings: PortSettings) -> Checked:
     family = check_weights(folders, find_family(folders, settings.accept))
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     inputs = _inputs(settings, folders, family)
-    cka, seconds = (None, None) if inputs is None else _run(settings, folders, family, inputs)
+    cka = None if inputs is None else _cka(settings, folders, family, inputs)
     model = family.outline()
     learned = {name for name, _ in model.named_parameters()}
     with open_models(folders, family) as files:
@@ -133,7 +121,7 @@ def check(settings: PortSettings) -> Checked:
             kinship(old, new, family) if apart.apart else Kinship(()),
             (_displaced(folders, family, files) / apart.square) ** 0.5,
             cka,
-            _cost(settings, new, seconds),
+            _cost(settings, folders, family, files),
         )
     return replace(found, verdict=[*judge(found), *family.notes, *family.said])
 
@@ -263,37 +251,60 @@ def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[An
     return [feed(piece.to(settings.device)) for piece in inputs.split(settings.micro_batch)]
 
 
-def _run(
-    settings: PortSettings, folders: Folders, family: Family, batches: list[Any]
-) -> tuple[float, float]:
-    """CKA of the bases, and the seconds that one example takes forwards."""
+def _cka(settings: PortSettings, folders: Folders, family: Family, batches: list[Any]) -> float:
+    """The mean CKA of the bases' hidden states."""
     states: list[list[Tensor]] = []
-    begun = 0.0
     sides = ((folders.old_base, family.of_source()), (folders.new_base, family))
     for folder, kind in sides:
         found = load(folder, kind, dtype=settings.dtype, device=settings.device)
-        begun = time.perf_counter()
         states.append(hidden_states(found.model, found.params, batches))
-    count = sum(len(next(iter(batch.values()))) for batch in batches)
-    seconds = (time.perf_counter() - begun) / count
-    return mean(linear_cka(x, y) for x, y in zip(*states, strict=True)), seconds
+    return mean(linear_cka(x, y) for x, y in zip(*states, strict=True))
 
 
-def _cost(settings: PortSettings, new: Checkpoint, forward: float | None) -> Cost:
+def _cost(settings: PortSettings, folders: Folders, family: Family, files: Trio) -> Cost:
+    """With examples the model is timed on a few of them; without, tensors pass one at a time."""
+    old, new = files.old.tensors, files.new.tensors
     outline = new.outline()
     stored = sum(tensor.nbytes for tensor in outline.values())
-    largest = max(tensor.nbytes for tensor in outline.values())
-    if forward is None:
-        return Cost(None, 4 * largest, stored)
-    width = 2 if settings.dtype == "bfloat16" else 4
-    whole = width * sum(tensor.numel() for tensor in outline.values())
-    batch, folds, steps = settings.batch_size, max(settings.folds, 1), settings.steps
-    matched = 2 * steps * (folds + 1) * batch
-    trained = 2 * settings.direct_steps * settings.direct_batch_size
-    trained *= folds * len(settings.direct_lrs) + 1
-    judged = 2 * (steps + 2) * batch
-    seconds = forward * (3 * (matched + trained) + judged)
-    return Cost(seconds, (6 + 2 * steps) * whole, stored + (folds + 1 + 2 * steps) * whole)
+    if settings.examples is None:
+        return Cost(None, 4 * max(tensor.nbytes for tensor in outline.values()), stored)
+    if folders.is_adapter:
+        stored = sum(path.stat().st_size for path in folders.tuned.glob("*.safetensors"))
+    name = task_named(settings.task, family.name)
+    read = read_examples(name, reading(settings, settings.examples, folders, family))
+    examples = in_dtype(read.examples, settings.dtype)
+    task = make_task(name, settings.loss)
+    piece = examples.take(torch.arange(min(settings.micro_batch, len(examples))))
+    found = load(folders.new_base, family, dtype=settings.dtype, device=settings.device)
+    return estimate(
+        settings,
+        len(examples),
+        found.params,
+        speed_of(found.model, found.params, task, piece, recompute=settings.recompute),
+        _matching(settings, family, old, new),
+        has_activations=settings.activations == "yes"
+        or (settings.activations == "auto" and bool(files.new_heads)),
+        stored=stored,
+    )
+
+
+def _matching(settings: PortSettings, family: Family, old: Params, new: Params) -> Matching:
+    """How large the matching is; if the symmetry is not found, as if every matrix were kept."""
+    model = family.outline()
+    shapes = dict(model.named_parameters())
+    try:
+        spec = find_spec(model, family, old, new, settings.hold_residual)
+    except SymportError:  # the port itself will say so
+        return Matching(kept=sum(t.numel() for t in shapes.values() if t.ndim > 1))
+    return matching_of(spec, shapes)
+
+
+def _time(cost: Cost) -> str:
+    if cost.seconds is None:
+        return "–"
+    most = cost.most_seconds or cost.seconds
+    bound = f", at most {_duration(most)}" if most > 1.2 * cost.seconds else ""
+    return f"about {_duration(cost.seconds)}{bound}"
 
 
 def _duration(seconds: float) -> str:

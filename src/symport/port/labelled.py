@@ -73,7 +73,7 @@ def port_by_examples(
             f"{settings.examples}: {count} examples, and at least {FEWEST} are needed; "
             "leave --examples out to port without any"
         )
-    examples = _in_dtype(read.examples, settings.dtype)
+    examples = in_dtype(read.examples, settings.dtype)
     working, reporting = examples.split(settings.hold_back, settings.seed)
     family.said.extend(coverage(working, reporting, read.classes))
     for note in family.said:
@@ -239,7 +239,7 @@ def _batches(task: Task, examples: Labelled, settings: PortSettings) -> list[Any
     return [task.feed(piece.to(settings.device)) for piece in pieces]
 
 
-def _in_dtype(examples: Labelled, dtype: str) -> Labelled:
+def in_dtype(examples: Labelled, dtype: str) -> Labelled:
     """Images take the dtype of the weights; tokens stay."""
     if not examples.inputs.is_floating_point():
         return examples
