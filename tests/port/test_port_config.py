@@ -1,6 +1,7 @@
 """Configurations: what may differ, what is told, and what the result's own says."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from symport.errors import SettingsError
 from symport.gradients import LossGradient
 from symport.huggingface import load_architecture
 from symport.port import port
-from symport.port.models import find_family, find_folders
+from symport.port.configs import write_config
+from symport.port.models import Family, find_family, find_folders, read_config
+from symport.port.sameness import Configs, agree
 from symport.port.settings import make_settings
 from symport.trajectory import Trajectory
 
@@ -214,3 +217,39 @@ def test_both_sides_pad_alike(tmp_path):
     family.config.pad_token_id = 7  # as reading examples does
     source = family.of_source().config
     assert (source.pad_token_id, source.rms_norm_eps) == (7, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("kimi_linear", {"model_max_length": 99}),  # its class calls it max_position_embeddings
+        ("gpt_neox", {"rotary_emb_base": 500, "rotary_pct": 0.5}),  # of transformers 4
+        ("gemma3", {"text_config": {"sliding_window": 7, "rope_local_base_freq": 5.0}}),
+        ("modernbert", {"local_attention": 8, "global_rope_theta": 3.0, "norm_eps": 0.1}),
+        ("mistral", {"sliding_window": None, "rope_theta": 1e6, "max_position_embeddings": 7}),
+        ("gpt2", {"n_positions": 99, "layer_norm_epsilon": 0.1}),
+        ("whisper", {"max_source_positions": 99}),
+    ],
+)
+def test_the_written_configuration_says_what_the_new_base_says(tmp_path, kind, changes):
+    """Of many classes, in old and new formats; no model is built for what is natural."""
+    plain = transformers.AutoConfig.for_model(kind)
+    for name in ("old", "tuned", "new"):
+        plain.save_pretrained(tmp_path / name)
+    content = json.loads((tmp_path / "new" / "config.json").read_text())
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    if any("rope" in key or "rotary" in key for key in changes):
+        content.pop("rope_parameters", None)
+    (tmp_path / "new" / "config.json").write_text(json.dumps(content))
+    sides = [(tmp_path / name, read_config(tmp_path / name)) for name in ("old", "tuned", "new")]
+    found = agree(Configs(*sides), lambda config: pytest.fail("a model was built"))
+    shutil.copytree(tmp_path / "tuned", tmp_path / "out")
+    write_config(tmp_path / "out", Family(None, found.result), tmp_path / "new")
+    old, new, out = (
+        transformers.AutoConfig.from_pretrained(tmp_path / n).to_dict()
+        for n in ("old", "new", "out")
+    )
+    assert old != new
+    assert {k: v for k, v in out.items() if v != new.get(k)}.keys() <= {"_name_or_path"}
+    assert found.notes

@@ -36,15 +36,21 @@ def write_config(folder: Path, family: Family, new_base: Path) -> None:
         return
     content = _with_natural(_read(path), _read(new_base / FILE))
     write_text(path, _json(content))
-    for key in _odd(wanted, known(read_config(folder))):  # by another name, or not there
-        *parts, name = key.split(".")
-        place = content
-        for part in parts:
-            place = place.setdefault(part, {})
-        place[name] = wanted[key]
+    found = read_config(folder)
+    for key in _odd(wanted, known(found)):  # by another name, or not there
+        _set(content, found, key, wanted[key])
     write_text(path, _json(content))
     if odd := _odd(wanted, known(read_config(folder))):
         raise FileError(f"{path}: cannot be made to say that {odd[0]} is {wanted[odd[0]]!r}")
+
+
+def _set(content: dict[str, Any], config: Any, key: str, value: Any) -> None:
+    """Set a key, named as by `known`, under the name that its class writes."""
+    *parts, name = key.split(".")
+    for part in parts:
+        content, config = content.setdefault(part, {}), getattr(config, part)
+    content.pop(name, None)
+    content[config.attribute_map.get(name, name)] = value
 
 
 def _odd(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
