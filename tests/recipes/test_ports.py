@@ -8,6 +8,7 @@ from port.nets_port import contest
 from torch import Generator, nn
 
 from symport.batches import Labelled
+from symport.errors import FileError
 from symport.port.contest import Task
 from symport.port.settings import Rules
 from symport.port.tasks import make_task
@@ -104,6 +105,15 @@ def test_a_folder_is_made_once_for_each_recipe(tmp_path):
     assert made_by(folder)["pace"]["steps"] == 2
     assert made_by(7) == 7
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.parametrize("name", ["net", "net-unfinished"])
+def test_a_folder_that_no_recipe_made_is_left_alone(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "notes.txt").write_text("precious")
+    with pytest.raises(FileError, match=f"{name}: exists, and no recipe made it"):
+        kept(tmp_path / "net", {}, lambda: [Files()])
+    assert (tmp_path / name / "notes.txt").read_text() == "precious"
 
 
 def test_every_byte_is_a_token_of_its_own():

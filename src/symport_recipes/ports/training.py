@@ -12,6 +12,7 @@ import torch
 from torch import Generator, nn
 
 from symport.batches import Labelled
+from symport.errors import FileError
 from symport.files import write_text
 from symport.port.contest import Task
 
@@ -104,16 +105,25 @@ def kept(folder: Path, recipe: Mapping[str, Any], make: Callable[[], Any]) -> Pa
         folder: Where; what was made by another recipe is replaced.
         recipe: Everything that decides the result.
         make: Trains; what it returns has `save_pretrained`, one or several of them.
+
+    Raises:
+        FileError: There is a folder of that name that no recipe made.
     """
     text = json.dumps(recipe, sort_keys=True, default=asdict)
     note = folder / NOTE
     if note.exists() and note.read_text() == text:
         return folder
     unfinished = folder.with_name(f"{folder.name}-unfinished")
+    for place in (folder, unfinished):
+        if place.exists() and not (place / NOTE).is_file():
+            raise FileError(
+                f"{place}: exists, and no recipe made it; move it away, or choose another --cache"
+            )
     shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    write_text(unfinished / NOTE, text)
     for part in make():
         part.save_pretrained(unfinished)
-    write_text(unfinished / NOTE, text)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return folder
