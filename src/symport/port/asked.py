@@ -56,8 +56,8 @@ def refuse_idle_for_task(settings: PortSettings, task: str) -> None:
 def _refuse(settings: PortSettings, idle: dict[str, str]) -> None:
     if asked := [name for name in idle if _asked(settings, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
-        verb = "has" if len(asked) == 1 else "have"
-        raise SettingsError(f"{flags} {verb} no effect {idle[asked[0]]}; leave it out")
+        verb, them = ("has", "it") if len(asked) == 1 else ("have", "them")
+        raise SettingsError(f"{flags} {verb} no effect {idle[asked[0]]}; leave {them} out")
 
 
 def _asked(settings: PortSettings, name: str) -> bool:
