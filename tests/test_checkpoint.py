@@ -2,6 +2,10 @@
 
 import errno
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -116,6 +120,11 @@ def test_transformers_loads_what_is_written(tmp_path: Path):
         (lambda f: edit_index(f, ghost=ONE), f"ghost not in {ONE} as it says"),
         (lambda f: edit_index(f, w=None), f"does not say that {ONE} holds w"),
         (lambda f: edit_index(f, w="../" + ONE), "outside its folder"),
+        (lambda f: edit_index(f, w="..\\" + ONE), "outside its folder"),
+        (lambda f: edit_index(f, w="README.md"), "'README.md', which is no name of a safetensors"),
+        (lambda f: edit_index(f, w="." + ONE), "no name of a safetensors file"),
+        (lambda f: edit_index(f, w="x" * 5000 + ".safetensors"), "'x{60}'…, which is no name"),
+        (lambda f: edit_index(f, **dict.fromkeys(mixed())), "names no tensors"),
     ],
 )
 def test_a_broken_folder_is_refused(tmp_path: Path, spoil, message: str):
@@ -134,14 +143,67 @@ def edit_index(folder: Path, **changes: str | None):
 
 def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path: Path):
     torch.save({"w": torch.ones(2)}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(FileError, match=r"pickled.*load_tensors\('pytorch_model.bin'\)"):
-        open_checkpoint(tmp_path).__enter__()
     with pytest.raises(FileError, match="only pickled weights are there"):
         open_checkpoint(tmp_path / "pytorch_model.bin").__enter__()
     with pytest.raises(FileError, match=r"has neither model\.safetensors"):
         open_checkpoint(tmp_path.parent).__enter__()
     with pytest.raises(FileError, match="no such file or folder"):
         open_checkpoint(tmp_path / "nowhere").__enter__()
+
+
+def pickled_llama(folder: Path, name: str):
+    """A model as old versions saved it, in one file or two, beside what training leaves there."""
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=11, tie_word_embeddings=True)
+    model = LlamaForCausalLM(config).eval()
+    config.save_pretrained(folder)
+    state = list(model.state_dict().items())
+    if name == "pytorch_model.bin":
+        torch.save(dict(state), folder / name)
+    else:
+        for k, part in enumerate((state[:3], state[3:]), 1):
+            torch.save(dict(part), folder / f"pytorch_model-0000{k}-of-00002.bin")
+    torch.save({"lr": torch.ones(1)}, folder / "optimizer.pt")
+    return model
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "in two"])
+def test_the_printed_command_makes_a_folder_that_loads(tmp_path: Path, name: str):
+    folder = tmp_path / "a folder"
+    model = pickled_llama(folder, name)
+    with pytest.raises(FileError) as refused:
+        open_checkpoint(folder).__enter__()
+    command = str(refused.value).partition("where you trust them: ")[2]
+    command = command.replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    subprocess.run(command, shell=True, check=True)
+    with open_checkpoint(folder) as found:
+        assert all(torch.equal(found[n], t) for n, t in model.state_dict().items())
+    for file in folder.glob("*.bin"):
+        file.unlink()
+    tokens = torch.arange(11)[None]
+    loaded = LlamaForCausalLM.from_pretrained(folder).eval()
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+def test_of_a_file_and_an_index_that_is_taken_which_transformers_takes(tmp_path: Path):
+    """A stale index beside a newer file, as training without shards leaves it."""
+    models = [pickled_llama(tmp_path / str(k), "pytorch_model.bin") for k in range(2)]
+    models[0].save_pretrained(tmp_path / "m", max_shard_size="1KB")
+    models[1].save_pretrained(tmp_path / "n")
+    shutil.copy(tmp_path / "n" / "model.safetensors", tmp_path / "m")
+    assert (tmp_path / "m" / INDEX).exists()
+    expected = LlamaForCausalLM.from_pretrained(tmp_path / "m").state_dict()
+    with open_checkpoint(tmp_path / "m") as found:
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+        assert torch.equal(found["model.embed_tokens.weight"], models[1].model.embed_tokens.weight)
+
+
+def test_shards_of_any_name_get_an_index(tmp_path: Path):
+    params = {"a": torch.ones(2), "b": torch.zeros(3)}
+    names = {"a": "first.safetensors", "b": "second.safetensors"}
+    write_checkpoint(tmp_path / "m", params, names, params.items())
+    with open_checkpoint(tmp_path / "m") as found:
+        assert found.files == names
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_noticed(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 FORMAT = {"format": "pt"}  # transformers asks for it
 
+LONGEST = 200  # bytes of a file's name: with what is put around it, file systems take 255
 _SHARD = re.compile(r".+-\d+-of-\d+\.safetensors")
 
 
@@ -145,15 +147,18 @@ def open_checkpoint(path: PathLike) -> Generator[Checkpoint]:
     """Open a checkpoint to read single tensors from it.
 
     Args:
-        path: A `.safetensors` file; or a folder with `model.safetensors`, with
-            `model.safetensors.index.json` and its shards, or with `adapter_model.safetensors`.
+        path: A `.safetensors` file; or a folder with `model.safetensors`, else with
+            `model.safetensors.index.json` and its shards, else with `adapter_model.safetensors`, in
+            the order in which transformers looks for them.
 
     Raises:
         FileError: Nothing of that kind is there, or a file is missing, cut short or foreign, or
             the index does not agree with its files.
     """
     path = Path(path)
-    index = _indexed(path / INDEX) if (path / INDEX).is_file() else None
+    # Where both are there transformers takes the single file, so it is what anybody else loads.
+    has_index = (path / INDEX).is_file() and not (path / WEIGHTS).is_file()
+    index = _indexed(path / INDEX) if has_index else None
     names = sorted(set(index.values())) if index else []
     files = [path / name for name in names] if index else [_only_file(path)]
     if missing := [file.name for file in files if not file.is_file()]:
@@ -181,8 +186,8 @@ def write_checkpoint(
     Args:
         folder: Where to write; made if absent. If it is there it must be empty.
         outline: Shapes and dtypes of all tensors, on any device.
-        files: The file name of each tensor. Names like `model-00001-of-00002.safetensors` get an
-            index.
+        files: The file name of each tensor. Several get an index, as does one by a name like
+            `model-00001-of-00001.safetensors`.
         tensors: The tensors by name, in any order; that of the files is fastest.
         metadata: Text to keep in every file.
 
@@ -205,7 +210,7 @@ def write_checkpoint(
         _write_all(dict(zip(shards, writers, strict=True)), outline, files, tensors)
         for writer in writers:
             writer.finish()
-        if any(_SHARD.fullmatch(file) for file in shards):
+        if len(shards) > 1 or any(_SHARD.fullmatch(file) for file in shards):
             index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(files)}
             write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")
     except BaseException:  # a keyboard interrupt too
@@ -271,17 +276,23 @@ def _only_file(path: Path) -> Path:
     if pickled:
         raise FileError(
             f"{path}: only pickled weights are there ({listed([f.name for f in pickled])}), which "
-            f"can run any code; convert them where you trust them: {_conversion(pickled[0])}"
+            f"can run any code; convert them where you trust them: {_conversion(path, pickled)}"
         )
     raise FileError(f"{path}: has neither {WEIGHTS} nor {INDEX} nor {ADAPTER}")
 
 
-def _conversion(file: Path) -> str:
+def _conversion(path: Path, pickled: list[Path]) -> str:
+    """The command after which a file, or a folder with all of its shards, can be opened."""
+    folder = path if path.is_dir() else path.parent
+    parts = [file.name for file in pickled if file.name.startswith("pytorch_model")]
+    parts = parts or [next((f.name for f in pickled if f.stem == "adapter_model"), pickled[0].name)]
+    name = WEIGHTS if path.is_dir() else f"{path.stem}.safetensors"
+    name = ADAPTER if parts == ["adapter_model.bin"] else name
     program = (
         "from symport.files import load_tensors, save_tensors; "
-        f"save_tensors('{file.stem}.safetensors', load_tensors('{file.name}'))"
+        f"save_tensors('{name}', {{k: t for f in {parts} for k, t in load_tensors(f).items()}})"
     )
-    return f'python -c "{program}"'
+    return f'cd {shlex.quote(str(folder))} && python -c "{program}"'
 
 
 def _indexed(path: Path) -> dict[str, str]:
@@ -292,8 +303,16 @@ def _indexed(path: Path) -> dict[str, str]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = f"not an index of shards ({brief(error)}); copy it again"
         raise FileError(f"{path}: {reason}") from error
-    if odd := [file for file in names.values() if Path(file).name != file]:
-        raise FileError(f"{path}: names {odd[0]!r}, which is outside its folder")
+    for file in names.values():
+        shown = f"{file[:60]!r}{'…' if len(file) > 60 else ''}"
+        if Path(file).name != file or "\\" in file or "\0" in file:
+            raise FileError(f"{path}: names {shown}, which is outside its folder")
+        if not file.endswith(".safetensors") or len(file.encode()) > LONGEST or file[0] == ".":
+            raise FileError(
+                f"{path}: names {shown}, which is no name of a safetensors file; copy it again"
+            )
+    if not names:
+        raise FileError(f"{path}: names no tensors; copy the index and its shards again")
     return names
 
 
