@@ -4,9 +4,9 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +178,9 @@ def write_checkpoint(
     files: Mapping[str, str],
     tensors: Iterable[tuple[str, Tensor]],
     metadata: Mapping[str, str] | None = None,
+    *,
+    keep: bool = False,
+    advance: Callable[[str], object] = len,
 ) -> None:
     """Write a checkpoint while its tensors are being made; none is kept.
 
@@ -190,40 +193,95 @@ def write_checkpoint(
             `model-00001-of-00001.safetensors`.
         tensors: The tensors by name, in any order; that of the files is fastest.
         metadata: Text to keep in every file.
+        keep: Whether files that are whole stay after an interruption. The same call goes on then;
+            the tensors of such files (`finished_files`) are not asked for again.
+        advance: Called with the name of each tensor as it goes to be written.
 
     Raises:
         FileError: The folder is not empty, or a file cannot be written. Nothing that looks
-            finished is left behind.
+            finished is left behind, but with `keep`.
         ParamsError: A tensor is missing, unknown, given twice, or not as outlined.
     """
     folder = Path(folder)
     if odd := sorted(outline.keys() ^ files.keys()):
         raise ParamsError(f"outline and files differ in {listed(odd)}")
-    sizes = {name: tensor.numel() * tensor.itemsize for name, tensor in outline.items()}
-    _make_room(folder, sum(sizes.values()))
-    shards = {file: [name for name in outline if files[name] == file] for file in files.values()}
-    writers: list[ShardWriter] = []
+    done = finished_files(folder, outline, files) if keep else frozenset[str]()
+    missing = {name: tensor for name, tensor in outline.items() if files[name] not in done}
+    again = {INDEX, *files.values()} - done if keep else set[str]()
+    _make_room(folder, sum(tensor.nbytes for tensor in missing.values()), done, again)
+    writing = _Writing(folder, missing, files, {**FORMAT, **(metadata or {})})
     try:
-        for file, names in shards.items():
-            part = {name: outline[name] for name in names}
-            writers.append(ShardWriter(folder / file, part, {**FORMAT, **(metadata or {})}))
-        _write_all(dict(zip(shards, writers, strict=True)), outline, files, tensors)
-        for writer in writers:
-            writer.finish()
-        if len(shards) > 1 or any(_SHARD.fullmatch(file) for file in shards):
-            index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(files)}
+        writing.begin()
+        _write_all(writing, missing, files, tensors, advance)
+        if len(set(files.values())) > 1 or any(map(_SHARD.fullmatch, files.values())):
+            size = sum(tensor.nbytes for tensor in outline.values())
+            index = {"metadata": {"total_size": size}, "weight_map": dict(files)}
             write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")
     except BaseException:  # a keyboard interrupt too
-        for writer in writers:
-            writer.abandon()
+        writing.abandon(keep=keep)
         raise
 
 
+def finished_files(folder: Path, outline: Params, files: Mapping[str, str]) -> frozenset[str]:
+    """The files that are whole already: a file has its name only once all of it is on the disk.
+
+    Args:
+        folder: Where a call of `write_checkpoint` with `keep` was interrupted, or nothing.
+        outline: As `write_checkpoint` takes it.
+        files: Likewise.
+    """
+    found: set[str] = set()
+    for file in set(files.values()):
+        expected = {n: (t.shape, t.dtype) for n, t in outline.items() if files[n] == file}
+        with suppress(FileError), open_shard(folder / file) as shard:
+            if {n: (t.shape, t.dtype) for n, t in shard.outline.items()} == expected:
+                found.add(file)
+    return frozenset(found)
+
+
+class _Writing:
+    """The files of a checkpoint while they are written, each finished with its last tensor."""
+
+    def __init__(
+        self, folder: Path, outline: Params, files: Mapping[str, str], metadata: Mapping[str, str]
+    ) -> None:
+        self._folder, self._files, self._metadata = folder, files, metadata
+        self._left: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in outline.items():
+            self._left.setdefault(files[name], {})[name] = tensor
+        self._writers: dict[str, ShardWriter] = {}
+        self._finished: list[ShardWriter] = []
+
+    def begin(self) -> None:
+        """Open all files, which fails early if it does."""
+        for file, outline in self._left.items():
+            path = self._folder / file
+            self._writers[file] = ShardWriter(path, dict(outline), self._metadata)
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Write a tensor into its file."""
+        file = self._files[name]
+        left = self._left[file]
+        self._writers[file].write(name, tensor)
+        del left[name]
+        if not left:
+            self._writers[file].finish()
+            self._finished.append(self._writers.pop(file))
+
+    def abandon(self, *, keep: bool) -> None:
+        """Remove what is not finished; what is too, unless it is kept to go on from."""
+        for writer in self._writers.values():
+            writer.abandon()
+        for writer in [] if keep else self._finished:
+            writer.abandon()
+
+
 def _write_all(
-    writers: Mapping[str, ShardWriter],
+    writing: _Writing,
     outline: Params,
     files: Mapping[str, str],
     tensors: Iterable[tuple[str, Tensor]],
+    advance: Callable[[str], object],
 ) -> None:
     missing = dict(outline)
     with ThreadPoolExecutor(1) as hand:  # one tensor is written while the next one is made
@@ -239,7 +297,8 @@ def _write_all(
                 )
             if written is not None:
                 written.result()
-            written = hand.submit(writers[files[name]].write, name, tensor)
+            written = hand.submit(writing.write, name, tensor)
+            advance(name)
             del tensor  # or it would still be there while the next one is made
         if written is not None:
             written.result()
@@ -248,14 +307,19 @@ def _write_all(
         raise ParamsError(f"{listed(lost)}: outlined, but not given")
 
 
-def _make_room(folder: Path, size: int) -> None:
-    """Make the folder, or see that it holds nothing but what an interruption left."""
+def _make_room(folder: Path, size: int, done: Collection[str], again: Collection[str]) -> None:
+    """Make the folder, or see that it holds nothing but what an interruption left.
+
+    Of that the files that are done stay, and those that are to be made again go.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         inside = list(folder.iterdir())
     except OSError as error:
         raise FileError(f"{folder}: cannot be made ({error}); {remedy(folder)}") from error
-    if others := sorted(path.name for path in inside if not is_temporary(path)):
+    inside = [path for path in inside if path.name not in done]
+    left = [path.name for path in inside if not is_temporary(path)]
+    if others := sorted(name for name in left if name not in again):
         raise FileError(f"{folder}: holds {listed(others)}; give a new or an empty folder")
     for path in inside:
         path.unlink()

@@ -6,7 +6,7 @@ tree, whatever the depth. With the residual stream held no tree has a neighbour 
 so each is read and solved once, exactly.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -56,7 +56,12 @@ _hold = hold  # an argument has the same name
 
 
 def match_checkpoints(
-    old: Params, new: Params, spec: PermutationSpec, *, hold: Collection[str] = ()
+    old: Params,
+    new: Params,
+    spec: PermutationSpec,
+    *,
+    hold: Collection[str] = (),
+    advance: Callable[[str], object] = len,
 ) -> MatchResult:
     """Align the weights of `old` with those of `new`, reading two tensors at a time.
 
@@ -68,6 +73,7 @@ def match_checkpoints(
         new: The target; the same names and shapes.
         spec: The symmetry of both. Tensors without a pattern take no part.
         hold: Groups that stay; what is nested in them stays too.
+        advance: Called with the name of each tree of groups when it is first solved.
 
     Returns:
         A permutation of `spec` that no change of a single tree of groups improves.
@@ -78,7 +84,7 @@ def match_checkpoints(
     """
     search = _Search(old, new, _hold(spec, hold))
     search.start()
-    found = search.climb()
+    found = search.climb(advance)
     everything = {**Permutation.identity(spec).indices, **found.permutation.indices}
     return replace(found, permutation=Permutation(everything))
 
@@ -124,14 +130,18 @@ class _Search:
         else:
             self.move(identity)
 
-    def climb(self) -> MatchResult:
+    def climb(self, advance: Callable[[str], object]) -> MatchResult:
         """Improve one tree after the other until none can gain by itself."""
-        waiting, solves = list(self.trees), 0
+        waiting, solves, new = list(self.trees), 0, set(self.trees)
         limit = MAX_SOLVES_PER_TREE * len(waiting)
         while waiting and solves < limit:
             tree = waiting.pop(0)
             solves += 1
-            if self.improve(tree):
+            is_better = self.improve(tree)
+            if tree in new:
+                new.remove(tree)
+                advance(tree)
+            if is_better:
                 waiting += sorted(self.neighbours(tree).difference(waiting))
         value = self.objective
         return MatchResult(Permutation(self.indices), value, solves, not waiting, (value,))

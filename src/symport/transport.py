@@ -14,6 +14,7 @@ from torch import Tensor
 
 from symport.errors import ParamsError, SpecError
 from symport.params import Params, check_finite, listed, takes_part
+from symport.pattern import Fixed
 from symport.rows import (
     Landing,
     gathered,
@@ -40,12 +41,13 @@ def transport(
     permutation: Permutation,
     *,
     length: float = 1.0,
+    shared_statistics: bool = True,
 ) -> Iterator[tuple[str, Tensor]]:
     """Compute θ_new + length · π(θ_tuned − θ_old), one tensor at a time.
 
     Buffers and counts are those of the new base. A tensor that the old base lacks, such as a new
     head, is the permuted one of the fine-tune. Where the new base is the permuted old one to the
-    bit and the length is 1, the result is the permuted fine-tune to the bit.
+    bit and the length is 1, the result is the permuted fine-tune to the bit, buffers included.
 
     Args:
         old: The base that was tuned: a `Checkpoint`, or any dict of tensors.
@@ -54,6 +56,7 @@ def transport(
         spec: The symmetry of the network; a pattern for each tensor that differs.
         permutation: Which unit of the old base stands where in the new one.
         length: How far to go; 1 is the whole displacement.
+        shared_statistics: Whether buffers that the bases have in common become the fine-tune's.
 
     Returns:
         Names and tensors in the order of `tuned`, each computed when it is asked for.
@@ -77,7 +80,8 @@ def transport(
     if lost := [name for name in outline if name not in old and name not in spec.patterns]:
         raise SpecError(f"the spec has no pattern for {listed(lost)}, which only the fine-tune has")
     keep_freed_memory()
-    task = _Task(old, tuned, new, spec, permutation, length)
+    is_whole = shared_statistics and length == 1
+    task = _Task(old, tuned, new, spec, permutation, length, is_whole)
     return task.tensors(outline)
 
 
@@ -109,6 +113,7 @@ class _Task:
     spec: PermutationSpec
     permutation: Permutation
     length: float
+    shared_statistics: bool
 
     def tensors(self, outline: Params) -> Iterator[tuple[str, Tensor]]:
         """All tensors of the result; the disk reads for the next one while one is computed."""
@@ -121,7 +126,7 @@ class _Task:
     def tensor(self, name: str, like: Tensor) -> Tensor:
         """One tensor of the result, of the shape and dtype of `like`."""
         if name in self.new and (name in self.spec.buffers or like.dtype in COUNTS):
-            return self.new[name]
+            return self._statistics(name)
         if name not in self.old:
             rows = permuted_rows(self.tuned, name, self.spec.patterns[name], self.permutation)
             found = gathered(rows, row_shape(like))
@@ -131,6 +136,19 @@ class _Task:
         else:
             found = self._unchanged(name, like)
         return found.reshape(like.shape)
+
+    def _statistics(self, name: str) -> Tensor:
+        """Those of the new base; where they are the old one's, those of the fine-tune."""
+        new = self.new[name]
+        if not self.shared_statistics or name not in self.old:
+            return new
+        pattern = self.spec.patterns.get(name, (Fixed(),) * new.ndim)
+        old, tuned = (
+            gathered(permuted_rows(side, name, pattern, self.permutation), row_shape(new))
+            for side in (self.old, self.tuned)
+        )
+        is_shared = old.dtype == new.dtype and torch.equal(_bits(old), _bits(new))
+        return tuned.to(new.dtype).reshape(new.shape) if is_shared else new
 
     def _has_arithmetic(self, name: str) -> bool:
         """Whether no side is of integers, or of the 8-bit formats, whose scales are elsewhere."""

@@ -14,7 +14,10 @@ RELATED = 0.5  # cosine of input embeddings: near 0 for independent bases, above
 def embedding_names(model: nn.Module) -> list[str]:
     """The tensors that inputs enter by: token embeddings, or the convolution of patches."""
     find = getattr(model, "get_input_embeddings", None)
-    entry = find() if callable(find) else None
+    try:
+        entry = find() if callable(find) else None
+    except (AttributeError, NotImplementedError):  # convolutional networks have none
+        return []
     if not isinstance(entry, nn.Module):
         return []
     own = {id(tensor) for tensor in entry.parameters() if tensor.ndim > 1}

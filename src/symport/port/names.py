@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symport.checkpoint import INDEX, Checkpoint, Place, open_checkpoint
+from symport.checkpoint import INDEX, Checkpoint, Place, finished_files, open_checkpoint
 from symport.errors import ParamsError
 from symport.params import Params, listed
 from symport.port.conversion import Bundle, bundles_of
@@ -206,6 +206,18 @@ class Named:
                 yield from bundle.back(waiting.pop(id(bundle))).items()
         for left in waiting.values():
             yield from left.items()  # as the model names them, which loads just as well
+
+    def finished(self, folder: Path, outline: Params) -> frozenset[str]:
+        """The model's tensors that are written already, wholly, where writing was interrupted."""
+        laid_out = self.layout(outline)
+        files = self.files(laid_out)
+        done = finished_files(folder, laid_out, files)
+        homes = {n: self._bundles[n][0].sources if n in self._bundles else [n] for n in outline}
+        return frozenset(
+            name
+            for name, keys in homes.items()
+            if all(files.get(key, files.get(name)) in done for key in keys)
+        )
 
     def files(self, outline: Params) -> dict[str, str]:
         """The name of the file for each tensor of a layout."""

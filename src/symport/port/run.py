@@ -87,7 +87,7 @@ def _port(
     if place is not None:
         place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
     if settings.examples is None:
-        return _port_without_examples(settings, folders, family, place)
+        return _port_without_examples(settings, folders, family, place, progress=progress)
     work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
     sentences = [*verdict(outcome, settings.seed), *what_is_left_out(folders, family)]
@@ -100,14 +100,20 @@ def _port(
 
 
 def _port_without_examples(
-    settings: PortSettings, folders: Folders, family: Family, place: Workplace | None
+    settings: PortSettings,
+    folders: Folders,
+    family: Family,
+    place: Workplace | None,
+    *,
+    progress: bool,
 ) -> Ported:
     if place is None or world() > 1:
         raise SettingsError(
             "without examples a port has no gradients that processes could share; start it alone, "
             "without torchrun"
         )
-    sentences = port_without_labels(settings, folders, family, place.begin_result())
+    result, models = place.begin_result(), (folders, family)
+    sentences = port_without_labels(settings, models, result, place.folder, progress=progress)
     sentences += [*what_is_left_out(folders, family), *family.notes, *family.said]
     _finish(place, settings, (folders, family), sentences, None)
     return Ported(settings.out, sentences, None)

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from symport.files import load_tensors, save_tensors
+from symport.huggingface import LEARNED
 from symport.methods import Problem
+from symport.pattern import Fixed, Pattern
 from symport.port.alignment import align, find_spec
 from symport.port.asked import refuse_idle_for_task
 from symport.port.labelled import load_all, reading
@@ -11,10 +14,12 @@ from symport.port.models import Family, Folders, Trio, open_models
 from symport.port.settings import PortSettings
 from symport.port.tasks import feed_of, read_inputs, task_named
 from symport.port.write import write_carried
+from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
 from symport.streaming import match_checkpoints
 from symport.trajectory import Trajectory
 
+FOUND = "permutation.safetensors"  # in the work folder
 WORTH = (
     "No examples were given, so nothing was measured: {how}, and for independently trained bases "
     "is often worth nothing. A few dozen labelled examples (--examples) tell, and do better."
@@ -28,17 +33,30 @@ HOW = {
 
 
 def port_without_labels(
-    settings: PortSettings, folders: Folders, family: Family, result: Path
+    settings: PortSettings,
+    models: tuple[Folders, Family],
+    result: Path,
+    work: Path,
+    *,
+    progress: bool = False,
 ) -> list[str]:
     """Match, transport and write; what can be said of it.
+
+    Args:
+        settings: Of the port.
+        models: Where the models lie, and their architecture.
+        result: An empty folder for the result.
+        work: For what is kept after an interruption: the permutation, and files that are whole.
+        progress: Whether to show progress bars.
 
     Raises:
         SymportError: As `port`.
     """
     method = settings.method
-    with open_models(folders, family) as files:
-        spec, permutation = _found(method, settings, files, folders, family)
-        write_carried(result, settings, files, (folders, family), (spec, permutation))
+    with open_models(*models) as files:
+        how = _found(settings, files, models, work, progress=progress)
+        write_carried(result, settings, files, models, how, work=work, progress=progress)
+    permutation = how[1]
     length = (
         f"The whole displacement was taken; {permutation.moved():.0%} of the units changed place."
     )
@@ -46,16 +64,40 @@ def port_without_labels(
 
 
 def _found(
-    method: str, settings: PortSettings, files: Trio, folders: Folders, family: Family
+    settings: PortSettings,
+    files: Trio,
+    models: tuple[Folders, Family],
+    work: Path,
+    *,
+    progress: bool,
 ) -> tuple[PermutationSpec, Permutation]:
     """The symmetry, and which unit of the old base stands where in the new one."""
-    if method == "activations":
+    folders, family = models
+    if settings.method == "identity":
+        return _nothing_moves(files, family)
+    if settings.method == "activations":
         return _by_activations(settings, folders, family)
     old, new = files.old.tensors, files.new.tensors
-    spec = find_spec(family.outline(), family, old, new, settings.hold_residual)
-    if method == "identity":
-        return spec, Permutation.identity(spec)
-    return spec, match_checkpoints(old, new, spec).permutation
+    with bar("symmetry", 1, show=progress) as advance:
+        spec = find_spec(family.outline(), family, old, new, settings.hold_residual)
+        advance("")
+    path = work / FOUND
+    if path.is_file():  # the same again: what is written already follows it
+        return spec, Permutation(load_tensors(path))
+    with bar("matching", len(spec.trees()), show=progress) as advance:
+        found = match_checkpoints(old, new, spec, advance=advance).permutation
+    save_tensors(path, found.indices)
+    return spec, found
+
+
+def _nothing_moves(files: Trio, family: Family) -> tuple[PermutationSpec, Permutation]:
+    """The spec under which every unit stays, which any architecture has."""
+    sides = [files.old.tensors] if files.tuned is None else [files.tuned.tensors]
+    outline = {**sides[0].outline(), **family.names.outline}
+    patterns: dict[str, Pattern] = {name: (Fixed(),) * t.ndim for name, t in outline.items()}
+    own = (name for name, _ in family.names.model.named_buffers() if not name.endswith(LEARNED))
+    buffers = frozenset(own)
+    return PermutationSpec(patterns, {}, buffers & patterns.keys()), Permutation({})
 
 
 def _by_activations(

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from symport.adapters import load_adapter, save_adapter, transport_adapter
-from symport.checkpoint import open_checkpoint, write_checkpoint
-from symport.errors import FileError
+from symport.checkpoint import finished_files, open_checkpoint, write_checkpoint
+from symport.errors import FileError, ParamsError, SpecError
 from symport.files import write_text
 from symport.params import Params
 from symport.port.models import Family, Folders, Trio, open_models
 from symport.port.names import Named
 from symport.port.settings import PortSettings
 from symport.port.texts import valid_pad
+from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
 from symport.transport import outline_of, transport
 
+SHARDS = "weights"  # in the work folder
 CARRIED = (
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
     "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
@@ -34,9 +36,23 @@ def write_carried(
     files: Trio,
     models: tuple[Folders, Family],
     how: tuple[PermutationSpec, Permutation],
+    *,
     length: float = 1.0,
+    work: Path | None = None,
+    progress: bool = False,
 ) -> None:
-    """Write the fine-tune under a permutation, from file to file: no computing dtype rounds it."""
+    """Write the fine-tune under a permutation, from file to file: no computing dtype rounds it.
+
+    Args:
+        folder: Empty, for the result.
+        settings: Of the port.
+        files: The three models, opened.
+        models: Where they lie, and their architecture.
+        how: The symmetry, and which unit of the old base stands where in the new one.
+        length: How far to go.
+        work: A folder where files that are whole stay after an interruption; None keeps none.
+        progress: Whether to show a bar.
+    """
     folders, family = models
     old, new = files.old.tensors, files.new.tensors
     if files.tuned is None:
@@ -44,9 +60,27 @@ def write_carried(
         moved = transport_adapter(adapter, *how, length=length, old_base=old, new_base=new)
         save_adapter(folder, replace(moved, config=rebased(moved.config, settings)))
         return
-    tuned = files.tuned.tensors
-    made = transport(old, tuned, new, *how, length=length)
-    write_as(folder, files.tuned, outline_of(old, tuned, new), made)
+    outline = outline_of(old, files.tuned.tensors, new)
+    place = folder if work is None else work / SHARDS
+    done = files.tuned.finished(place, outline) if work is not None else frozenset[str]()
+    left = files.tuned.without(done).tensors
+    shared = {"shared_statistics": settings.examples is None}
+    made = transport(old, left, new, *how, length=length, **shared) if left else iter(())
+    title, count = "writing", len(outline)
+    with bar(title, count, show=progress, done=count - len(left)) as advance:
+        write_as(place, files.tuned, outline, _counted(made, advance), keep=work is not None)
+    if work is not None:
+        for path in sorted(place.iterdir()):
+            path.rename(folder / path.name)
+        place.rmdir()
+
+
+def _counted(
+    tensors: Iterable[tuple[str, Tensor]], advance: Callable[[str], None]
+) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in tensors:
+        yield name, tensor
+        advance(name)
 
 
 def write_weights(folder: Path, folders: Folders, family: Family, params: Params) -> None:
@@ -60,12 +94,25 @@ def write_weights(folder: Path, folders: Folders, family: Family, params: Params
 
 
 def write_as(
-    folder: Path, like: Named, outline: Params, tensors: Iterable[tuple[str, Tensor]]
+    folder: Path,
+    like: Named,
+    outline: Params,
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    keep: bool = False,
 ) -> None:
     """Write tensors, named as the model names them, the way another folder has them."""
     laid_out = like.layout(outline)
+    files = like.files(laid_out)
+    done = finished_files(folder, laid_out, files) if keep else frozenset[str]()
+    left = ((name, t) for name, t in like.repacked(tensors) if files[name] not in done)
     metadata = like.file.metadata or {"format": "pt"}
-    write_checkpoint(folder, laid_out, like.files(laid_out), like.repacked(tensors), metadata)
+    try:
+        write_checkpoint(folder, laid_out, files, left, metadata, keep=keep)
+    except (ParamsError, SpecError):  # there is nothing to go on from
+        if keep:
+            shutil.rmtree(folder)
+        raise
 
 
 def rebased(config: Mapping[str, Any], settings: PortSettings) -> dict[str, Any]:
