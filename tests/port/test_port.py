@@ -100,3 +100,19 @@ def test_activations_align_without_labels(tmp_path):
     expected = logits(changed(make("GPT2LMHeadModel")), "GPT2LMHeadModel")
     ported = logits(loaded("GPT2LMHeadModel", found.folder), "GPT2LMHeadModel")
     assert (ported - expected).abs().max() < 1e-5
+
+
+def test_a_narrow_computation_does_not_round_what_is_written(tmp_path):
+    """The files are float32, and gradients are computed in bfloat16."""
+    files = trio(tmp_path, LLAMA)
+    given = {**files, **ONCE, "examples": texts(tmp_path / "x.jsonl"), "dtype": "bfloat16"}
+    found = port(make_settings(given))
+    assert found.outcome.pick == "transfer"
+    expected = logits(changed(make(LLAMA)), LLAMA)
+    assert (logits(loaded(LLAMA, found.folder), LLAMA) - expected).abs().max() < 1e-5
+    assert not any("rounded" in sentence for sentence in found.verdict)
+    trained = {"folds": 2, "lengths": [1.5], "steps": 1, "direct_steps": 1, "direct_lrs": [1e-2]}
+    given |= trained | {"out": str(tmp_path / "trained"), "method": "identity"}
+    found = port(make_settings(given))
+    is_trained = found.outcome.plans[found.outcome.pick].steps is not None
+    assert any("rounded" in sentence for sentence in found.verdict) == is_trained

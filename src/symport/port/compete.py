@@ -23,7 +23,7 @@ from symport.port.contest import Contest, Judged
 from symport.port.few_steps import Steps, Trial, choose_steps, train
 from symport.port.settings import Rules
 from symport.progress import bar
-from symport.spec import Permutation
+from symport.spec import Permutation, PermutationSpec
 from symport.transfer import Candidate, Kind, explore, worth
 
 Name: TypeAlias = Literal["untouched", "identity", "transfer", "direct", "then direct"]
@@ -73,6 +73,8 @@ class Outcome:
         moved: The share of units that the method moves.
         candidates: Every step and length that was scored, `score` being minus the mean loss.
         working: Number of examples that matched, chose and trained.
+        how: The symmetry, and the permutation of the pick.
+        length: How much of the whole displacement the pick takes.
     """
 
     plans: Mapping[Name, Plan]
@@ -84,6 +86,8 @@ class Outcome:
     moved: float
     candidates: Sequence[Candidate]
     working: int
+    how: tuple[PermutationSpec, Permutation] | None = None
+    length: float = 1.0
 
 
 def compete(
@@ -136,6 +140,8 @@ def compete(
         permutation.moved(),
         candidates,
         len(contest.working),
+        (contest.spec, run.permuted(plans[pick], permutation)),
+        plans[pick].far(contest),
     )
 
 
@@ -212,12 +218,15 @@ class _Run:
 
     def reach(self, plan: Plan, permutation: Permutation) -> Params:
         """The tensors of a plan, trained on all working examples if it says so."""
-        if plan.kind != "method":
-            permutation = Permutation.identity(self.contest.spec)
-        start = self.contest.space.place(permutation, plan.far(self.contest))
+        start = self.contest.space.place(self.permuted(plan, permutation), plan.far(self.contest))
         if plan.steps is None:
             return start
         return train(self.contest, self.rules, start, self.contest.working, plan.steps)
+
+    def permuted(self, plan: Plan, permutation: Permutation) -> Permutation:
+        """The permutation of a plan, given the method's."""
+        is_moved = plan.kind == "method"
+        return permutation if is_moved else Permutation.identity(self.contest.spec)
 
     def _place(self, *parts: str) -> Path | None:
         return None if self.folder is None else self.folder.joinpath(*parts)

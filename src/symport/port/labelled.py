@@ -19,18 +19,22 @@ from symport.port.asked import refuse_idle_for_task
 from symport.port.compete import Outcome, compete
 from symport.port.contest import Contest, Task
 from symport.port.coverage import coverage
-from symport.port.models import Family, Folders, load
+from symport.port.models import Family, Folders, load, open_models
 from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
-from symport.port.write import rebased, write_weights
+from symport.port.write import rebased, write_carried, write_weights
 from symport.progress import say
 from symport.similarity import Gains, Pair, Similarity
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
 UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
+ROUNDED = (
+    "The files hold wider numbers than the {} that was computed in, to which what was trained is "
+    "rounded; --dtype float32 keeps it."
+)
 FEWEST = 4  # one held back, and folds of the rest that leave something to match
 
 
@@ -153,16 +157,33 @@ def write_outcome(
     settings: PortSettings,
     models: tuple[Folders, Family],
     loaded: Loaded,
-    held: Params,
-) -> None:
-    """Write the picked tensors, as whole weights or as an adapter."""
+    outcome: Outcome,
+) -> list[str]:
+    """Write the picked tensors, as whole weights or as an adapter.
+
+    What was not trained is written from file to file where the files are of a wider dtype than the
+    computation, which then rounds nothing.
+
+    Returns:
+        A sentence where what was trained is rounded to the dtype of the computation.
+    """
     if loaded.adapter is None:
-        write_weights(folder, *models, held)
-        return
+        is_trained = outcome.plans[outcome.pick].steps is not None
+        with open_models(*models) as files:
+            outline = files.new.tensors.outline().values()
+            widest = max(t.itemsize for t in outline if t.is_floating_point())
+            is_rounded = widest > getattr(torch, settings.dtype).itemsize
+            if is_rounded and not is_trained and not loaded.new_head and outcome.how is not None:
+                length = outcome.length
+                write_carried(folder, settings, files, models, outcome.how, length=length)
+                return []
+        write_weights(folder, *models, outcome.held)
+        return [ROUNDED.format(settings.dtype)] if is_rounded else []
     before = loaded.adapter.tensors
-    tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in held.items()}
+    tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in outcome.held.items()}
     whole = completed(loaded.adapter, tensors)
     save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
+    return []
 
 
 def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:
