@@ -179,7 +179,7 @@ def test_discover_moves_the_buffers_that_are_named(desk):
         (["--model", "mynets:mlp", "--inputs", "0,4"], "neither a shape"),
         (["--model", "mynets:mlp", "--inputs", ""], "neither a shape"),
         (["--model", "mynets:mlp", "--inputs", "gone.npz"], "gone.npz: cannot be read"),
-        (["--model", "mynets:mlp", "--inputs", "2,5"], "cannot be traced"),
+        (["--model", "mynets:mlp", "--inputs", "2,5"], "cannot be called with these inputs"),
     ],
 )
 def test_discover_refuses_in_one_line(desk, arguments, message):

@@ -4,7 +4,7 @@ What a command works with is imported where it is used, so that help answers at 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,6 +75,13 @@ def discover_command(
             "of a frozen or spectral norm. Give it once for each."
         ),
     ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An output of a model of transformers that must stay as it is, such as logits. "
+            "Give it once for each; all of them without."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a group fails its proof.")
     ] = False,
@@ -89,7 +96,7 @@ def discover_command(
 
     Prints one pattern for each tensor: a word names units that move together, a dot stays.
     """
-    spec = _discovered(model, inputs, moving or [], strict=strict)
+    spec = _discovered(model, inputs, moving or [], outputs or [], strict=strict)
     out.print(str(spec))
     if reasons:
         for name, why in spec.reasons.items():
@@ -247,9 +254,9 @@ def _refuse_idle(settings: "CompareSettings", loss: str, hold_out: float) -> Non
 
 
 def _discovered(
-    model: str, inputs: str | None, moving: list[str], *, strict: bool
+    model: str, inputs: str | None, moving: list[str], outputs: list[str], *, strict: bool
 ) -> "PermutationSpec":
-    from symport.huggingface import is_config, load_architecture
+    from symport.huggingface import chosen_outputs, is_config, load_architecture
     from symport.loading import load_model
     from symport.symmetry import discover
 
@@ -259,22 +266,36 @@ def _discovered(
                 f"--strict fails where a group is not proven, and {model} is read without weights, "
                 "so that none is; leave it out, or give module:function that loads the weights"
             )
-        found = load_architecture(model)
-        example = found.inputs if inputs is None else _example(inputs)
-        named = [*found.moving, *moving]
-        spec = discover(found.model, example, select=found.select, moving=named)
+        given = None if inputs is None else _example(inputs)
+        found = load_architecture(
+            model, given if isinstance(given, dict) else {} if inputs else None
+        )
+        example = found.inputs or given
+        choose, kept = chosen_outputs(outputs) if outputs else found.select, list[str]()
+
+        def select(output: Any) -> Any:
+            chosen = choose(output)
+            kept[:] = chosen if isinstance(chosen, dict) else []
+            return chosen
+
+        spec = discover(found.model, example, select=select, moving=[*found.moving, *moving])
+        if len(kept) > 1 and not outputs:
+            names = ", ".join(kept)
+            err.print(f"all outputs stay as they are: {names}; --outputs NAME keeps only that one")
         err.print("found without weights, so not proven; with weights, discover proves every group")
         return spec
+    if outputs:
+        raise SettingsError(f"--outputs names outputs of transformers, which {model} is not of")
     if inputs is None:
         raise SettingsError("give example inputs, such as --inputs 1,3,32,32")
     return discover(load_model(model), _example(inputs), strict=strict, moving=moving)
 
 
-def _example(text: str) -> "Tensor":
-    """Zeros of a shape, or the first two of some examples."""
+def _example(text: str) -> "Tensor | dict[str, Tensor]":
+    """Zeros of a shape, the first two of some examples, or arguments by name."""
     import torch
 
-    from symport.loading import load_examples
+    from symport.loading import load_example
 
     sizes = [part.strip() for part in text.split(",")]
     if all(size.isdecimal() and int(size) > 0 for size in sizes):
@@ -284,7 +305,7 @@ def _example(text: str) -> "Tensor":
             f"{text!r} is neither a shape such as 1,3,32,32, nor a .safetensors or .npz file, nor "
             "module:function"
         )
-    return load_examples(text).inputs[:2]
+    return load_example(text)
 
 
 def _trajectory(

@@ -1,17 +1,19 @@
 """Models of transformers by their configuration, without weights in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from symport.errors import FileError, SettingsError
 
 LENGTH = 8  # tokens of an example: the symmetry does not depend on it
 EXPERTS = "batched_mm"  # others loop over data or sort rows by expert, which keeps experts in place
+CACHES = ("past_key_values", "cache_params", "mems", "state", "rnn_state")
 LEARNED = "e_score_correction_bias"  # of routers: set in training, though a buffer
 
 
@@ -22,7 +24,7 @@ class Architecture:
     Attributes:
         model: Without weights.
         inputs: An example, as keyword arguments.
-        select: Picks the output that counts from what the model returns.
+        select: Picks the outputs that count from what the model returns: all of them.
         moving: Buffers that differ between trained models, as `discover` takes them.
     """
 
@@ -38,14 +40,16 @@ def is_config(reference: str) -> bool:
     return (path / "config.json").is_file() or (path.suffix == ".json" and path.is_file())
 
 
-def load_architecture(reference: str) -> Architecture:
+def load_architecture(reference: str, inputs: dict[str, Any] | None = None) -> Architecture:
     """Build the model that a configuration names; no code of the folder is run.
 
     Args:
         reference: A model folder or its `config.json`.
+        inputs: An example, as keyword arguments; made up without.
 
     Raises:
-        SettingsError: transformers is not installed, or does not know the architecture.
+        SettingsError: transformers is not installed, does not know the architecture, or no example
+            can be made up.
         FileError: The configuration cannot be read.
     """
     try:
@@ -69,7 +73,12 @@ def load_architecture(reference: str) -> Architecture:
     with torch.device("meta"):
         model = kind(config)
     moving = tuple(name for name, _ in model.named_buffers() if name.endswith(LEARNED))
-    return Architecture(model.eval(), example_inputs(model, config), main_output, moving)
+    return Architecture(
+        model.eval(),
+        example_inputs(model, config) if inputs is None else inputs,
+        all_outputs,
+        moving,
+    )
 
 
 def settle(config: Any) -> Any:
@@ -91,29 +100,118 @@ def settle(config: Any) -> Any:
 
 
 def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
-    """One example of what the model takes first, and of what its decoder takes."""
+    """One example of what the model takes first, and of what its decoder takes.
+
+    Raises:
+        SettingsError: What the model takes first is nothing that can be made up.
+    """
     name = str(getattr(model, "main_input_name", "input_ids"))
     tokens = torch.zeros(1, LENGTH, dtype=torch.int64)
-    inputs = {name: tokens}
+    inputs: dict[str, Tensor] | None = {name: tokens}
     if name == "pixel_values":
-        vision = getattr(config, "vision_config", config)
-        side = getattr(vision, "image_size", 224)
-        height, width = side if isinstance(side, list | tuple) else (side, side)
-        inputs = {name: torch.zeros(1, getattr(vision, "num_channels", 3), height, width)}
-    elif name == "input_features":
-        frames = 2 * config.max_source_positions
-        inputs = {name: torch.zeros(1, config.num_mel_bins, frames)}
-    if getattr(config, "is_encoder_decoder", False):
+        inputs = {name: _picture(config)}
+    elif name in ("input_values", "input_features"):
+        sound = _sound(name, config)
+        inputs = None if sound is None else {name: sound}
+    elif name == "past_values":
+        inputs = _series(config)
+    elif name != "input_ids":
+        inputs = None
+    if inputs is None:
+        raise SettingsError(
+            f"{type(model).__name__} takes {name} first, of which no example can be made up; give "
+            f"one as --inputs FILE, a .safetensors or .npz file with {name} and what else it takes"
+        )
+    if getattr(config, "is_encoder_decoder", False) and name != "past_values":
         inputs["decoder_input_ids"] = tokens
     if hasattr(config, "text_config") and hasattr(config, "vision_config"):
         inputs["input_ids"] = tokens
+        if any(part.endswith("logit_scale") for part, _ in model.named_parameters()):
+            inputs["pixel_values"] = _picture(config)  # texts are compared with images
     return inputs
 
 
-def main_output(output: Any) -> Any:
-    """Logits if there are any, else the last hidden state, else everything."""
-    for name in ("logits", "logits_per_image", "last_hidden_state"):
-        found = getattr(output, name, None)
-        if isinstance(found, Tensor):
-            return found
-    return output
+def _picture(config: Any) -> Tensor:
+    vision = getattr(config, "vision_config", config)
+    side = getattr(vision, "image_size", 224)
+    height, width = side if isinstance(side, list | tuple) else (side, side)
+    return torch.zeros(1, getattr(vision, "num_channels", 3), height, width)
+
+
+def _sound(name: str, config: Any) -> Tensor | None:
+    """A waveform or a spectrogram, as the configuration describes it."""
+    if name == "input_features" and hasattr(config, "max_source_positions"):
+        if hasattr(config, "input_feat_per_channel"):
+            return torch.zeros(1, 4 * LENGTH, config.input_feat_per_channel)
+        return torch.zeros(1, config.num_mel_bins, 2 * config.max_source_positions)
+    if name == "input_features" and hasattr(config, "feature_projection_input_dim"):
+        return torch.zeros(1, LENGTH, config.feature_projection_input_dim)
+    if hasattr(config, "num_mel_bins") and hasattr(config, "max_length"):
+        return torch.zeros(1, config.max_length, config.num_mel_bins)
+    if name == "input_values" and hasattr(config, "conv_stride"):
+        length = LENGTH
+        for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
+            length = (length - 1) * stride + kernel
+        return torch.zeros(1, length)
+    return None
+
+
+def _series(config: Any) -> dict[str, Tensor] | None:
+    """A time series, with the features that come with it."""
+    if hasattr(config, "num_input_channels"):
+        return {"past_values": torch.zeros(1, config.context_length, config.num_input_channels)}
+    if not hasattr(config, "lags_sequence"):
+        return None
+    past, future = config.context_length + max(config.lags_sequence), config.prediction_length
+    more = () if config.input_size == 1 else (config.input_size,)
+    inputs = {
+        "past_values": torch.zeros(1, past, *more),
+        "past_observed_mask": torch.ones(1, past, *more),
+        "past_time_features": torch.zeros(1, past, config.num_time_features),
+        "future_values": torch.zeros(1, future, *more),
+        "future_time_features": torch.zeros(1, future, config.num_time_features),
+    }
+    if config.num_static_categorical_features:
+        static = torch.zeros(1, config.num_static_categorical_features, dtype=torch.int64)
+        inputs["static_categorical_features"] = static
+    if config.num_static_real_features:
+        inputs["static_real_features"] = torch.zeros(1, config.num_static_real_features)
+    return inputs
+
+
+def all_outputs(output: Any) -> Any:
+    """Every tensor of numbers that a model returns, by name where it returns names.
+
+    All count: what is left out of a proof may change. Only caches are left out; `settle` turns
+    them off, as what they hold is read by the model itself when it goes on.
+
+    Args:
+        output: What a model of transformers returns.
+    """
+    if isinstance(output, Mapping):
+        named = cast("Mapping[str, Any]", output)
+        return {name: found for name, value in named.items()
+                if name not in CACHES and (found := _numbers(value))}  # fmt: skip
+    return _numbers(output)
+
+
+def chosen_outputs(names: Collection[str]) -> Callable[[Any], Any]:
+    """A function that picks some of all outputs by name.
+
+    Args:
+        names: Such as `logits`; the function raises SettingsError for one that is not there.
+    """
+
+    def choose(output: Any) -> Any:
+        found = all_outputs(output)
+        known: list[str] = sorted(found) if isinstance(found, dict) else []
+        if missing := sorted(set(names) - set(known)):
+            raise SettingsError(f"the outputs {known} do not have {missing}")
+        return {name: found[name] for name in names}
+
+    return choose
+
+
+def _numbers(value: Any) -> list[Tensor]:
+    leaves = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves if leaf.is_floating_point() or leaf.is_complex()]

@@ -144,6 +144,25 @@ def load_examples(reference: str, *, like: Params | None = None) -> Labelled:
         raise DataError(f"{reference}: {error}") from error
 
 
+def load_example(reference: str) -> Tensor | dict[str, Tensor]:
+    """Read one example: inputs by name, as keyword arguments, or the first of labelled examples.
+
+    Args:
+        reference: A `.safetensors` or `.npz` file, or `module:function`, as `load_examples` takes
+            them; a file without an array `labels` holds one tensor for each argument.
+
+    Raises:
+        DataError: The examples do not fit together.
+        FileError: The file cannot be read.
+    """
+    path = Path(reference)
+    if path.suffix in (".safetensors", ".npz"):
+        found = load_tensors(path) if path.suffix == ".safetensors" else _load_npz(path)
+        if "labels" not in found or "inputs" not in found:
+            return found
+    return load_examples(reference).inputs[:2]
+
+
 def _load_npz(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file):

@@ -9,7 +9,7 @@ from cases import seeded
 from tiny import changed, make, save, shuffled, spec_of, tokenizer
 
 from symport.errors import DiscoveryError
-from symport.huggingface import example_inputs, main_output
+from symport.huggingface import all_outputs, example_inputs
 from symport.permute import permute
 from symport.port import kinship
 from symport.port.check import check
@@ -131,7 +131,7 @@ def test_where_no_symmetry_is_found_rows_and_norms_tell(tmp_path, monkeypatch):
 
 def test_a_tied_model_with_its_own_symmetry(tmp_path, monkeypatch):
     old = make(LLAMA, tie_word_embeddings=True)
-    spec = discover(old, example_inputs(old, old.config), select=main_output)
+    spec = discover(old, example_inputs(old, old.config), select=all_outputs)
     monkeypatch.setattr(kinship, "discover", lambda *_, **__: spec)
     order = Permutation.random(spec, seeded(3))
     new = drifted(old, 0.3, tie_word_embeddings=True)

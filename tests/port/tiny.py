@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import seeded
 
-from symport.huggingface import example_inputs, main_output
+from symport.huggingface import all_outputs, example_inputs
 from symport.permute import permute
 from symport.port.models import Family
 from symport.port.tokenizers import quiet
@@ -48,7 +48,7 @@ def make(kind: str, seed: int = 0, **options):
 @functools.cache
 def spec_of(kind: str):
     model = make(kind)
-    return discover(model, example_inputs(model, model.config), select=main_output)
+    return discover(model, example_inputs(model, model.config), select=all_outputs)
 
 
 def changed(model, seed: int = 5, size: float = 0.02):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from symport.huggingface import example_inputs, main_output
+from symport.huggingface import all_outputs, example_inputs
 from symport.methods import ActivationMatching, Method, Naive, Problem, WeightMatching
 from symport.params import Params
 from symport.port.ancestry import are_related, embedding_names, residual_groups
@@ -21,7 +21,7 @@ def find_spec(
     """The symmetry, proven unless the model is large, the residual stream held if told so."""
     is_large = sum(tensor.numel() for tensor in model.parameters()) > PROVEN_BELOW
     traced = family.outline() if is_large else model
-    spec = discover(traced, example_inputs(traced, family.config), select=main_output)
+    spec = discover(traced, example_inputs(traced, family.config), select=all_outputs)
     names = embedding_names(model)
     if hold_residual == "yes" or (hold_residual == "auto" and are_related(old, new, names)):
         return hold(spec, residual_groups(spec, names))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from symport.checkpoint import Checkpoint
-from symport.huggingface import example_inputs, main_output
+from symport.huggingface import all_outputs, example_inputs
 from symport.params import Params
 from symport.parts import Part, cut
 from symport.port.ancestry import are_related, embedding_names, residual_groups
@@ -168,8 +168,8 @@ def _spec(model: nn.Module, family: Family) -> PermutationSpec:
             first = replace(family, config=short).outline()
             shapes = {name: tensor.shape for name, tensor in own_tensors(model).items()}
             if all(shapes.get(n) == t.shape for n, t in own_tensors(first).items()):
-                return discover(first, example_inputs(first, short), select=main_output)
-    return discover(model, example_inputs(model, config), select=main_output)
+                return discover(first, example_inputs(first, short), select=all_outputs)
+    return discover(model, example_inputs(model, config), select=all_outputs)
 
 
 def _rows_as_they_stand(old: Checkpoint, new: Checkpoint) -> list[Standing]:

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_map
 from symport.errors import DiscoveryError, SpecError
 from symport.params import listed
 from symport.spec import PermutationSpec
+from symport.symmetry import refused
 from symport.symmetry import rules as rules
 from symport.symmetry.calls import has_rule, pinned, register_rule
 from symport.symmetry.describe import describe
@@ -32,7 +33,7 @@ FAILED = "failed its proof"
 
 def discover(
     model: nn.Module,
-    example_inputs: Any,
+    example_inputs: Any = None,
     *,
     strict: bool = False,
     select: Callable[[Any], Any] | None = None,
@@ -74,6 +75,7 @@ def discover(
         2.bias    .
         groups: h0 3
     """
+    refused.check_arguments(model, example_inputs)
     state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     if unknown := sorted(set(moving) - state.keys()):
         raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
@@ -82,6 +84,7 @@ def discover(
     graph = _understood(trace(model, example, select, has_rule))
     if not graph.inexact.intersection(graph.outputs):
         raise nothing_to_compare(model, select)
+    _check_outputs(model, graph)
     statistics = running_statistics(graph).union(graph.names.get(name, name) for name in moving)
     relations = relate(graph, statistics)
     tensors = _tensors(graph, relations)
@@ -89,8 +92,22 @@ def discover(
     spec = _described(tensors, relations, buffers)
     if on_meta or not spec.groups:
         return spec
-    proof = verify(spec, model, example_inputs, generator=generator, select=select)
+    try:
+        proof = verify(spec, model, example_inputs, generator=generator, select=select)
+    except DiscoveryError:
+        refused.check_call(model, example.args, example.kwargs)
+        raise
     return _without_failures(spec, proof, strict=strict)
+
+
+def _check_outputs(model: nn.Module, graph: Graph) -> None:
+    """Refuse outputs that hold nothing of the weights: whatever moves, nothing would show."""
+    reached = {source.target for source in graph.sources.values() if source.kind == "weight"}
+    if not reached and any(True for _ in model.parameters()):
+        raise DiscoveryError(
+            f"{type(model).__name__} returns no tensor that depends on its weights, so there is "
+            "nothing to compare; let the model return its outputs, or mend `select`"
+        )
 
 
 def _understood(graph: Graph) -> Graph:

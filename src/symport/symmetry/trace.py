@@ -15,11 +15,11 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
-from symport.params import listed
 from symport.symmetry.apart import Known, taken_apart
 from symport.symmetry.draw import is_inexact
 from symport.symmetry.inplace import ordinary
 from symport.symmetry.memory import Place
+from symport.symmetry.refused import untraceable
 from symport.symmetry.saved import named_tensors, saved
 from symport.symmetry.standin import ListsAsGiven, evaluation, masks_as_given, quiet
 
@@ -171,27 +171,9 @@ def trace(
             program = torch.export.export(traced, example.args, dict(example.kwargs), strict=False)
             program = taken_apart(program, known)
         except Exception as error:  # torch.export raises every kind of exception
-            raise DiscoveryError(_untraceable(model, error)) from error
+            why = untraceable(model, example.args, example.kwargs, select, error)
+            raise DiscoveryError(why) from error
     return _Recorder(model, program, "" if select is None else "model.").record()
-
-
-def _untraceable(model: nn.Module, error: Exception) -> str:
-    cause = str(error).strip().splitlines() or [""]
-    state = cast("Mapping[str, Any]", model.state_dict())
-    packed = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    remedy = (
-        f"{listed(packed)} in its state dict are no tensors: pass the network as it was before it "
-        "was quantized"
-        if packed
-        else "If calling the model with these inputs fails too, mend the inputs. Otherwise its "
-        "operations depend on the values of tensors: replace branches and loops on data (if, "
-        "while, .item(), nonzero) by torch.where or masks, or write the spec by hand with "
-        "PermutationSpec.parse"
-    )
-    return (
-        f"{type(model).__name__} cannot be traced: {type(error).__name__}: {cause[0][:300]}. "
-        f"{remedy}"
-    )
 
 
 class _Recorder:

@@ -18,6 +18,7 @@ from symport.permute import permute
 from symport.spec import Permutation, PermutationSpec
 from symport.symmetry.draw import SPREAD
 from symport.symmetry.elements import elements, moves, restricted
+from symport.symmetry.refused import check_arguments
 from symport.symmetry.trace import Example
 from symport.symmetry.trial import (
     TOLERANCE,
@@ -85,6 +86,7 @@ def verify(
         SpecError: The spec does not fit the model.
     """
     generator = generator or torch.Generator().manual_seed(0)
+    check_arguments(model, example_inputs)
     network = Network(model, Example.of(example_inputs), select)
     spec.check(network.saved.tensors)
     error, failed = 0.0, dict[str, float]()
