@@ -24,6 +24,8 @@ def scatter(call: Call) -> Result:
             tie(a, b)
         else:
             call.pin([a, b], INDEXED)
+    if str(call.op) == "aten.scatter.src" and places.axes:
+        call.pin([places.axes[dim]], "written in order")  # the last of those at one place stays
     others = axes_without(value.axes, [dim])
     if not call.follow(places, value.axes[dim], others, others):
         call.mix(value, [dim], INDEXED)
