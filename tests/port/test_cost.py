@@ -3,7 +3,10 @@ import torch
 from cases import CASES
 from nets import labelled, net, source, spec, weights
 from nets_port import RULES, contest, cross_entropies
+from safetensors.torch import save_file
+from tiny import trio
 
+from symport.port.check import check
 from symport.port.compete import compete
 from symport.port.contest import Task
 from symport.port.cost import Matching, Speed, estimate, matching_of, speed_of
@@ -96,3 +99,14 @@ def test_a_model_is_timed_as_it_is_and_left_as_it_was():
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(parameter.grad is not None for parameter in model.parameters())
     assert matching_of(spec(), source(1)[0]).kept == 48
+
+
+def test_arrays_are_compared_and_timed_too(tmp_path):
+    files = trio(tmp_path, "BertForSequenceClassification")
+    data = {"inputs": torch.randint(3, 260, (8, 6)), "labels": torch.randint(3, (8,))}
+    save_file(data, tmp_path / "few.safetensors")
+    how = {"task": "arrays", "loss": "symport.port.tasks:class_losses"}
+    found = check(make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")}))
+    assert found.cka == pytest.approx(1.0, abs=1e-6)  # the same function, in another order
+    assert 0 < found.cost.seconds < found.cost.most_seconds
+    assert found.numbers()["time"].startswith("about ")

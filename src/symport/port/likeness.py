@@ -1,6 +1,6 @@
 """How alike two networks are in what they compute: linear CKA of hidden states."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -43,12 +43,14 @@ def hidden_states(model: nn.Module, params: Params, batches: Iterable[Any]) -> l
     Args:
         model: Gives the computation.
         params: Its tensors.
-        batches: Keyword arguments as the model takes them; padding is left out.
+        batches: Keyword arguments as the model takes them, or its main input alone; padding is left
+            out.
     """
     state = state_for(model, params)
     kept: list[list[Tensor]] = []
     with torch.no_grad(), evaluation(model):
-        for batch in batches:
+        for given in batches:
+            batch = given if isinstance(given, Mapping) else {model.main_input_name: given}
             outputs = call(model, state, {**batch, "output_hidden_states": True})
             mask = batch.get("attention_mask")
             kept.append([_rows(layer, mask) for layer in outputs.hidden_states])
