@@ -59,6 +59,10 @@ ROWS = {
     "added by index": lambda p: torch.zeros_like(p).index_add(1, places(p), p),
     "every second, then the others": lambda p: torch.cat([p[:, 1::2], p[:, ::2]], 1),
     "shifted by a slice": lambda p: F.pad(p, (1, 0))[:, :4],
+    "cut across interleaved copies": lambda p: torch.stack([p, p.tanh()], 2).flatten(1)[:, :4],
+    "read in rows of another length": lambda p: (
+        p.reshape(3, 2, 2)[:, :, :1].repeat(1, 1, 2).view(3, 4)[:, ORDER]
+    ),
     "cut and joined": lambda p: torch.cat([p[:, 1:], p[:, :1]], 1),
 }
 PLANES = {

@@ -258,6 +258,7 @@ def _apply(relations: Relations, operation: Operation, computed: Collection[str]
     before = meeting(call, computed)
     results = _ruled(call)
     relations.ties += joined(before, call, operation.layer)
+    _note_moved(call, results)
     relations.notes.add(call.notes)
     values = [
         None if axes is None else _described(call, place, axes, apart)
@@ -265,6 +266,19 @@ def _apply(relations: Relations, operation: Operation, computed: Collection[str]
     ]
     _pin_numbers(call)
     relations.values[operation.name] = values if several else values[0]
+
+
+def _note_moved(call: Call, results: Sequence[Axes | None]) -> None:
+    """The other axes of a result are seen without one whose positions are not those of an input.
+
+    It stays, and may turn out to be an axis that an input has too, but its positions may have
+    moved (a cut across interleaved units), so nothing that passes can be nested in it.
+    """
+    known = {id(atom) for value in call.tensors for term in value.axes for atom in atoms(term)}
+    for axes in results if known else ():
+        new = [any(a.reason and id(a) not in known for a in atoms(term)) for term in axes or ()]
+        if axes and any(new):
+            call.alone(*(term for term, moved in zip(axes, new, strict=True) if not moved))
 
 
 def _ruled(call: Call) -> list[Axes | None]:
