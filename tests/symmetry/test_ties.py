@@ -24,7 +24,7 @@ class Heads(nn.Module):
         self.one, self.two = nn.Linear(6, 4), nn.Linear(6, 4)
 
     def forward(self, x):
-        return torch.stack([self.one(x), self.two(x)]).softmax(0).sum(0)
+        return torch.stack([self.one(x), self.two(x)]).tanh().prod(0)
 
 
 class Net(nn.Module):
