@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import seeded
 from safetensors.torch import load_file
 from tiny import changed, examples, loaded, logits, make, trio
 
@@ -26,6 +27,22 @@ def test_float32_files_stay_exact_under_bfloat16(settings, tmp_path):
     port(make_settings(given))
     expected = logits(changed(make(LLAMA)), LLAMA)
     assert (logits(loaded(LLAMA, files["out"]), LLAMA) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_so_does_what_an_adapter_holds_whole(tmp_path):
+    peft = pytest.importorskip("peft")
+    files = trio(tmp_path, LLAMA)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["norm", "lm_head"])
+    model = peft.get_peft_model(make(LLAMA), config)
+    for tensor in model.parameters():
+        if tensor.requires_grad:
+            tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=seeded(2)))
+    model.save_pretrained(tmp_path / "adapter")
+    settings = {"folds": 0, "steps": 1, "dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
+    port(make_settings({**files, **settings, "tuned": str(tmp_path / "adapter")}))
+    found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"]).eval()
+    assert (logits(found, LLAMA) - logits(model.eval(), LLAMA)).abs().max() < 1e-5
 
 
 def test_so_they_do_by_activations(tmp_path):

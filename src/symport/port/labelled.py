@@ -167,13 +167,22 @@ def write_outcome(
     Returns:
         A sentence where what was trained is rounded to the dtype of the computation.
     """
+    is_trained = outcome.plans[outcome.pick].steps is not None
+    if loaded.adapter is not None and not is_trained and outcome.length == 1 and outcome.how:
+        with open_models(*models) as files:  # what it holds whole is not rounded either
+            write_carried(folder, settings, files, models, outcome.how)
+        return []
     if loaded.adapter is None:
-        is_trained = outcome.plans[outcome.pick].steps is not None
         with open_models(*models) as files:
             outline = files.new.tensors.outline().values()
             widest = max(t.itemsize for t in outline if t.is_floating_point())
             is_rounded = widest > getattr(torch, settings.dtype).itemsize
-            if is_rounded and not is_trained and not loaded.new_head and outcome.how is not None:
+            if (
+                is_rounded
+                and not is_trained
+                and outcome.how
+                and (not loaded.new_head or outcome.length == 1)
+            ):
                 length = outcome.length
                 write_carried(folder, settings, files, models, outcome.how, length=length)
                 return []
