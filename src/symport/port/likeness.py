@@ -50,7 +50,7 @@ def hidden_states(model: nn.Module, params: Params, batches: Iterable[Any]) -> l
     kept: list[list[Tensor]] = []
     with torch.no_grad(), evaluation(model):
         for given in batches:
-            batch = given if isinstance(given, Mapping) else {model.main_input_name: given}
+            batch = given if isinstance(given, Mapping) else {str(model.main_input_name): given}
             outputs = call(model, state, {**batch, "output_hidden_states": True})
             mask = batch.get("attention_mask")
             kept.append([_rows(layer, mask) for layer in outputs.hidden_states])
