@@ -128,6 +128,11 @@ def test_every_module_of_the_library_has_a_layer():
     assert rooms <= LAYER_OF.keys(), "add the new module to LAYERS"
 
 
+def test_no_two_files_of_tests_share_a_name():
+    names = [path.name for path in (REPOSITORY / "tests").rglob("*.py")]
+    assert len(names) == len(set(names)), "pytest imports them as modules of one name"
+
+
 def test_the_design_page_names_every_module():
     page = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
     public = [name for name in LAYER_OF if not name.startswith("_")]
