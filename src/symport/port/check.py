@@ -11,7 +11,7 @@ from torch import Tensor
 from symport.adapters import displacement, load_adapter
 from symport.checkpoint import Checkpoint
 from symport.errors import SymportError
-from symport.params import Params, inner
+from symport.params import Params
 from symport.port.alignment import find_spec
 from symport.port.ancestry import cosine, embedding_names
 from symport.port.asked import refuse_idle, settled
@@ -38,7 +38,7 @@ FEW = 32  # inputs that activations are compared on
 SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
 ALIKE = 0.5  # CKA of hidden states: independent bases of one kind often have more than nothing
 SMALL = 0.1  # of the weights' norm; fine-tunes of language models are usually below a hundredth
-CHUNK = 2**24  # elements of a tensor that are read at a time
+CHUNK = 2**18  # elements of a tensor that are read at a time: what fits into the processor's cache
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,11 @@ def _compared(old: Checkpoint, new: Checkpoint, names: Collection[str]) -> _Apar
     matrices = [0.0, 0.0, 0.0]
     for name in names:
         sums = [0.0, 0.0, 0.0]
-        for ours, theirs in zip(_pieces(old, name), _pieces(new, name), strict=True):
-            x, y = {"": ours}, {"": theirs}
-            pairs = ((x, x), (y, y), (x, y))
-            sums = [total + inner(*pair) for total, pair in zip(sums, pairs, strict=True)]
-            apart += _squared(theirs - ours)
+        for x, y in zip(_pieces(old, name), _pieces(new, name), strict=True):
+            ours, theirs, between = _squared(x), _squared(y), _squared(y - x)
+            cross = (ours + theirs - between) / 2  # a product would need both in float64
+            sums = [sums[0] + ours, sums[1] + theirs, sums[2] + cross]
+            apart += between
         square += sums[0]
         same &= abs(sums[0] - sums[1]) <= 2 * SAME_NORMS * sums[0]
         if len(old.outline()[name].shape) > 1:
@@ -237,7 +237,8 @@ def _pieces(tensors: Checkpoint, name: str) -> Iterator[Tensor]:
 
 
 def _squared(tensor: Tensor) -> float:
-    return inner({"": tensor}, {"": tensor})
+    """The sum of squares, in float64, without a copy in float64."""
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2
 
 
 def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[Any] | None:
