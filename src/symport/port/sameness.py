@@ -207,7 +207,9 @@ def _shapes(model: Any) -> dict[str, torch.Size]:
 
 
 def _odd(a: Known, b: Known) -> list[str]:
-    return [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+    """The keys that differ, the kind of model before all that follows from it."""
+    keys = sorted({*a, *b}, key=lambda key: (_leaf(key) != "model_type", key))
+    return [key for key in keys if a.get(key) != b.get(key)]
 
 
 def _parameters(kind: type) -> Collection[str]:
