@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import drawn
 
 from symport.port.tokenizers import quiet
 
@@ -115,14 +116,7 @@ CASES = {
 
 def made(case: Case, seed: int = 0, kind: str | None = None):
     family = getattr(transformers, kind or case.kind)
-    config = family.config_class(**case.options)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = family(config).eval()
-        with torch.no_grad():
-            for tensor in model.parameters():
-                tensor.add_(0.1 * torch.randn_like(tensor))
-    return model
+    return drawn(family, family.config_class(**case.options), seed)
 
 
 def write(case: Case, folder: Path, seed: int = 0) -> Path:

@@ -36,6 +36,11 @@ def make(kind: str, seed: int = 0, **options):
     family = getattr(transformers, kind)
     config = family.config_class(**{**CONFIGS[kind], **options}, use_cache=False)
     config._experts_implementation = "batched_mm"
+    return drawn(family, config, seed)
+
+
+def drawn(family, config, seed: int):
+    """A model of a configuration, with noise on every tensor."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = family(config).eval()
