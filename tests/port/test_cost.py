@@ -10,7 +10,9 @@ from symport.port.check import check
 from symport.port.compete import compete
 from symport.port.contest import Task
 from symport.port.cost import Matching, Speed, estimate, matching_of, speed_of
-from symport.port.counts import Course, counts, fewest_steps
+from symport.port.counts import Course, counts
+from symport.port.few_steps import fewest_steps
+from symport.port.outlook import Outlook, untried
 from symport.port.settings import make_settings
 from symport.similarity import Pair, Similarity
 
@@ -63,10 +65,11 @@ def given(**settings):
 SPEED = Speed(1.0, 3.0, 1e-9, 1e-9, 0.5, 1000)
 
 
-def cost(settings, **options):
+def cost(settings, outlook=None, **options):
     outline = {"w": torch.zeros(10, 10, device="meta")}
     how = {"has_activations": False, "stored": 400, **options}
-    return estimate(settings, 64, outline, SPEED, Matching(100, 200, 2000), **how)
+    outlook = untried(settings) if outlook is None else outlook
+    return estimate(settings, 64, outline, SPEED, Matching(100, 200, 2000), outlook, **how)
 
 
 def test_gradients_dominate_the_estimate_and_training_bounds_it():
@@ -77,6 +80,20 @@ def test_gradients_dominate_the_estimate_and_training_bounds_it():
     longer = cost(given())
     assert found.seconds < cost(given(direct_steps=0)).seconds < longer.seconds
     assert longer.seconds < longer.most_seconds
+
+
+def test_what_is_known_of_training_narrows_the_estimate():
+    given_steps = given(method="weights")
+    early = cost(given_steps, Outlook((2,) * 4, (2,) * 4, ((0, 0),) * 2))
+    late = cost(given_steps, Outlook((64,) * 4, (64,) * 4, ((64, 64),) * 2))
+    # 16 curves and two final trainings, of at most 16 examples a step.
+    assert late.seconds - early.seconds == pytest.approx(
+        (16 * 62 + 2 * 64) * (3 * 16 + 0.5), rel=0.05
+    )
+    assert late.most_seconds == early.most_seconds == pytest.approx(late.seconds)
+    between = cost(given_steps, Outlook((2,) * 4, (64,) * 4, ((0, 64),) * 2))
+    assert between.seconds == pytest.approx((early.seconds * late.seconds) ** 0.5)
+    assert cost(given_steps).seconds == between.seconds
 
 
 def test_memory_grows_with_kept_pairs_alone():

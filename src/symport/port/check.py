@@ -17,7 +17,7 @@ from symport.port.ancestry import cosine, embedding_names
 from symport.port.asked import refuse_idle, settled
 from symport.port.cost import Cost, Matching, estimate, matching_of, speed_of
 from symport.port.kinship import Kinship, kinship
-from symport.port.labelled import in_dtype, reading
+from symport.port.labelled import FEWEST, contest_of, in_dtype, load_all, reading
 from symport.port.likeness import hidden_states, linear_cka
 from symport.port.models import (
     Family,
@@ -30,9 +30,11 @@ from symport.port.models import (
     load,
     open_models,
 )
+from symport.port.outlook import tried, untried
 from symport.port.settings import PortSettings
 from symport.port.tasks import feed_of, make_task, read_examples, read_inputs, task_named
 from symport.port.tokenizers import check_tokenizers, load_tokenizer
+from symport.spec import PermutationSpec
 
 FEW = 32  # inputs that activations are compared on
 SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
@@ -276,26 +278,40 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Trio)
     examples = in_dtype(read.examples, settings.dtype)
     task = make_task(name, settings.loss)
     piece = examples.take(torch.arange(min(settings.micro_batch, len(examples))))
-    found = load(folders.new_base, family, dtype=settings.dtype, device=settings.device)
+    found = load_all(folders, family, settings)
+    spec = _symmetry(settings, family, old, new)
+    shapes = dict(family.outline().named_parameters())
+    if spec is None or len(examples) < FEWEST:
+        outlook = untried(settings)
+    else:
+        parts = examples.split(settings.hold_back, settings.seed)
+        outlook = tried(contest_of(settings, found, spec, task, parts), settings)
     return estimate(
         settings,
         len(examples),
-        found.params,
-        speed_of(found.model, found.params, task, piece, recompute=settings.recompute),
-        _matching(settings, family, old, new),
+        found.new,
+        speed_of(found.model, found.new, task, piece, recompute=settings.recompute),
+        _matching(spec, shapes),
+        outlook,
         has_activations=settings.activations == "yes"
         or (settings.activations == "auto" and bool(files.new_heads)),
         stored=stored,
     )
 
 
-def _matching(settings: PortSettings, family: Family, old: Params, new: Params) -> Matching:
-    """How large the matching is; if the symmetry is not found, as if every matrix were kept."""
-    model = family.outline()
-    shapes = dict(model.named_parameters())
+def _symmetry(
+    settings: PortSettings, family: Family, old: Params, new: Params
+) -> PermutationSpec | None:
+    """The symmetry; None if it is not found, which the port itself will say."""
     try:
-        spec = find_spec(model, family, old, new, settings.hold_residual)
-    except SymportError:  # the port itself will say so
+        return find_spec(family.outline(), family, old, new, settings.hold_residual)
+    except SymportError:
+        return None
+
+
+def _matching(spec: PermutationSpec | None, shapes: Params) -> Matching:
+    """How large the matching is; without a symmetry, as if every matrix were kept."""
+    if spec is None:
         return Matching(kept=sum(t.numel() for t in shapes.values() if t.ndim > 1))
     return matching_of(spec, shapes)
 

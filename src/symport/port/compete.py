@@ -145,6 +145,14 @@ def compete(
     )
 
 
+def folds_of(examples: Labelled, rules: Rules) -> list[Fold]:
+    """How examples are divided for cross-validation: classes spread evenly, if there are any."""
+    labels = examples.labels
+    classes = labels if labels.ndim == 1 else torch.zeros(len(labels))
+    generator = Generator().manual_seed(rules.seed)
+    return stratified_folds(classes, min(rules.folds, len(labels)), generator)
+
+
 @dataclass(frozen=True, eq=False)
 class _Run:
     """The competition while it runs."""
@@ -170,7 +178,7 @@ class _Run:
             self.contest.spec,
             self._method,
             self.contest.working,
-            folds=self._folds(),
+            folds=folds_of(self.contest.working, self.rules),
             score=lambda params, part: -self.contest.judge(params, part).loss,
             lengths=self.rules.lengths,
             folder=self._place("folds"),
@@ -186,7 +194,7 @@ class _Run:
             return {}
         better = min((plans[n] for n in ("transfer", "identity") if n in plans), key=_loss)
         starts: dict[Name, Plan] = {"direct": plans["untouched"], "then direct": better}
-        folds = self._folds()
+        folds = folds_of(self.contest.working, self.rules)
         count = len(starts) * len(self.rules.direct_lrs) * len(folds)
         result: dict[Name, Plan] = {}
         with bar("direct training", count, show=self.progress) as advance:
@@ -251,13 +259,6 @@ class _Run:
             keep=torch.bfloat16 if self.rules.pairs == "bfloat16" else None,
         )
 
-    def _folds(self) -> list[Fold]:
-        """Classes spread evenly if there are any."""
-        labels = self.contest.working.labels
-        classes = labels if labels.ndim == 1 else torch.zeros(len(labels))
-        generator = Generator().manual_seed(self.rules.seed)
-        return stratified_folds(classes, min(self.rules.folds, len(labels)), generator)
-
     def _longer_identities(self) -> list[Candidate]:
         """No fold changes the identity, so all examples judge it at once."""
         identity = Permutation.identity(self.contest.spec)
@@ -269,7 +270,7 @@ class _Run:
         return found
 
     def _trial(self, name: Name, plan: Plan, number: int) -> Trial:
-        working, fold = self.contest.working, self._folds()[number]
+        working, fold = self.contest.working, folds_of(self.contest.working, self.rules)[number]
         known, left_out = working.take(fold.train), working.take(fold.held_out)
 
         def start() -> dict[str, Tensor]:

@@ -1,11 +1,11 @@
 """What a port will take: counts of evaluations times what one of them takes, timed here.
 
 Seconds are of the processor where it computes. How long training helps is known only once it has
-been tried, so the estimate stands between curves that end at once and curves that never do.
+been tried, so the estimate stands between curves that end early and curves that never do.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,8 @@ from symport.modes import call, evaluation, to_device
 from symport.params import Params
 from symport.parts import cut
 from symport.port.contest import Fed, Task
-from symport.port.counts import Counts, Course, counts, fewest_steps
+from symport.port.counts import Counts, Course, counts
+from symport.port.outlook import Outlook, untried
 from symport.port.settings import PortSettings
 from symport.spec import PermutationSpec
 from symport.state import state_for
@@ -157,6 +158,7 @@ def estimate(
     outline: Params,
     speed: Speed,
     matching: Matching,
+    outlook: Outlook,
     *,
     has_activations: bool,
     stored: int,
@@ -169,18 +171,17 @@ def estimate(
         outline: The network's tensors, shapes alone.
         speed: What evaluations take.
         matching: How large the matching is; empty if nothing is matched.
+        outlook: Between which numbers of steps training ends.
         has_activations: Whether activations count in the matching.
         stored: Bytes of the result.
     """
     reporting = round(settings.hold_back * examples)
     working = examples - reporting
-    bounds = [fewest_steps(settings), settings.direct_steps]
-    middle = (max(bounds[0], 1) * max(bounds[1], 1)) ** 0.5
     weights = sum(tensor.numel() for tensor in outline.values())
     whole = weights * getattr(torch, settings.dtype).itemsize
 
-    def seconds(last: float) -> float:
-        course = Course.with_curves(settings, round(last))
+    def seconds(lasts: Sequence[int], finals: Sequence[int]) -> float:
+        course = Course.with_curves(settings, lasts, finals)
         is_matched = settings.method in ("fgmt", "gmt")
         found = counts(settings, working, reporting, course, fgmt=is_matched)
         extra = 3 * examples + (5 * working if has_activations else 0)
@@ -196,8 +197,11 @@ def estimate(
     trained = 4 * whole if settings.folds and settings.direct_steps else 0
     proven = DOUBLE * weights
     memory = 3 * whole + max(proven, gains + speed.saved + max(matched, trained)) + INTERPRETER
-    most = settings.direct_steps if settings.folds else 0
-    return Cost(seconds(middle), memory, stored, seconds(most))
+    least = seconds(outlook.least, [few for few, _ in outlook.finals])
+    most = seconds(outlook.most, [many for _, many in outlook.finals])
+    never = untried(settings)  # one fold is no proof of what others do
+    bound = seconds(never.most, [many for _, many in never.finals])
+    return Cost((least * most) ** 0.5, memory, stored, bound)
 
 
 def _seconds_of(found: Counts, extra: int, speed: Speed, matching: Matching, whole: int) -> float:

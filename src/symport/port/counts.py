@@ -7,7 +7,7 @@ decide while it runs, such as when training stops helping, is told by `Course`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symport.port.few_steps import PATIENCE, marks
+from symport.port.few_steps import marks
 from symport.port.settings import Rules
 
 COMPETITORS = 5  # untouched, identity, transfer, direct, then direct
@@ -32,12 +32,9 @@ class Course:
     same: int = 0
 
     @staticmethod
-    def with_curves(rules: Rules, last: int) -> "Course":
-        """All steps of the trajectory, and every curve judged up to the same number of steps."""
-        if not rules.folds or not rules.direct_steps:
-            return Course(rules.steps, (), ())
-        count = 2 * len(rules.direct_lrs) * rules.folds
-        return Course(rules.steps, (last,) * count, (last, last))
+    def with_curves(rules: Rules, lasts: Sequence[int], finals: Sequence[int]) -> "Course":
+        """All steps of the trajectory, and curves that end alike in all folds."""
+        return Course(rules.steps, [last for last in lasts for _ in range(rules.folds)], finals)
 
 
 @dataclass(frozen=True)
@@ -91,11 +88,6 @@ def counts(rules: Rules, working: int, reporting: int, course: Course, *, fgmt: 
         forwards += len([mark for mark in marks(rules.direct_steps) if mark <= last]) * left[fold]
     gradients += sum(course.finals) * min(rules.direct_batch_size, working)
     return Counts(gradients, forwards, matched, trained, placed + len(course.lasts))
-
-
-def fewest_steps(rules: Rules) -> int:
-    """After how many steps a curve ends that never falls."""
-    return marks(rules.direct_steps)[: PATIENCE + 1][-1]
 
 
 def _along(rules: Rules, count: int, steps: int) -> int:

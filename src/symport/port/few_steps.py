@@ -64,6 +64,11 @@ def marks(most: int) -> list[int]:
     return sorted({0, most, *(2**k for k in range(most.bit_length()) if 2**k <= most)})
 
 
+def fewest_steps(rules: Rules) -> int:
+    """After how many steps a curve ends that never falls."""
+    return marks(rules.direct_steps)[: PATIENCE + 1][-1]
+
+
 def train(
     contest: Contest, rules: Rules, start: dict[str, Tensor], examples: Labelled, steps: Steps
 ) -> dict[str, Tensor]:
@@ -95,20 +100,20 @@ def choose_steps(
         for trial in trials:
             path = None if folder is None else folder / f"{trial.name}-{lr:g}.json"
             # A mark counts only if every fold has reached it, so no fold goes on beyond the others.
-            curve = _kept(path, _curve, contest, rules, trial, lr, max(mean, default=0))
+            found = _kept(path, curve, contest, rules, trial, lr, max(mean, default=0))
             share = len(trial.left_out) / total
-            reached = {mark: loss for mark, loss in curve.items() if mark in mean}
+            reached = {mark: loss for mark, loss in found.items() if mark in mean}
             mean = {mark: mean[mark] + share * loss for mark, loss in reached.items()}
             give_back()
             advance("")
         curves[lr] = mean
     loss, count, lr = min(
-        (v, mark, lr) for lr, curve in curves.items() for mark, v in curve.items()
+        (v, mark, lr) for lr, found in curves.items() for mark, v in found.items()
     )
     return Steps(count, lr, loss, curves)
 
 
-def _curve(contest: Contest, rules: Rules, trial: Trial, lr: float, most: int) -> dict[int, float]:
+def curve(contest: Contest, rules: Rules, trial: Trial, lr: float, most: int) -> dict[int, float]:
     """The loss of what was left out after so many steps, until it has long stopped falling."""
     wanted = [mark for mark in marks(rules.direct_steps) if mark <= most]
     found: dict[int, float] = {}

@@ -89,23 +89,34 @@ def port_by_examples(
     if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
         spec = with_activations(spec, loaded.model)
         also = _answers(loaded, spec, _batches(how, working, settings))
-    contest = Contest(
+    contest = contest_of(settings, loaded, spec, how, (working, reporting), also)
+    _refuse_odd_losses(contest, examples, read.names)
+    given = _given(settings, contest)
+    return compete(contest, settings, folder=work, given=given, progress=progress), loaded
+
+
+def contest_of(
+    settings: PortSettings,
+    loaded: Loaded,
+    spec: PermutationSpec,
+    task: Task,
+    parts: tuple[Labelled, Labelled],
+    also: Sequence[Gains] = (),
+) -> Contest:
+    """What competes, given the working and the reporting examples."""
+    return Contest(
         loaded.model,
-        how,
+        task,
         Trajectory.linear(loaded.old, loaded.tuned, settings.steps, copy=False),
         loaded.new,
         spec,
         _space(loaded, spec, settings.seed),
-        working,
-        reporting,
+        *parts,
         settings.micro_batch,
         also,
         settings.recompute,
         loaded.source_model,
     )
-    _refuse_odd_losses(contest, examples, read.names)
-    given = _given(settings, contest)
-    return compete(contest, settings, folder=work, given=given, progress=progress), loaded
 
 
 def reading(

@@ -1,0 +1,95 @@
+"""What a few steps tell of direct training, beside what whole competitions then did."""
+
+import json
+
+import pytest
+from nets import source, weights
+from nets_port import RULES, contest
+from tiny import texts, trio
+from transformers import AutoModelForCausalLM
+
+from symport.choosing import fold_name
+from symport.port import check as checking
+from symport.port.compete import compete, folds_of
+from symport.port.cost import Speed
+from symport.port.outlook import Outlook, tried, untried
+from symport.port.settings import make_settings
+
+peft = pytest.importorskip("peft")
+
+LONG = RULES.model_copy(update={"direct_steps": 64, "direct_lrs": (1e-4, 3e-3, 0.1, 10.0)})
+TARGETS = {
+    "independent": lambda: weights(2),
+    "the old base": lambda: source(1)[0],
+    "the fine-tune": lambda: source(1)[-1],
+}
+
+
+def ends(folder, problem, rules, start):
+    """The last step that a competition judged on the first fold, by learning rate."""
+    fold = folds_of(problem.working, rules)[0]
+    name = fold_name(problem.working.take(fold.train), problem.working.take(fold.held_out))
+    paths = [folder / "direct" / f"{start}-{name}-{lr:g}.json" for lr in rules.direct_lrs]
+    return [max(map(int, json.loads(path.read_text()))) for path in paths]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_first_fold_ends_where_it_was_expected_to(target, tmp_path):
+    problem = contest(TARGETS[target]())
+    found = tried(problem, LONG)
+    done = compete(problem, LONG, folder=tmp_path)
+    count = len(LONG.direct_lrs)
+    starts = ["direct"]
+    if done.plans["then direct"].kind == "identity":
+        starts.append("then-direct")
+    for number, start in enumerate(starts):
+        bounds = list(zip(found.least, found.most, strict=True))[number * count :][:count]
+        for end, (least, most) in zip(ends(tmp_path, problem, LONG, start), bounds, strict=True):
+            assert least <= end <= most
+    assert any(least == most for least, most in zip(found.least, found.most, strict=True))
+
+
+def test_training_that_helps_goes_on_and_training_that_harms_ends():
+    rules = LONG.model_copy(update={"direct_lrs": (1e-3, 1e3)})
+    found = tried(contest(quiet()), rules)
+    assert found.least == (16, 2) * 2
+    assert found.most == (64, 2) * 2
+    assert found.finals == ((4, 64),) * 2
+
+
+def quiet():
+    """A base that knows nothing yet, near which every gradient helps."""
+    return {name: 0.3 * tensor for name, tensor in weights(2).items()}
+
+
+def test_nothing_is_tried_where_nothing_trains():
+    for change in ({"folds": 0}, {"direct_steps": 0}):
+        rules = RULES.model_copy(update=change)
+        assert tried(contest(), rules) == untried(rules) == Outlook()
+
+
+def test_a_base_of_no_finite_loss_is_left_to_the_port():
+    broken = {name: tensor * 1e30 for name, tensor in weights(2).items()}
+    assert tried(contest(broken), RULES) == untried(RULES)
+
+
+# PEFT asks transformers for something by its former name.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+@pytest.mark.parametrize("adapter", [False, True])
+def test_check_tries_what_the_port_will_do(adapter, tmp_path, monkeypatch):
+    """Rates that only harm cost less than rates that help; every evaluation takes a second."""
+    monkeypatch.setattr(checking, "speed_of", lambda *_, **__: Speed(1.0, 1.0, 0.0, 0.0, 0.0, 0))
+    files = trio(tmp_path, "LlamaForCausalLM")
+    if adapter:
+        base = AutoModelForCausalLM.from_pretrained(files["old_base"])
+        config = peft.LoraConfig(r=2, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM")
+        peft.get_peft_model(base, config).save_pretrained(tmp_path / "lora")
+        files["tuned"] = str(tmp_path / "lora")
+    examples = texts(tmp_path / "few.jsonl", 24)
+    how = {**files, "examples": examples, "method": "identity"}
+
+    def cost(lr):
+        return checking.check(make_settings({**how, "direct_lrs": (lr,)})).cost
+
+    helps, harms = cost(1e-3), cost(1e4)
+    assert harms.seconds < helps.seconds < helps.most_seconds == harms.most_seconds
