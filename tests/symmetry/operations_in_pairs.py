@@ -19,7 +19,16 @@ def unusual():
                 lambda a, b, d=dim, h=how: (
                     a.index_add(d, INDEX.to(a.device), b, alpha=2)
                     if h == "sum"
-                    else a.index_add(d, b.argmax(d), b)
+                    else a.index_reduce(d, INDEX.to(a.device), b, h)
+                ),
+                [(B, B), (B, B)],
+            )
+            yield (
+                f"index_reduce found {dim} {how}",
+                lambda a, b, d=dim, h=how: (
+                    a.index_add(d, b.argmax(d), b)
+                    if h == "sum"
+                    else a.index_reduce(d, b.argmax(d), b, h, include_self=False)
                 ),
                 [(B, B), (B, B)],
             )

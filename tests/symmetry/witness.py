@@ -21,14 +21,19 @@ def in_double(value):
     return value.double() if is_real else value
 
 
-def drawn(net, seed):
-    """A copy in float64 whose weights and running statistics are random, none of them zero."""
+def drawn(net, seed, sign=0):
+    """A copy in float64 whose weights and running statistics are random, none of them zero.
+
+    With a sign all are positive or all negative, so that a ReLU passes all or nothing.
+    """
     net = copy.deepcopy(net).double().eval()
     generator = torch.Generator().manual_seed(seed)
     moving = {id(b): name for name, b in net.named_buffers() if "running_" in name}
     with torch.no_grad():
         for tensor in [*net.parameters(), *(b for b in net.buffers() if id(b) in moving)]:
             noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            if sign:
+                noise = sign * noise.abs()
             if tensor.is_complex():
                 noise = torch.complex(noise, noise.flip(-1) - 0.3)
             if "var" in moving.get(id(tensor), ""):
@@ -58,9 +63,9 @@ def change(a, b):
     return float((a - b).abs().max() / a.abs().max().clamp(min=1e-300)) if a.numel() else 0.0
 
 
-def largest_change(net, spec, inputs, *, elements=4, seed=0, select=None):
+def largest_change(net, spec, inputs, *, elements=4, seed=0, select=None, sign=0):
     """The largest relative change of any output under some random elements of the spec."""
-    net = drawn(net, seed)
+    net = drawn(net, seed, sign)
     before = outputs(net, inputs, select)
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     generator = torch.Generator().manual_seed(seed + 1)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
+from symport.symmetry.entries import UNKNOWN, Entries
 from symport.symmetry.terms import Term, atoms, pin, tie
 from symport.symmetry.trace import Shape
 
@@ -30,6 +31,7 @@ class Value:
         points: For integers that were found along an axis (a top-k, an argmax), that axis: they
             change with its order.
         origin: The operation that found them.
+        entries: Whether they may be equal.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Value:
     alike: frozenset[Term] = frozenset()
     points: Term | None = None
     origin: str = ""
+    entries: Entries = UNKNOWN
 
     @property
     def shape(self) -> Shape:
@@ -135,6 +138,11 @@ class Call:
     def shape(self) -> Shape:
         """Shape of the (first) result."""
         return self.shapes[0] or ()
+
+    @property
+    def short(self) -> str:
+        """The name of the operation, without its namespace if it is one of torch's own."""
+        return str(self.op).removeprefix("aten.").partition(".")[0]
 
     @property
     def tensors(self) -> list[Value]:

@@ -24,6 +24,7 @@ from symport.symmetry.calls import (
     rule_of,
     values_in,
 )
+from symport.symmetry.distinct import entries, given, unsure
 from symport.symmetry.memory import shared, tie_shared
 from symport.symmetry.terms import Term, atoms, pin, split, tie
 from symport.symmetry.ties import Tie, joined, meeting
@@ -93,8 +94,10 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
         DiscoveryError: A rule breaks its contract.
     """
     relations = Relations(notes=Notes(picked=_picked(graph), masks=graph.masks))
-    for name, source in graph.sources.items():
-        relations.values[name] = _source_value(name, source, statistics, graph)
+    for place, (name, source) in enumerate(graph.sources.items()):
+        known = given(name, place, statistics, graph)
+        value = _source_value(name, source, statistics, graph)
+        relations.values[name] = value and replace(value, entries=known)
     _tie_memory(relations, graph)
     computed = _computed(graph)
     for operation in graph.operations:
@@ -302,12 +305,16 @@ def _ruled(call: Call) -> list[Axes | None]:
 
 def _described(call: Call, place: int, axes: Axes, apart: Sequence[Term]) -> Value:
     """A result, with what is known about its entries."""
-    made = Value(call.name, axes, alike(axes, apart))
+    known = entries(call, axes, place)
+    made = Value(call.name, axes, alike(axes, apart), entries=known)
     if (axis := call.notes.found.get((call.name, place))) is not None:
         _pin_all(alike((axis,), apart), "places among entries that are all alike")
+        if (len(call.shapes) == 1 or call.uses(place)) and (reason := unsure(call, axis)):
+            pin(axis, reason)
         return replace(made, points=axis, origin=call.name)
     if call.op in CARRIERS and call.tensors:
-        return replace(call.tensors[0], name=call.name, axes=axes, alike=made.alike)
+        carried = replace(call.tensors[0], name=call.name, axes=axes)
+        return replace(carried, alike=made.alike, entries=known)
     if joined := _joined_places(call):
         for other in joined[1:]:
             tie(joined[0], other)
