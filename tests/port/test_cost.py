@@ -9,7 +9,7 @@ from tiny import trio
 from symport.port.check import check
 from symport.port.compete import compete
 from symport.port.contest import Task
-from symport.port.cost import Matching, Speed, estimate, matching_of, speed_of
+from symport.port.cost import INTERPRETER, Matching, Speed, estimate, matching_of, speed_of
 from symport.port.counts import Course, counts
 from symport.port.few_steps import fewest_steps
 from symport.port.outlook import Outlook, untried
@@ -65,11 +65,11 @@ def given(**settings):
 SPEED = Speed(1.0, 3.0, 1e-9, 1e-9, 0.5, 1000)
 
 
-def cost(settings, outlook=None, **options):
+def cost(settings, outlook=None, matching=Matching(100, 200, 2000), **options):  # noqa: B008
     outline = {"w": torch.zeros(10, 10, device="meta")}
     how = {"has_activations": False, "stored": 400, **options}
     outlook = untried(settings) if outlook is None else outlook
-    return estimate(settings, 64, outline, SPEED, Matching(100, 200, 2000), outlook, **how)
+    return estimate(settings, 64, outline, SPEED, matching, outlook, **how)
 
 
 def test_gradients_dominate_the_estimate_and_training_bounds_it():
@@ -102,6 +102,19 @@ def test_memory_grows_with_kept_pairs_alone():
     assert cost(given(steps=16)).memory - base == 2 * 8 * 100 * 4
     assert base - cost(given(pairs="bfloat16")).memory == 2 * 8 * 100 * 2
     assert cost(given()).disk == 400
+
+
+@pytest.mark.parametrize(
+    ("dtype", "models", "training"),
+    [
+        ("float32", 3 * 4, 4 + 4 + 8),  # weights, gradient, and Adam's moments
+        ("bfloat16", 3 * 2, 4 + 2 + 4 + 8),  # the gradient as computed and as wide as the weights
+        ("float64", 3 * 8, 8 + 8 + 16),
+    ],
+)
+def test_training_takes_weights_and_moments_of_at_least_float32(dtype, models, training):
+    found = cost(given(dtype=dtype), matching=Matching()).memory
+    assert found == INTERPRETER + SPEED.saved + 100 * (models + training)
 
 
 def test_a_model_is_timed_as_it_is_and_left_as_it_was():

@@ -10,6 +10,7 @@ from symport.port import port
 from symport.port.settings import make_settings
 
 LLAMA, GPT2 = "LlamaForCausalLM", "GPT2LMHeadModel"
+EMBEDDING, NORM = "model.embed_tokens.weight", "model.norm.weight"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,60 @@ def test_so_does_what_an_adapter_holds_whole(tmp_path):
     port(make_settings({**files, **settings, "tuned": str(tmp_path / "adapter")}))
     found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"]).eval()
     assert (logits(found, LLAMA) - logits(model.eval(), LLAMA)).abs().max() < 1e-5
+
+
+TRAINED = {"folds": 2, "steps": 1, "direct_steps": 4, "direct_lrs": [1e-3], "lengths": [0.5]}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_trained_in_bfloat16_is_not_rounded_by_it(dtype, tmp_path):
+    """Rows of tokens that no text has keep the bits of the file; norms near 1 move all the same.
+
+    Half a unit in their last place is at least 1/512 in bfloat16, and a step of Adam 1/1000.
+    """
+    files = trio(tmp_path, LLAMA, new=make(LLAMA).to(dtype))
+    given = {**files, **TRAINED, "method": "identity", "dtype": "bfloat16"}
+    done = port(make_settings({**given, "examples": examples(LLAMA, tmp_path)}))
+    plan = done.outcome.plans[done.outcome.pick]
+    assert plan.steps.count == 4
+    assert not [sentence for sentence in done.verdict if "round" in sentence]
+    old, tuned, new, after = (
+        loaded(LLAMA, files[side]).state_dict() for side in ("old_base", "tuned", "new_base", "out")
+    )
+    far = plan.length if plan.step else 0
+    before = {name: new[name] + far * (tuned[name] - old[name]) for name in new}
+    if far == 1 and dtype == torch.float32:
+        before = tuned  # on the old base itself, to the bit
+    kept_rows = (before[EMBEDDING].to(dtype) == after[EMBEDDING]).all(1)
+    assert 5 <= (~kept_rows).sum() <= 8  # a to e, the space, and perhaps the ends
+    assert {t.dtype for t in load_file(f"{files['out']}/model.safetensors").values()} == {dtype}
+    if dtype == torch.float32:
+        assert not [name for name, t in after.items() if torch.equal(t, t.bfloat16().float())]
+        moved = (after[NORM] - before[NORM]).abs()
+        assert 0 < moved.min() <= moved.max() < 4.1e-3  # four steps
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*modules_to_save:UserWarning")
+def test_neither_is_what_an_adapter_trains_whole(tmp_path):
+    peft = pytest.importorskip("peft")
+    files = trio(tmp_path, LLAMA, new=make(LLAMA))
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    model = peft.get_peft_model(make(LLAMA), config)
+    for tensor in model.parameters():
+        if tensor.requires_grad:
+            tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=seeded(2)))
+    model.save_pretrained(tmp_path / "adapter")
+    given = {**files, **TRAINED, "method": "identity", "tuned": str(tmp_path / "adapter")}
+    given |= {"dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
+    done = port(make_settings(given))
+    assert done.outcome.plans[done.outcome.pick].steps.count == 4
+    found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"])
+    after = found.get_base_model().model.embed_tokens.weight
+    start = model.get_base_model().model.embed_tokens.weight
+    if done.outcome.pick == "direct":
+        start = make(LLAMA).model.embed_tokens.weight
+    assert 5 <= (after != start).any(1).sum() <= 8
 
 
 def test_so_they_do_by_activations(tmp_path):

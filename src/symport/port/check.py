@@ -285,7 +285,7 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Trio)
         outlook = untried(settings)
     else:
         parts = examples.split(settings.hold_back, settings.seed)
-        outlook = tried(contest_of(settings, found, spec, task, parts), settings)
+        outlook = tried(contest_of(settings, (found, files), spec, task, parts), settings)
     return estimate(
         settings,
         len(examples),

@@ -23,7 +23,7 @@ from symport.port.contest import Contest, Judged
 from symport.port.few_steps import Steps, Trial, choose_steps, train
 from symport.port.settings import Rules
 from symport.progress import bar
-from symport.spec import Permutation, PermutationSpec
+from symport.spec import Permutation
 from symport.transfer import Candidate, Kind, explore, worth
 
 Name: TypeAlias = Literal["untouched", "identity", "transfer", "direct", "then direct"]
@@ -73,8 +73,6 @@ class Outcome:
         moved: The share of units that the method moves.
         candidates: Every step and length that was scored, `score` being minus the mean loss.
         working: Number of examples that matched, chose and trained.
-        how: The symmetry, and the permutation of the pick.
-        length: How much of the whole displacement the pick takes.
     """
 
     plans: Mapping[Name, Plan]
@@ -86,8 +84,6 @@ class Outcome:
     moved: float
     candidates: Sequence[Candidate]
     working: int
-    how: tuple[PermutationSpec, Permutation] | None = None
-    length: float = 1.0
 
 
 def compete(
@@ -124,15 +120,16 @@ def compete(
     held: Params = {}
     judged: dict[Name, Judged] = {}
     with bar("final", len(plans), show=progress) as advance:
-        for name, plan in plans.items():
-            reached = run.reach(plan, permutation)
-            judged[name] = contest.judge(contest.space.dense(reached), contest.reporting)
-            held = reached if name == pick else held
+        # The pick comes last, so that no other one is trained while its tensors are kept.
+        for name, plan in sorted(plans.items(), key=lambda item: item[0] == pick):
+            held = {}
+            held = run.reach(plan, permutation)
+            judged[name] = contest.judge(contest.space.dense(held), contest.reporting)
             advance(name)
     old_base, tuned = (contest.judge_source(k, contest.reporting) for k in (0, -1))
     return Outcome(
         plans,
-        judged,
+        {name: judged[name] for name in plans},
         old_base,
         tuned,
         pick,
@@ -140,8 +137,6 @@ def compete(
         permutation.moved(),
         candidates,
         len(contest.working),
-        (contest.spec, run.permuted(plans[pick], permutation)),
-        plans[pick].far(contest),
     )
 
 
@@ -295,6 +290,9 @@ def _best(plans: Mapping[Name, Plan]) -> Name:
     """The least loss; among equals the one that does less. Without losses, the method."""
     if plans["untouched"].loss is None:
         return "transfer" if "transfer" in plans else "identity"
+    # No steps from a start are that start, which has a name of its own, and a loss of its own way
+    # of rounding.
+    plans = {n: plan for n, plan in plans.items() if plan.steps is None or plan.steps.count}
     best = min(map(_loss, plans.values()))
     return next(name for name, plan in plans.items() if _loss(plan) <= best + TIE * abs(best))
 

@@ -20,6 +20,7 @@ from symport.port.contest import Fed, Task
 from symport.port.counts import Counts, Course, counts
 from symport.port.outlook import Outlook, untried
 from symport.port.settings import PortSettings
+from symport.port.wide import wide_dtype
 from symport.spec import PermutationSpec
 from symport.state import state_for
 
@@ -178,14 +179,15 @@ def estimate(
     reporting = round(settings.hold_back * examples)
     working = examples - reporting
     weights = sum(tensor.numel() for tensor in outline.values())
-    whole = weights * getattr(torch, settings.dtype).itemsize
+    dtype = getattr(torch, settings.dtype)
+    whole, kept_wide = weights * dtype.itemsize, weights * wide_dtype(dtype).itemsize
 
     def seconds(lasts: Sequence[int], finals: Sequence[int]) -> float:
         course = Course.with_curves(settings, lasts, finals)
         is_matched = settings.method in ("fgmt", "gmt")
         found = counts(settings, working, reporting, course, fgmt=is_matched)
         extra = 3 * examples + (5 * working if has_activations else 0)
-        return _seconds_of(found, extra, speed, matching, whole)
+        return _seconds_of(found, extra, speed, matching, kept_wide)
 
     kept = 0
     if settings.method in ("fgmt", "gmt"):
@@ -194,7 +196,9 @@ def estimate(
         kept += 2 * settings.steps * whole if settings.method == "gmt" else 0
     gains = 4 * matching.similarities if has_activations else 0
     matched = kept + 2 * 8 * matching.similarities + 3 * whole
-    trained = 4 * whole if settings.folds and settings.direct_steps else 0
+    trained = 0
+    if settings.folds and settings.direct_steps:  # weights, moments, and the gradient
+        trained = 4 * kept_wide + (whole if whole < kept_wide else 0)
     proven = DOUBLE * weights
     memory = 3 * whole + max(proven, gains + speed.saved + max(matched, trained)) + INTERPRETER
     least = seconds(outlook.least, [few for few, _ in outlook.finals])

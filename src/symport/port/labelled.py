@@ -19,22 +19,19 @@ from symport.port.asked import refuse_idle_for_task
 from symport.port.compete import Outcome, compete
 from symport.port.contest import Contest, Task
 from symport.port.coverage import coverage
-from symport.port.models import Family, Folders, load, open_models
+from symport.port.models import Family, Folders, Trio, load, open_models
 from symport.port.settings import PortSettings
-from symport.port.spaces import Factors, Space, Whole
+from symport.port.spaces import Factors, Masters, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
-from symport.port.write import rebased, write_carried, write_weights
+from symport.port.wide import is_rounded, wide
+from symport.port.write import rebased, write_weights
 from symport.progress import say
 from symport.similarity import Gains, Pair, Similarity
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
 UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
-ROUNDED = (
-    "The files hold wider numbers than the {} that was computed in, to which what was trained is "
-    "rounded; --dtype float32 keeps it."
-)
 FEWEST = 4  # one held back, and folds of the rest that leave something to match
 
 
@@ -89,28 +86,30 @@ def port_by_examples(
     if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
         spec = with_activations(spec, loaded.model)
         also = _answers(loaded, spec, _batches(how, working, settings))
-    contest = contest_of(settings, loaded, spec, how, (working, reporting), also)
-    _refuse_odd_losses(contest, examples, read.names)
-    given = _given(settings, contest)
-    return compete(contest, settings, folder=work, given=given, progress=progress), loaded
+    with open_models(folders, family) as files:
+        contest = contest_of(settings, (loaded, files), spec, how, (working, reporting), also)
+        _refuse_odd_losses(contest, examples, read.names)
+        given = _given(settings, contest)
+        return compete(contest, settings, folder=work, given=given, progress=progress), loaded
 
 
 def contest_of(
     settings: PortSettings,
-    loaded: Loaded,
+    models: tuple[Loaded, Trio],
     spec: PermutationSpec,
     task: Task,
     parts: tuple[Labelled, Labelled],
     also: Sequence[Gains] = (),
 ) -> Contest:
-    """What competes, given the working and the reporting examples."""
+    """What competes, given the models in memory and as open files, and the examples."""
+    loaded, files = models
     return Contest(
         loaded.model,
         task,
         Trajectory.linear(loaded.old, loaded.tuned, settings.steps, copy=False),
         loaded.new,
         spec,
-        _space(loaded, spec, settings.seed),
+        _space(loaded, spec, settings, files),
         *parts,
         settings.micro_batch,
         also,
@@ -169,46 +168,28 @@ def write_outcome(
     models: tuple[Folders, Family],
     loaded: Loaded,
     outcome: Outcome,
-) -> list[str]:
-    """Write the picked tensors, as whole weights or as an adapter.
-
-    What was not trained is written from file to file where the files are of a wider dtype than the
-    computation, which then rounds nothing.
-
-    Returns:
-        A sentence where what was trained is rounded to the dtype of the computation.
-    """
-    is_trained = outcome.plans[outcome.pick].steps is not None
-    if loaded.adapter is not None and not is_trained and outcome.length == 1 and outcome.how:
-        with open_models(*models) as files:  # what it holds whole is not rounded either
-            write_carried(folder, settings, files, models, outcome.how)
-        return []
+) -> None:
+    """Write the picked tensors, as whole weights or as an adapter, in the dtypes of the files."""
     if loaded.adapter is None:
-        with open_models(*models) as files:
-            outline = files.new.tensors.outline().values()
-            widest = max(t.itemsize for t in outline if t.is_floating_point())
-            is_rounded = widest > getattr(torch, settings.dtype).itemsize
-            if (
-                is_rounded
-                and not is_trained
-                and outcome.how
-                and (not loaded.new_head or outcome.length == 1)
-            ):
-                length = outcome.length
-                write_carried(folder, settings, files, models, outcome.how, length=length)
-                return []
         write_weights(folder, *models, outcome.held)
-        return [ROUNDED.format(settings.dtype)] if is_rounded else []
+        return
     before = loaded.adapter.tensors
     tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in outcome.held.items()}
     whole = completed(loaded.adapter, tensors)
     save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
-    return []
 
 
-def _space(loaded: Loaded, spec: PermutationSpec, seed: int) -> Space:
-    if loaded.adapter is not None:
-        return Factors(loaded.new, loaded.adapter, spec, loaded.old, seed)
+def _space(loaded: Loaded, spec: PermutationSpec, settings: PortSettings, files: Trio) -> Space:
+    """What is kept of a result: read from the files where the computation rounds them."""
+    adapter, seed = loaded.adapter, settings.seed
+    if is_rounded(files.new.tensors.outline(), getattr(torch, settings.dtype)):
+        old, new = wide(files.old, loaded.old), wide(files.new, loaded.new)
+        if adapter is not None:
+            return Factors(loaded.new, adapter, spec, old, seed, new)
+        if files.tuned is not None:
+            return Masters(loaded.new, old, wide(files.tuned, loaded.tuned), new, spec)
+    if adapter is not None:
+        return Factors(loaded.new, adapter, spec, loaded.old, seed)
     way = Trajectory.linear(loaded.old, loaded.tuned, 1, copy=False)
     return Whole(loaded.new, way.lazy_displacement(1), spec)
 

@@ -94,7 +94,7 @@ def _port(
     sentences += [*family.notes, *family.said]
     if place is not None:
         result = place.begin_result()
-        sentences += write_outcome(result, settings, (folders, family), loaded, outcome)
+        write_outcome(result, settings, (folders, family), loaded, outcome)
         _finish(place, settings, (folders, family), sentences, outcome)
     return Ported(settings.out, sentences, outcome)
 

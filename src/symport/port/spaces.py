@@ -4,7 +4,7 @@ Either way the network sees θ₂⁰ + length · π(θ₁ᵀ − θ₁⁰), and 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -13,7 +13,9 @@ from symport.adapters import Adapter, displacement, targets, transport_adapter
 from symport.lora import completed, followers
 from symport.methods import place
 from symport.params import Params, add
+from symport.port.wide import widened
 from symport.spec import Permutation, PermutationSpec
+from symport.transport import transport
 
 
 class Space(ABC):
@@ -61,8 +63,44 @@ class Whole(Space):
 
 
 @dataclass(frozen=True, eq=False)
+class Masters(Space):
+    """All weights of the network, wider than those that it computes with.
+
+    Training moves the wide ones, of which the network sees rounded copies. So small steps add up,
+    and what is written was never rounded.
+
+    Attributes:
+        target_init: The new base, in the dtype of the computation.
+        old: The old base, in the dtype of what is kept; `wide.wide` reads it from its files.
+        tuned: The fine-tune, likewise.
+        new: The new base, likewise.
+        spec: The symmetry of the network.
+    """
+
+    target_init: Params
+    old: Params
+    tuned: Params
+    new: Params
+    spec: PermutationSpec
+
+    def place(self, permutation: Permutation, length: float) -> dict[str, Tensor]:
+        """As `transport` has it, to the bit."""
+        sides, how = (self.old, self.tuned, self.new), (self.spec, permutation)
+        made = transport(*sides, *how, length=length, shared_statistics=False)
+        return {name: tensor.to(self.target_init[name].device) for name, tensor in made}
+
+    def dense(self, held: Params) -> dict[str, Tensor]:
+        """Rounded to the dtype of the computation."""
+        return {name: tensor.to(self.target_init[name].dtype) for name, tensor in held.items()}
+
+    def pull(self, held: Params, gradient: Params) -> dict[str, Tensor]:
+        """In the dtype of what is kept; rounding has the slope of the identity."""
+        return {name: slope.to(held[name].dtype) for name, slope in gradient.items()}
+
+
+@dataclass(frozen=True, eq=False)
 class Factors(Space):
-    """The tensors of an adapter, at its own rank.
+    """The tensors of an adapter, at its own rank and in at least float32.
 
     Attributes:
         target_init: The new base.
@@ -70,6 +108,8 @@ class Factors(Space):
         spec: The symmetry of the network.
         old_base: What the adapter was made for.
         seed: Draws the factors of a fresh adapter.
+        new_base: The new base that decides what becomes of whole tensors and norms, where
+            `target_init` is narrower than its files; None where it is not.
     """
 
     target_init: Params
@@ -77,16 +117,18 @@ class Factors(Space):
     spec: PermutationSpec
     old_base: Params
     seed: int = 0
+    new_base: Params | None = None
 
     def place(self, permutation: Permutation, length: float) -> dict[str, Tensor]:
         """The adapter under a permutation; at length 0 a fresh one, as LoRA starts: B = 0."""
+        own = {key: widened(tensor) for key, tensor in self.adapter.tensors.items()}
         carried = transport_adapter(
-            self.adapter,
+            replace(self.adapter, tensors=own),
             self.spec,
             permutation,
             length=length,
             old_base=self.old_base,
-            new_base=self.target_init,
+            new_base=self.target_init if self.new_base is None else self.new_base,
         )
         following = followers(self.adapter)
         tensors = {key: t for key, t in carried.tensors.items() if key not in following}

@@ -17,6 +17,7 @@ from symport.port.examples import class_of, read_lines
 from symport.port.images import find_images, load_images
 from symport.port.processors import class_numbers, picturing
 from symport.port.texts import IGNORED, Texts, read_texts
+from symport.port.wide import widened
 
 SUFFIXES = {
     "causal-lm": ("ForCausalLM", "LMHeadModel"),
@@ -156,9 +157,7 @@ def causal_losses(outputs: Any, labels: Tensor) -> Tensor:
         labels: Tokens, `(n, length)`, -100 where there are none.
     """
     wanted = labels[:, 1:]
-    logits = outputs.logits[:, :-1].transpose(1, 2)
-    if logits.dtype.itemsize < torch.float32.itemsize:
-        logits = logits.float()
+    logits = widened(outputs.logits[:, :-1].transpose(1, 2))
     values = functional.cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED)
     return values.sum(1) / (wanted != IGNORED).sum(1)
 
@@ -170,7 +169,7 @@ def class_losses(outputs: Any, labels: Tensor) -> Tensor:
         outputs: With `logits`, `(n, classes)`.
         labels: Classes, `(n,)`.
     """
-    return functional.cross_entropy(outputs.logits, labels, reduction="none")
+    return functional.cross_entropy(widened(outputs.logits), labels, reduction="none")
 
 
 def _hits(outputs: Any, labels: Tensor) -> Tensor:
