@@ -114,5 +114,7 @@ def test_a_narrow_computation_does_not_round_what_is_written(tmp_path):
     trained = {"folds": 2, "lengths": [1.5], "steps": 1, "direct_steps": 1, "direct_lrs": [1e-2]}
     given |= trained | {"out": str(tmp_path / "trained"), "method": "identity"}
     found = port(make_settings(given))
-    is_trained = found.outcome.plans[found.outcome.pick].steps is not None
-    assert any("rounded" in sentence for sentence in found.verdict) == is_trained
+    assert found.outcome.plans[found.outcome.pick].steps is not None
+    assert not any("rounded" in sentence for sentence in found.verdict)
+    written = loaded(LLAMA, found.folder).state_dict()
+    assert not [name for name, t in written.items() if torch.equal(t, t.bfloat16().float())]
