@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from symport.batches import Labelled, ShuffledBatches
-from symport.choices import MAX_SEED
 from symport.errors import DataError, SettingsError
+from symport.settings import MAX_SEED
 
 
 def numbered(count: int) -> Labelled:

@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from symport.batches import Labelled, ShuffledBatches
 from symport.batchnorm import reestimate
-from symport.choices import METHODS
 from symport.compare import (
     Case,
     CompareSettings,
@@ -36,6 +35,7 @@ from symport.evaluate import evaluate
 from symport.gmt import FGMT
 from symport.gradients import LossGradient
 from symport.methods import Naive
+from symport.settings import METHODS
 from symport.spec import PermutationSpec
 from symport.trajectory import Trajectory
 from symport.transfer import transfer

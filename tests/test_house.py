@@ -19,7 +19,8 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *RECIPES.rglob("*.py")])
 
 # A module imports only from rows above its own. In a row with several names, none imports another.
 LAYERS: list[set[str]] = [
-    {"errors", "choices"},
+    {"errors"},
+    {"settings"},
     {"params", "pickled", "batches", "distributed", "interval", "memory"},
     {"files", "state"},
     {"recorder", "shards"},

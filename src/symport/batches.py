@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from symport.choices import MAX_SEED
 from symport.errors import DataError, SettingsError
+from symport.settings import MAX_SEED
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from symport.choices import LOSS_NAMES, METHODS
 from symport.errors import SettingsError
 from symport.port.commands import add_commands
+from symport.settings import LOSS_NAMES, METHODS
 from symport.terminal import DEBUG_HELP, console, run_app
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from torch import Generator, Tensor, nn
 
 from symport.batches import Labelled, ShuffledBatches
 from symport.batchnorm import has_batchnorm, reestimate
-from symport.choices import MAX_SEED, METHODS
 from symport.choosing import LENGTHS, CrossValidation, cross_validate
 from symport.direct import train_directly
 from symport.errors import DataError, ParamsError, SettingsError
@@ -22,6 +21,7 @@ from symport.gradients import Loss, LossGradient
 from symport.interval import mean_interval, too_few
 from symport.methods import Method, Naive, WeightMatching
 from symport.params import Params, check_finite, takes_part
+from symport.settings import MAX_SEED, METHODS
 from symport.spec import PermutationSpec
 from symport.state import state_for
 from symport.trajectory import Trajectory

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from symport.batches import Labelled
-from symport.choices import LOSS_NAMES
 from symport.errors import DataError, FileError, SettingsError
 from symport.files import load_tensors
 from symport.gradients import Loss
 from symport.params import Params, takes_part
+from symport.settings import LOSS_NAMES
 
 
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from symport.params import Params
 from symport.port.contest import Contest, Task
-from symport.port.settings import Rules
 from symport.port.spaces import Whole
+from symport.settings import Rules
 
 RULES = Rules(
     steps=3, lengths=(1.5,), folds=2, direct_steps=4, direct_batch_size=10, direct_lrs=(1e-3, 1e-2)

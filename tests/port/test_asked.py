@@ -10,7 +10,8 @@ from tiny import changed, loaded, logits, make, texts, trio
 from symport.errors import SettingsError
 from symport.port import port
 from symport.port.asked import refuse_idle, refuse_idle_for_task, settled
-from symport.port.settings import PortSettings, make_settings, read_settings, show_settings
+from symport.port.settings import PortSettings, make_settings
+from symport.settings import read_settings, show_settings
 
 KIND = "LlamaForCausalLM"
 FILES = {"old_base": "a", "tuned": "b", "new_base": "c", "out": "d"}

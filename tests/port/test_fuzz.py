@@ -24,7 +24,8 @@ from symport.errors import SymportError
 from symport.port import port
 from symport.port.asked import refuse_idle, settled
 from symport.port.check import check
-from symport.port.settings import make_settings, read_settings
+from symport.port.settings import make_settings
+from symport.settings import read_settings
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # a damaged file may well be warned of

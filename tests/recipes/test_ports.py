@@ -10,8 +10,8 @@ from torch import Generator, nn
 from symport.batches import Labelled
 from symport.errors import FileError
 from symport.port.contest import Task
-from symport.port.settings import Rules
 from symport.port.tasks import make_task
+from symport.settings import Rules
 from symport_recipes.ports import __main__ as command
 from symport_recipes.ports.page import WAYS, page, picture
 from symport_recipes.ports.running import Found, run_one, with_activity

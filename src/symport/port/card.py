@@ -8,8 +8,9 @@ from typing import Any
 
 from symport.files import write_text
 from symport.port.compete import Name, Outcome
-from symport.port.settings import PortSettings, show_settings
+from symport.port.settings import PortSettings
 from symport.port.verdict import share_of_lift, title
+from symport.settings import show_settings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from symport.errors import SettingsError
-from symport.port.settings import PortSettings, make_settings, read_settings, show_settings
+from symport.port.settings import PortSettings, make_settings
+from symport.settings import read_settings, show_settings
 
 if TYPE_CHECKING:
     from symport.port.run import Ported

@@ -21,8 +21,8 @@ from symport.methods import Given, Method, Problem
 from symport.params import Params
 from symport.port.contest import Contest, Judged
 from symport.port.few_steps import Steps, Trial, choose_steps, train
-from symport.port.settings import Rules
 from symport.progress import bar
+from symport.settings import Rules
 from symport.spec import Permutation
 from symport.transfer import Candidate, Kind, explore, worth
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from symport.port.few_steps import marks
-from symport.port.settings import Rules
+from symport.settings import Rules
 
 COMPETITORS = 5  # untouched, identity, transfer, direct, then direct
 

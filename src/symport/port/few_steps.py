@@ -15,7 +15,7 @@ from symport.files import write_text
 from symport.memory import give_back
 from symport.params import Params
 from symport.port.contest import Contest
-from symport.port.settings import Rules
+from symport.settings import Rules
 
 PATIENCE = 2  # marks without a new best; the marks double, so a third would be far beyond
 

@@ -18,9 +18,10 @@ from symport.port.compete import Outcome, compete
 from symport.port.contest import Contest, Judged
 from symport.port.labelled import Loaded, load_all
 from symport.port.models import find_family, find_folders
-from symport.port.settings import PortSettings, Rules
+from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Space, Whole
 from symport.port.tasks import make_task
+from symport.settings import Rules
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 from symport_recipes.ports.scene import Scene

@@ -1,6 +1,6 @@
 """How the experiments of porting are run."""
 
-from symport.port.settings import Rules
+from symport.settings import Rules
 
 COUNTS = (16, 64, 256)
 SEEDS = 3  # draws of the examples
