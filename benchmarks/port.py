@@ -42,7 +42,7 @@ def make(folder: Path, sizes: dict[str, int]) -> dict[str, Any]:
     """Three models and examples on disk; the settings that name them."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    from symport.huggingface import example_inputs, main_output
+    from symport.huggingface import all_outputs, example_inputs
     from symport.permute import permute
     from symport.spec import Permutation
     from symport.symmetry import discover
@@ -50,7 +50,7 @@ def make(folder: Path, sizes: dict[str, int]) -> dict[str, Any]:
     torch.manual_seed(0)
     config = BertConfig(**sizes, max_position_embeddings=64, num_labels=2, pad_token_id=0)
     old = BertForSequenceClassification(config).eval()
-    spec = discover(old, example_inputs(old, config), select=main_output)
+    spec = discover(old, example_inputs(old, config), select=all_outputs)
     order = Permutation.random(spec, Generator().manual_seed(1))
     states = {
         "old_base": old.state_dict(),
