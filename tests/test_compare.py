@@ -27,7 +27,7 @@ from symport.compare import (
     Entry,
     check_examples,
     compare,
-    verdict,
+    accuracy_verdict,
 )
 from symport.direct import train_directly
 from symport.errors import DataError, FileError, ParamsError, SettingsError, SpecError
@@ -237,7 +237,7 @@ def test_the_verdict_is_a_paired_comparison():
     differences = [1] * 5 + [-1] * 20 + [0] * 75
     mean = sum(differences) / 100
     deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / 100)
-    sentence = verdict({"transfer": ours, "direct": theirs})
+    sentence = accuracy_verdict({"transfer": ours, "direct": theirs})
     pattern = (
         r"Direct training beats transfer by 15\.0 points \((.*) to (.*)\): 95.0% against 80.0%\."
     )
@@ -248,16 +248,18 @@ def test_the_verdict_is_a_paired_comparison():
 def test_too_few_labels_say_nothing_as_in_a_port():
     """Five answers all one way are chance once in sixteen times; `port` has the same number."""
     better, worse = entry(1, 1, 1, 1, 1), entry(0, 0, 0, 0, 0)
-    assert verdict({"transfer": better, "direct": worse, "identity": worse}) == (
+    assert accuracy_verdict({"transfer": better, "direct": worse, "identity": worse}) == (
         "Only 5 test labels: too few to tell competitors apart; bring more examples."
     )
-    six = verdict({"transfer": entry(*[1] * 6), "direct": entry(*[0] * 6)})
+    six = accuracy_verdict({"transfer": entry(*[1] * 6), "direct": entry(*[0] * 6)})
     assert six.startswith("Transfer beats direct training by 100.0 points")
 
 
 def test_every_rival_gets_a_sentence():
     best, half = entry(*[1] * 40), entry(*[1, 0] * 20)
-    lines = verdict({"untouched": half, "identity": best, "transfer": best, "direct": half})
+    lines = accuracy_verdict(
+        {"untouched": half, "identity": best, "transfer": best, "direct": half}
+    )
     assert lines.splitlines() == [
         "Transfer beats direct training by 50.0 points (35.0 to 65.0): 100.0% against 50.0%.",
         "No clear difference between transfer and the identity: 100.0% against 100.0%.",
@@ -268,7 +270,7 @@ def test_every_rival_gets_a_sentence():
 def test_a_difference_whose_interval_reaches_zero_is_open():
     few = {"transfer": entry(1, 1, *[0] * 8), "direct": entry(0, 1, *[0] * 8)}
     said = "No clear difference between transfer and direct training: 20.0% against 10.0%."
-    assert verdict(few) == said
+    assert accuracy_verdict(few) == said
 
 
 def test_a_planted_copy_beats_the_untouched_target():

@@ -222,7 +222,7 @@ def compare(
         for name, params in {**rivals, "transfer": result.params}.items()
     }
     labels = len(case.labelled)
-    return Comparison(result, chosen, entries, labels, verdict(entries), settings)
+    return Comparison(result, chosen, entries, labels, accuracy_verdict(entries), settings)
 
 
 def check_examples(model: nn.Module, params: Params, examples: Mapping[str, Labelled]) -> None:
@@ -305,7 +305,7 @@ def _entry(model: nn.Module, params: Params, test: Labelled) -> Entry:
     return Entry(params, logits.argmax(-1) == labels, nll(logits, labels))
 
 
-def verdict(entries: Mapping[str, Entry]) -> str:
+def accuracy_verdict(entries: Mapping[str, Entry]) -> str:
     """Say who wins, by how much, and whether the test set is large enough to tell.
 
     By the rule of `port`: a 95% bootstrap interval over the paired labels that does not reach 0.
@@ -319,7 +319,7 @@ def verdict(entries: Mapping[str, Entry]) -> str:
     Example:
         >>> import torch
         >>> half, all_right = torch.arange(40) < 20, torch.ones(40, dtype=torch.bool)
-        >>> verdict({"transfer": Entry({}, all_right, 0.1), "direct": Entry({}, half, 0.9)})
+        >>> accuracy_verdict({"transfer": Entry({}, all_right, 0.1), "direct": Entry({}, half, 0.9)})
         'Transfer beats direct training by 50.0 points (35.0 to 65.0): 100.0% against 50.0%.'
     """
     if few := too_few(entries["transfer"].right.numel(), "test labels"):

@@ -10,12 +10,11 @@ from torch.utils._pytree import tree_map
 from symport.errors import DiscoveryError, SpecError
 from symport.params import listed
 from symport.spec import PermutationSpec
-from symport.symmetry import refused
-from symport.symmetry import rules as rules
 from symport.symmetry.calls import has_rule, pinned, register_rule
 from symport.symmetry.describe import describe
 from symport.symmetry.drop import drop_trees
 from symport.symmetry.groups import Tensors, nest
+from symport.symmetry.refused import check_arguments, check_call
 from symport.symmetry.relations import UNUSED, Relations, relate, running_statistics
 from symport.symmetry.rewrite import unstack
 from symport.symmetry.runs import by_slices
@@ -75,7 +74,7 @@ def discover(
         2.bias    .
         groups: h0 3
     """
-    refused.check_arguments(model, example_inputs)
+    check_arguments(model, example_inputs)
     state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     if unknown := sorted(set(moving) - state.keys()):
         raise DiscoveryError(f"moving names {unknown}, which the state dict does not have")
@@ -95,7 +94,7 @@ def discover(
     try:
         proof = verify(spec, model, example_inputs, generator=generator, select=select)
     except DiscoveryError:
-        refused.check_call(model, example.args, example.kwargs)
+        check_call(model, example.args, example.kwargs)
         raise
     return _without_failures(spec, proof, strict=strict)
 
