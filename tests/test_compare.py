@@ -25,9 +25,9 @@ from symport.compare import (
     Case,
     CompareSettings,
     Entry,
+    accuracy_verdict,
     check_examples,
     compare,
-    accuracy_verdict,
 )
 from symport.direct import train_directly
 from symport.errors import DataError, FileError, ParamsError, SettingsError, SpecError

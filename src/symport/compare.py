@@ -319,7 +319,8 @@ def accuracy_verdict(entries: Mapping[str, Entry]) -> str:
     Example:
         >>> import torch
         >>> half, all_right = torch.arange(40) < 20, torch.ones(40, dtype=torch.bool)
-        >>> accuracy_verdict({"transfer": Entry({}, all_right, 0.1), "direct": Entry({}, half, 0.9)})
+        >>> entries = {"transfer": Entry({}, all_right, 0.1), "direct": Entry({}, half, 0.9)}
+        >>> accuracy_verdict(entries)
         'Transfer beats direct training by 50.0 points (35.0 to 65.0): 100.0% against 50.0%.'
     """
     if few := too_few(entries["transfer"].right.numel(), "test labels"):

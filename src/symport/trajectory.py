@@ -249,7 +249,7 @@ class _FolderTrajectory(Trajectory):
         if len(self._files) < 2:
             raise TrajectoryError(
                 f"{folder}: has {len(self._files)} files step-00000.safetensors …, and a "
-                "trajectory needs at least two; write them with symport.recorder.Recorder"
+                "trajectory needs at least two; write them with symport.trajectory.Recorder"
             )
         self._check_alike()
 

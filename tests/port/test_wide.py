@@ -9,12 +9,13 @@ from torch import nn
 from symport.adapters import Adapter
 from symport.batches import Labelled
 from symport.checkpoint import open_checkpoint
+from symport.params import is_rounded
 from symport.port.contest import Contest, Task
 from symport.port.few_steps import Steps, train
 from symport.port.names import Names, open_named
 from symport.port.settings import Rules
 from symport.port.spaces import Factors, Masters
-from symport.port.wide import is_rounded, wide
+from symport.port.wide import wide
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 

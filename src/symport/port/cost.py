@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from symport.batches import Labelled
 from symport.gradients import LossGradient
 from symport.modes import call, evaluation, to_device
-from symport.params import Params
+from symport.params import Params, wide_dtype
 from symport.parts import cut
 from symport.port.contest import Fed, Task
 from symport.port.counts import Counts, Course, counts
 from symport.port.outlook import Outlook, untried
 from symport.port.settings import PortSettings
-from symport.port.wide import wide_dtype
 from symport.spec import PermutationSpec
 from symport.state import state_for
 

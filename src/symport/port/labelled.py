@@ -13,7 +13,7 @@ from symport.batches import Labelled
 from symport.errors import DataError
 from symport.lora import completed
 from symport.methods import Problem
-from symport.params import Params, add, inner
+from symport.params import Params, add, inner, is_rounded
 from symport.port.alignment import align, find_spec
 from symport.port.asked import refuse_idle_for_task
 from symport.port.compete import Outcome, compete
@@ -24,7 +24,7 @@ from symport.port.settings import PortSettings
 from symport.port.spaces import Factors, Masters, Space, Whole
 from symport.port.tasks import Reading, make_task, read_examples, task_named
 from symport.port.tokenizers import load_tokenizer
-from symport.port.wide import is_rounded, wide
+from symport.port.wide import wide
 from symport.port.write import rebased, write_weights
 from symport.progress import say
 from symport.similarity import Gains, Pair, Similarity

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from symport.port.compete import folds_of
 from symport.port.contest import Contest
 from symport.port.few_steps import PATIENCE, Trial, curve, fewest_steps, marks
-from symport.port.settings import Rules
+from symport.settings import Rules
 from symport.spec import Permutation
 
 SHARE = 16  # of the longest training one step in so many is tried

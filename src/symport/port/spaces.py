@@ -12,8 +12,7 @@ from torch import Generator, Tensor
 from symport.adapters import Adapter, displacement, targets, transport_adapter
 from symport.lora import completed, followers
 from symport.methods import place
-from symport.params import Params, add
-from symport.port.wide import widened
+from symport.params import Params, add, widened
 from symport.spec import Permutation, PermutationSpec
 from symport.transport import transport
 

@@ -12,12 +12,12 @@ from torch.nn import functional
 from symport.batches import Labelled
 from symport.errors import DataError, SettingsError
 from symport.loading import load_examples, load_function
+from symport.params import widened
 from symport.port.contest import Feed, Task
 from symport.port.examples import class_of, read_lines
 from symport.port.images import find_images, load_images
 from symport.port.processors import class_numbers, picturing
 from symport.port.texts import IGNORED, Texts, read_texts
-from symport.port.wide import widened
 
 SUFFIXES = {
     "causal-lm": ("ForCausalLM", "LMHeadModel"),

@@ -6,40 +6,11 @@ below half a unit in the last place, 1/512 of a weight there, would change nothi
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from symport.checkpoint import Checkpoint, Place
-from symport.params import Params
+from symport.params import Params, widened
 from symport.port.names import Named
-
-
-def wide_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype itself, or float32 if it is a narrower one of floating-point numbers.
-
-    Example:
-        >>> wide_dtype(torch.bfloat16), wide_dtype(torch.float64), wide_dtype(torch.int8)
-        (torch.float32, torch.float64, torch.int8)
-    """
-    is_narrow = dtype.is_floating_point and dtype.itemsize < torch.float32.itemsize
-    return torch.float32 if is_narrow else dtype
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """The tensor, in float32 if it is narrower."""
-    return tensor.to(wide_dtype(tensor.dtype))
-
-
-def is_rounded(outline: Params, dtype: torch.dtype) -> bool:
-    """Whether a dtype is narrower than some tensors are, or than float32.
-
-    Example:
-        >>> is_rounded({"w": torch.zeros(2, dtype=torch.bfloat16)}, torch.bfloat16)
-        True
-    """
-    dtypes = {tensor.dtype for tensor in outline.values()}
-    widths = [wide_dtype(d).itemsize for d in dtypes if d.is_floating_point]
-    return dtype.itemsize < max(widths, default=0)
 
 
 def wide(side: Named, memory: Params) -> Checkpoint:
