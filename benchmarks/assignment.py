@@ -21,8 +21,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from workloads import build
 
-from symport import assignment
-from symport.assignment import BONUS, assign
+from symport.matching import BONUS, assign
+from symport.matching import _assignment as assignment
 
 SIZES = (64, 256, 512, 1024)
 STEPS = 20

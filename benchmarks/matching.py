@@ -26,8 +26,7 @@ from torch.nn.functional import cross_entropy
 from workloads import Workload, conv8, mlp, resnet18
 
 import symport
-from symport.matching import Pair, match, solve, solve_afresh
-from symport.similarity import Similarity
+from symport.matching import Pair, Similarity, match, solve, solve_afresh
 from symport_recipes.models import initial
 from symport_recipes.models import resnet18 as resnet18_model
 
@@ -93,7 +92,7 @@ def weights() -> None:
     times: list[float] = []
     for _ in range(5):
         begun = time.perf_counter()
-        found = match(spec, symport.objectives.weights(a, b, spec))
+        found = match(spec, symport.matching.weights(a, b, spec))
         times.append(time.perf_counter() - begun)
     median = sorted(times)[len(times) // 2]
     print(

@@ -16,9 +16,17 @@ from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
 from symport.errors import SpecError
-from symport.pattern import Axis, Fixed, Product, Unit, show_pattern
-from symport.permute import permute
-from symport.spec import Params, Permutation, PermutationSpec
+from symport.params import Params
+from symport.spec import (
+    Axis,
+    Fixed,
+    Permutation,
+    PermutationSpec,
+    Product,
+    Unit,
+    permute,
+    show_pattern,
+)
 
 TOLERANCE = 1e-9  # relative gain below which float32 products no longer tell two assignments apart
 

@@ -43,8 +43,7 @@ def make(folder: Path, sizes: dict[str, int]) -> dict[str, Any]:
     from transformers import BertConfig, BertForSequenceClassification
 
     from symport.huggingface import all_outputs, example_inputs
-    from symport.permute import permute
-    from symport.spec import Permutation
+    from symport.spec import Permutation, permute
     from symport.symmetry import discover
 
     torch.manual_seed(0)
@@ -65,7 +64,7 @@ def make(folder: Path, sizes: dict[str, int]) -> dict[str, Any]:
     inputs = torch.randint(1, sizes["vocab_size"], (EXAMPLES, LENGTH))
     labels = torch.randint(2, (EXAMPLES,))
     save_file({"inputs": inputs, "labels": labels}, folder / "examples.safetensors")
-    arrays = {"task": "arrays", "loss": "symport.port.tasks:class_losses"}
+    arrays = {"task": "arrays", "loss": "symport.tasks:class_losses"}
     given = {name: str(folder / name) for name in states}
     return {**given, "examples": str(folder / "examples.safetensors"), **arrays}
 
@@ -79,8 +78,8 @@ class Meter:
 
     def attach(self) -> None:
         """Count in this process from now on."""
-        from symport.gradients import LossGradient
-        from symport.port.contest import Contest
+        from symport.model import LossGradient
+        from symport.selection import Contest
 
         slope, judge = LossGradient.__call__, Contest.judge
 
@@ -130,8 +129,7 @@ def processor() -> float:
 def run(given: dict[str, Any]) -> dict[str, float]:
     """One port, measured; in a process of its own."""
     torch.set_num_threads(1)
-    from symport.port import port
-    from symport.port.settings import make_settings
+    from symport.port import make_settings, port
 
     before = written()
     meter = Meter()
@@ -145,8 +143,7 @@ def run(given: dict[str, Any]) -> dict[str, float]:
 def estimate(given: dict[str, Any]) -> dict[str, float]:
     """What `symport check` says beforehand; nothing where it cannot."""
     torch.set_num_threads(1)
-    from symport.port.check import check
-    from symport.port.settings import make_settings
+    from symport.port import check, make_settings
 
     cost = check(make_settings(given)).cost
     return {"seconds": cost.seconds or 0.0, "peak": cost.memory, "written": cost.disk}

@@ -20,8 +20,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from symport.symmetry import discover
-from symport.symmetry.trace import Example, trace
+from symport.symmetry import Example, discover, trace
 from symport_recipes.zoo.convnets import DenseNet
 from symport_recipes.zoo.language import Llama
 from symport_recipes.zoo.residual import ResNet

@@ -31,11 +31,9 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from symport.checkpoint import open_checkpoint, write_checkpoint
-from symport.permute import permute_tensor
-from symport.spec import Permutation, PermutationSpec
-from symport.streaming import match_checkpoints
-from symport.transport import outline_of, transport
+from symport.io import open_checkpoint, write_checkpoint
+from symport.outofcore import match_checkpoints, outline_of, transport
+from symport.spec import Permutation, PermutationSpec, permute_tensor
 
 KINDS = ("old", "tuned", "new")
 BLOCK = 2**24  # bytes copied at a time

@@ -21,9 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from symport.pattern import Fixed, Product, Unit
-from symport.permute import permute
-from symport.spec import Permutation, PermutationSpec
+from symport.spec import Fixed, Permutation, PermutationSpec, Product, Unit, permute
 
 RANK = 24  # persistent directions in each tensor
 DECAY = 0.75  # strength of the r-th of them is r^-DECAY

@@ -4,8 +4,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import symport
-from symport.direct import train_directly
-from symport.methods import Naive
+from symport.methods import Identity
+from symport.model import train_directly
 from symport_recipes.demo import scene
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     source = symport.Trajectory.linear(at.source_init, at.source_final, steps=10)
     gradient = symport.LossGradient(at.model, cross_entropy, at.batches)
     result = symport.transfer(source, at.target_init, spec, symport.FGMT(gradient))
-    naive = symport.transfer(source, at.target_init, spec, Naive())
+    naive = symport.transfer(source, at.target_init, spec, Identity())
     direct = train_directly(gradient, at.target_init, steps=200)
     for name, params in {
         "untouched": at.target_init,

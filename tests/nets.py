@@ -4,12 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from symport.batches import Labelled
-from symport.compare import Case
-from symport.gradients import LossGradient
+from symport.data import Labelled
+from symport.model import LossGradient
 from symport.params import Params
-from symport.permute import permute
-from symport.spec import Permutation, PermutationSpec
+from symport.selection import Case
+from symport.spec import Permutation, PermutationSpec, permute
 from symport.trajectory import Trajectory
 
 

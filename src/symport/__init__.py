@@ -10,26 +10,26 @@ model.load_state_dict(result.params)
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from symport import errors
 
 if TYPE_CHECKING:
-    from symport.gmt import FGMT, GMT
-    from symport.gradients import LossGradient
-    from symport.landscape import barrier
-    from symport.matching import match
-    from symport.permute import permute
-    from symport.spec import PermutationSpec
+    from symport.matching import MatchResult, Pair, match
+    from symport.methods import FGMT, GMT, Identity, TransferResult, transfer
+    from symport.model import LossGradient, barrier
+    from symport.spec import Permutation, PermutationSpec, permute
     from symport.symmetry import discover
     from symport.trajectory import Trajectory
-    from symport.transfer import TransferResult, transfer
 
 __all__ = [
     "FGMT",
     "GMT",
+    "Identity",
     "LossGradient",
+    "MatchResult",
+    "Pair",
+    "Permutation",
     "PermutationSpec",
     "Trajectory",
     "TransferResult",
@@ -42,31 +42,22 @@ __all__ = [
 ]
 
 # What is used is what loads: the command line's help needs no torch, which takes a second.
-_HOME = {
-    "FGMT": "gmt",
-    "GMT": "gmt",
-    "LossGradient": "gradients",
-    "PermutationSpec": "spec",
-    "Trajectory": "trajectory",
-    "TransferResult": "transfer",
-    "barrier": "landscape",
-    "discover": "symmetry",
-    "match": "matching",
-    "permute": "permute",
-    "transfer": "transfer",
+_ROOMS = {
+    "matching": ("MatchResult", "Pair", "match"),
+    "methods": ("FGMT", "GMT", "Identity", "TransferResult", "transfer"),
+    "model": ("LossGradient", "barrier"),
+    "spec": ("Permutation", "PermutationSpec", "permute"),
+    "symmetry": ("discover",),
+    "trajectory": ("Trajectory",),
 }
-
-
-class _Package(ModuleType):
-    """Where a module has the name of a function in it, the name stands for the function."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(value, ModuleType) and _HOME.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("symport")
     if name in _HOME:
         found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
         setattr(sys.modules[__name__], name, found)
@@ -77,7 +68,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-sys.modules[__name__].__class__ = _Package
+    return sorted({*globals(), *__all__, "__version__"})

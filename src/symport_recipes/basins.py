@@ -3,13 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from symport.batches import Labelled
-from symport.evaluate import evaluate
-from symport.landscape import barrier, plane
-from symport.matching import match
-from symport.objectives import weights
+from symport.data import Labelled
+from symport.matching import match, weights
+from symport.model import barrier, evaluate, plane
 from symport.params import Params
-from symport.permute import permute
+from symport.spec import permute
 from symport_recipes.experiment import Experiment, Found
 from symport_recipes.later import after, best_start
 from symport_recipes.scene import Bench, Pair, Scene, draw, network

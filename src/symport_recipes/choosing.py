@@ -20,13 +20,12 @@ import torch
 from torch import Generator
 
 import symport
-from symport.batches import Labelled
-from symport.choosing import LENGTHS, cross_validate
-from symport.compare import CompareSettings
-from symport.evaluate import evaluate, stratified_folds
-from symport.files import write_text
+from symport.data import Labelled, stratified_folds
+from symport.io import write_text
+from symport.methods import Candidate, TransferResult
+from symport.model import evaluate
 from symport.params import Params
-from symport.transfer import Candidate, TransferResult
+from symport.selection import LENGTHS, CompareSettings, cross_validate
 from symport_recipes.demo import LABELS, STEPS, scene
 from symport_recipes.tables import mean_sd
 

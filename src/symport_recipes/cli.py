@@ -7,8 +7,8 @@ import typer
 from rich.table import Table
 
 from symport import distributed
+from symport.cli import DEBUG_HELP, console, run_app
 from symport.errors import SettingsError
-from symport.terminal import DEBUG_HELP, console, run_app
 from symport_recipes.data.fetch import DOWNLOADS, fetch
 from symport_recipes.data.find import VARIABLE
 from symport_recipes.experiment import Experiment, read_outcomes, run

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from symport.direct import train_directly
-from symport.gmt import FGMT, GMT
-from symport.methods import Method, Naive, Oracle, Problem, State
+from symport.methods import FGMT, GMT, Identity, Method, Oracle, Problem, State
+from symport.model import train_directly
 from symport.params import Params, norm
 from symport.trajectory import Trajectory
 from symport_recipes.experiment import Experiment, Found
@@ -164,7 +163,7 @@ def direct(at: Pair) -> Walked:
 def method_of(name: str, at: Pair, target_final: Params) -> Method:
     """A fresh method by its name."""
     methods: Mapping[str, Method] = {
-        "naive": Naive(),
+        "naive": Identity(),
         "oracle": Oracle(target_final),
         "gmt": GMT(at.gradient()),
         "fgmt": FGMT(at.gradient()),

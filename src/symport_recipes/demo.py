@@ -22,14 +22,14 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import symport
-from symport.batches import Labelled
-from symport.compare import Case, CompareSettings, compare
-from symport.evaluate import evaluate
-from symport.files import write_text
+from symport.data import Labelled
+from symport.io import write_text
 from symport.methods import Oracle
+from symport.model import evaluate
 from symport.params import Params
 from symport.progress import bar
 from symport.report import Curve, Section, draw, png, save_picture, write_report
+from symport.selection import Case, CompareSettings, compare
 from symport_recipes.data import digits, split
 from symport_recipes.models import digits_mlp, initial
 from symport_recipes.tables import markdown, mean_sd, sd

@@ -20,8 +20,8 @@ import torch
 
 from symport.distributed import agreed, rank
 from symport.errors import FileError
-from symport.files import make_folder, write_text
-from symport.landscape import LandscapePlane
+from symport.io import make_folder, write_text
+from symport.model import LandscapePlane
 from symport.progress import bar
 from symport_recipes.scene import Bench
 

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from symport.batches import Labelled
+from symport.data import Labelled
 from symport_recipes.data import Examples, LazyImages, load, load_lazy, split
 
 TOO_LARGE = ("imagenet",)  # for memory: decoded batch by batch

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from symport.evaluate import accuracy, ece, evaluate, nll, predict
+from symport.model import accuracy, ece, evaluate, nll, predict
 from symport.params import Params
 from symport_recipes.curves import METHODS, method_of, states
 from symport_recipes.experiment import Experiment, Found

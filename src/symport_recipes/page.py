@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from symport.files import make_folder, write_text
+from symport.io import make_folder, write_text
 from symport.report import save_picture
 from symport_recipes.experiment import Outcome
 from symport_recipes.pictures import picture

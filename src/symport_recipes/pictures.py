@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from symport.landscape import LandscapePlane
+from symport.model import LandscapePlane
 from symport.report import Curve, draw, png
 from symport_recipes.experiment import Outcome
 from symport_recipes.recipe import Recipe

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from symport.errors import FileError
-from symport.files import make_folder, open_tensors, save_tensors
+from symport.io import make_folder, open_tensors, save_tensors
 from symport_recipes.passes import Epoch, Run
 
 FORMAT = "symport-training-1"

@@ -15,12 +15,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import symport
-from symport.batches import Labelled
-from symport.batchnorm import has_batchnorm, reestimate
+from symport.data import Labelled
 from symport.errors import SettingsError
-from symport.evaluate import evaluate
-from symport.gradients import LossGradient
 from symport.methods import Problem
+from symport.model import LossGradient, evaluate, has_batchnorm, reestimate
 from symport.params import Params
 from symport_recipes.data import fixed_batches
 from symport_recipes.halves import Drawn, Halves, halves

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from symport.distributed import agreed, rank
 from symport.errors import FileError
-from symport.files import digest, make_folder, open_tensors, save_tensors
+from symport.io import digest, make_folder, open_tensors, save_tensors
 from symport.params import Params
-from symport.recorder import Recorder
-from symport.trajectory import Trajectory
+from symport.trajectory import Recorder, Trajectory
 from symport_recipes.data import Examples, LazyImages
 from symport_recipes.training import Epoch, TrainResult, TrainSettings, train
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from symport.landscape import interpolation_curve
+from symport.model import interpolation_curve
 from symport.params import Params, add
-from symport.permute import permute
-from symport.spec import Permutation
+from symport.spec import Permutation, permute
 from symport_recipes.curves import DISPLACEMENT, method_of, relative_displacement, states
 from symport_recipes.experiment import Experiment, Found
 from symport_recipes.scene import Bench, Pair, Scene, draw, network

@@ -10,12 +10,11 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 
 import symport
-from symport.gradients import LossGradient
 from symport.matching import Pair as Aligned
 from symport.methods import Problem
+from symport.model import LossGradient
 from symport.params import Params, inner, norm, subtract
-from symport.permute import permute
-from symport.spec import Permutation, PermutationSpec
+from symport.spec import Permutation, PermutationSpec, permute
 from symport_recipes.curves import method_of, states
 from symport_recipes.data import normalise
 from symport_recipes.experiment import Experiment, Found

@@ -8,9 +8,8 @@ import yaml
 from tiny import changed, loaded, logits, make, texts, trio
 
 from symport.errors import SettingsError
-from symport.port import port
-from symport.port.asked import refuse_idle, refuse_idle_for_task, settled
-from symport.port.settings import PortSettings, make_settings
+from symport.port import PortSettings, make_settings, port
+from symport.port._refusals import refuse_idle, refuse_idle_for_task, settled
 from symport.settings import read_settings, show_settings
 
 KIND = "LlamaForCausalLM"

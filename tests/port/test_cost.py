@@ -6,15 +6,12 @@ from nets_port import RULES, contest, cross_entropies
 from safetensors.torch import save_file
 from tiny import trio
 
-from symport.port.check import check
-from symport.port.compete import compete
-from symport.port.contest import Task
-from symport.port.cost import INTERPRETER, Matching, Speed, estimate, matching_of, speed_of
-from symport.port.counts import Course, counts
-from symport.port.few_steps import fewest_steps
-from symport.port.outlook import Outlook, untried
-from symport.port.settings import make_settings
-from symport.similarity import Pair, Similarity
+from symport.matching import Pair, Similarity
+from symport.port import check, make_settings
+from symport.port._cost import INTERPRETER, Matching, Speed, estimate, matching_of, speed_of
+from symport.port._counts import Course, counts
+from symport.port._outlook import Outlook, untried
+from symport.selection import Task, compete, fewest_steps
 
 
 def course_of(found, rules, same=0) -> Course:
@@ -135,7 +132,7 @@ def test_arrays_are_compared_and_timed_too(tmp_path):
     files = trio(tmp_path, "BertForSequenceClassification")
     data = {"inputs": torch.randint(3, 260, (8, 6)), "labels": torch.randint(3, (8,))}
     save_file(data, tmp_path / "few.safetensors")
-    how = {"task": "arrays", "loss": "symport.port.tasks:class_losses"}
+    how = {"task": "arrays", "loss": "symport.tasks._tasks:class_losses"}
     found = check(make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")}))
     assert found.cka == pytest.approx(1.0, abs=1e-6)  # the same function, in another order
     assert 0 < found.cost.seconds < found.cost.most_seconds

@@ -1,7 +1,7 @@
 import torch
 
-from symport.batches import Labelled
-from symport.port.coverage import coverage
+from symport.data import Labelled
+from symport.port._coverage import coverage
 
 
 def labelled(*pairs):

@@ -19,12 +19,10 @@ import torch
 from mutants import damaged
 from tiny import examples, make, tokenizer, trio
 
-from symport import cli
+from symport.cli import _app as cli
 from symport.errors import SymportError
-from symport.port import port
-from symport.port.asked import refuse_idle, settled
-from symport.port.check import check
-from symport.port.settings import make_settings
+from symport.port import check, make_settings, port
+from symport.port._refusals import refuse_idle, settled
 from symport.settings import read_settings
 
 pytestmark = [

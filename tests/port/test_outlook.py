@@ -8,12 +8,11 @@ from nets_port import RULES, contest
 from tiny import texts, trio
 from transformers import AutoModelForCausalLM
 
-from symport.choosing import fold_name
-from symport.port import check as checking
-from symport.port.compete import compete, folds_of
-from symport.port.cost import Speed
-from symport.port.outlook import Outlook, tried, untried
-from symport.port.settings import make_settings
+from symport.port import _check as checking
+from symport.port import make_settings
+from symport.port._cost import Speed
+from symport.port._outlook import Outlook, tried, untried
+from symport.selection import compete, fold_name, folds_of
 
 peft = pytest.importorskip("peft")
 

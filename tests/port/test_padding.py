@@ -8,14 +8,12 @@ import torch
 from tiny import TEXT, changed, make, save, shuffled, tokenizer, transformers
 
 from symport.errors import DataError
-from symport.port import port
-from symport.port.examples import Line
-from symport.port.labelled import reading
-from symport.port.models import Family, Folders
-from symport.port.settings import make_settings
-from symport.port.tasks import make_task, read_examples
-from symport.port.texts import read_texts, valid_pad
-from symport.port.tokenizers import load_tokenizer
+from symport.huggingface import Family, Folders, load_tokenizer
+from symport.port import make_settings, port
+from symport.port._with_examples import reading
+from symport.tasks import make_task, read_examples, valid_pad
+from symport.tasks._lines import Line
+from symport.tasks._texts import read_texts
 
 BASE, KIND = "LlamaForCausalLM", "LlamaForSequenceClassification"
 NONE = {"pad_token_id": None, "num_labels": 3, "eos_token_id": 1}

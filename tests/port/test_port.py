@@ -19,8 +19,7 @@ from tiny import (
     trio,
 )
 
-from symport.port import port
-from symport.port.settings import make_settings
+from symport.port import make_settings, port
 
 ONCE = {"folds": 0, "steps": 2}
 LLAMA = "LlamaForCausalLM"

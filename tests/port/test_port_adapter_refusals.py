@@ -9,9 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny import logits, make, save, shuffled, tokenizer, transformers
 
 from symport.errors import FileError, ParamsError, SettingsError, SymportError
-from symport.port import port
-from symport.port.settings import make_settings
-from symport.port.tokenizers import quiet
+from symport.huggingface import quiet
+from symport.port import make_settings, port
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's advice
@@ -50,7 +49,7 @@ def lora(**options):
 
 def refused(places, message, error=ParamsError):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("symport.port.unlabelled.find_spec", None)  # nothing is traced before
+        patch.setattr("symport.port._without_examples.find_spec", None)  # nothing is traced before
         with pytest.raises(error, match=message):
             port(make_settings({**places, "method": "weights"}))
     assert not Path(places["out"]).exists()

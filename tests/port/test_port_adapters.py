@@ -15,12 +15,12 @@ from tiny import (
     tokenizer,
 )
 
-from symport.adapters import displacement, load_adapter
+from symport.huggingface import find_family, find_folders
+from symport.huggingface._models import params_of
+from symport.lora import displacement, load_adapter
 from symport.params import add
-from symport.port import port
-from symport.port.models import find_family, find_folders, params_of
-from symport.port.settings import make_settings
-from symport.port.spaces import Factors
+from symport.port import make_settings, port
+from symport.selection import Factors
 from symport.spec import Permutation
 
 peft = pytest.importorskip("peft")

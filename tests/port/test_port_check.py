@@ -10,12 +10,10 @@ from tiny import changed, make, save, shuffled, spec_of, tokenizer
 
 from symport.errors import DiscoveryError
 from symport.huggingface import all_outputs, example_inputs
-from symport.permute import permute
-from symport.port import kinship
-from symport.port.check import check
-from symport.port.models import params_of
-from symport.port.settings import make_settings
-from symport.spec import Permutation, PermutationSpec
+from symport.huggingface._models import params_of
+from symport.port import _relatedness as kinship
+from symport.port import check, make_settings
+from symport.spec import Permutation, PermutationSpec, permute
 from symport.symmetry import discover
 
 LLAMA, GPT2 = "LlamaForCausalLM", "GPT2LMHeadModel"

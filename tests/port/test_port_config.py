@@ -9,13 +9,11 @@ import torch
 from tiny import loaded, logits, make, texts, transformers, trio
 
 from symport.errors import SettingsError
-from symport.gradients import LossGradient
-from symport.huggingface import load_architecture
-from symport.port import port
-from symport.port.configs import write_config
-from symport.port.models import Family, find_family, find_folders, read_config
-from symport.port.sameness import Configs, agree
-from symport.port.settings import make_settings
+from symport.huggingface import Family, find_family, find_folders, load_architecture, write_config
+from symport.huggingface._compatibility import Configs, agree
+from symport.huggingface._models import read_config
+from symport.model import LossGradient
+from symport.port import make_settings, port
 from symport.trajectory import Trajectory
 
 

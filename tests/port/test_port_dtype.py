@@ -6,8 +6,7 @@ from cases import seeded
 from safetensors.torch import load_file
 from tiny import changed, examples, loaded, logits, make, trio
 
-from symport.port import port
-from symport.port.settings import make_settings
+from symport.port import make_settings, port
 
 LLAMA, GPT2 = "LlamaForCausalLM", "GPT2LMHeadModel"
 EMBEDDING, NORM = "model.embed_tokens.weight", "model.norm.weight"

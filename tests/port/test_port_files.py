@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from tiny import changed, loaded, logits, make, save, transformers, trio
 
 from symport.errors import ParamsError
-from symport.port import port, unlabelled
-from symport.port.settings import make_settings
+from symport.port import _without_examples as unlabelled
+from symport.port import make_settings, port
 
 LLAMA, GPT2, BERT = "LlamaForCausalLM", "GPT2LMHeadModel", "BertForSequenceClassification"
 VIT, MIXTRAL = "ViTForImageClassification", "MixtralForCausalLM"

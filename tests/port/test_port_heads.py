@@ -7,11 +7,8 @@ import pytest
 import torch
 from tiny import changed, examples, loaded, logits, make, save, shuffled, transformers, trio
 
-from symport.port import port
-from symport.port.check import check
-from symport.port.labelled import load_all
-from symport.port.models import find_family, find_folders
-from symport.port.settings import make_settings
+from symport.huggingface import find_family, find_folders
+from symport.port import check, load_all, make_settings, port
 
 BERT = "BertForSequenceClassification"
 ONCE = {"folds": 0, "steps": 1}

@@ -13,10 +13,10 @@ from folders import CASES, made, read, write
 from safetensors.torch import load_file
 from tiny import changed, make, save, shuffled, tokenizer
 
-from symport import checkpoint
-from symport.port import port, unlabelled
-from symport.port.settings import make_settings
-from symport.port.tokenizers import quiet
+from symport.huggingface import quiet
+from symport.io import _checkpoint as checkpoint
+from symport.port import _without_examples as unlabelled
+from symport.port import make_settings, port
 
 ANY = ["clip", "wav2vec2", "resnet", "convnext", "mobilenet", "t5", "mixtral", "gpt2 of the hub",
        "sentence encoder"]  # fmt: skip

@@ -13,8 +13,7 @@ from tiny import texts, trio
 
 from symport import distributed
 from symport.errors import SettingsError
-from symport.port import port
-from symport.port.settings import make_settings
+from symport.port import make_settings, port
 
 SETTINGS = {"steps": 2, "folds": 2, "lengths": [1.5], "direct_steps": 2, "direct_lrs": [1e-3]}
 
@@ -56,7 +55,7 @@ def test_two_processes_port_as_one_does(tmp_path):
 
 
 def test_processes_without_gradients_to_share_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("symport.port.run.world", lambda: 2)
+    monkeypatch.setattr("symport.port._run.world", lambda: 2)
     files = trio(tmp_path, "LlamaForCausalLM")
     with pytest.raises(SettingsError, match="start it alone, without torchrun"):
         port(make_settings({**files, "method": "weights"}))

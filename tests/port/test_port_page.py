@@ -7,10 +7,10 @@ import pytest
 from nets import labelled, source
 from nets_port import RULES, contest, loss_of
 
-from symport.port import page
-from symport.port.card import write_card
-from symport.port.compete import compete
-from symport.port.settings import make_settings
+from symport.port import _report_page as page
+from symport.port import make_settings
+from symport.port._model_card import write_card
+from symport.selection import compete
 
 pytest.importorskip("matplotlib")
 

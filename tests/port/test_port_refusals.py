@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from tiny import make, pictures, save, texts, tokenizer, transformers, trio
 
 from symport.errors import DataError, FileError, ParamsError, SettingsError
-from symport.port import models, port
-from symport.port.labelled import reading
-from symport.port.models import Folders
-from symport.port.settings import make_settings
-from symport.port.tasks import make_task, read_examples, task_named
-from symport.port.workplace import Workplace
+from symport.huggingface import Folders
+from symport.huggingface import _models as models
+from symport.port import make_settings, port
+from symport.port._with_examples import reading
+from symport.port._work_folder import Workplace
+from symport.tasks import make_task, read_examples, task_named
 
 KIND = "LlamaForCausalLM"
 
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_nothing_that_looks_finished(files, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("symport.port.write.shutil.copyfile", full)
+    monkeypatch.setattr("symport.port._output.shutil.copyfile", full)
     refused(files, FileError, "No space left")
 
 

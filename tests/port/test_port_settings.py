@@ -1,7 +1,7 @@
 import pytest
 
 from symport.errors import FileError, SettingsError
-from symport.port.settings import PortSettings, make_settings
+from symport.port import PortSettings, make_settings
 from symport.settings import read_settings, show_settings
 
 FILES = {"old_base": "a", "tuned": "b", "new_base": "c", "out": "d"}

@@ -8,9 +8,8 @@ from cases import seeded
 from safetensors.torch import load_file, save_file
 from tiny import changed, logits, make, save, shuffled, tokenizer, transformers
 
-from symport.port import port
-from symport.port.settings import make_settings
-from symport.port.tokenizers import quiet
+from symport.huggingface import quiet
+from symport.port import make_settings, port
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's advice on tied weights

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from symport.errors import FileError
-from symport.port.workplace import MARKER, Workplace, fingerprint, settled
+from symport.port._work_folder import MARKER, Workplace, fingerprint, settled
 
 CLAIM = ({"steps": 3}, {"a.safetensors": "1"})
 
@@ -137,7 +137,7 @@ def test_a_second_port_to_the_same_folder_is_refused_and_the_first_is_unharmed(t
 
 def test_a_port_that_stands_still_keeps_its_place_and_one_that_was_killed_gives_it_up(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from symport.port.workplace import Workplace\n"
+        "import sys; from pathlib import Path; from symport.port._work_folder import Workplace\n"
         "with Workplace(Path(sys.argv[1])) as place:\n"
         "    place.claim({'steps': 3}, {'a.safetensors': '1'})\n"
         "    (place.folder / 'folds').mkdir()\n"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from smallscenes import SMALL
 
-from symport.evaluate import nll, predict
+from symport.model import nll, predict
 from symport_recipes.basins import Basins
 from symport_recipes.scene import Bench, draw, network
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from symport.errors import FileError
-from symport.landscape import LandscapePlane
+from symport.model import LandscapePlane
 from symport_recipes.experiment import Experiment, Found, read_outcome, read_outcomes, run
 from symport_recipes.scene import Bench
 

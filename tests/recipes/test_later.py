@@ -4,7 +4,7 @@ import pytest
 import torch
 from smallscenes import SMALL, TUNED
 
-from symport.batches import Labelled
+from symport.data import Labelled
 from symport_recipes.curves import method_of
 from symport_recipes.later import Ensembles, Inheritance, Later, after, best_start, together
 from symport_recipes.scene import Bench, draw, network

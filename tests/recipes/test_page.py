@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from smallscenes import SMALL
 
-from symport.landscape import LandscapePlane
+from symport.model import LandscapePlane
 from symport_recipes.curves import Curves
 from symport_recipes.experiment import Found, Outcome
 from symport_recipes.page import Result, comparison, cost_rows, curve_table, named, write_page

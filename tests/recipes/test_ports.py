@@ -4,14 +4,14 @@ import json
 
 import pytest
 import torch
-from port.nets_port import contest
+from nets_port import contest
 from torch import Generator, nn
 
-from symport.batches import Labelled
+from symport.data import Labelled
 from symport.errors import FileError
-from symport.port.contest import Task
-from symport.port.tasks import make_task
+from symport.selection import Task
 from symport.settings import Rules
+from symport.tasks import make_task
 from symport_recipes.ports import __main__ as command
 from symport_recipes.ports.page import WAYS, page, picture
 from symport_recipes.ports.running import Found, run_one, with_activity

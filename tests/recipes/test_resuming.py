@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from symport.errors import FileError
-from symport.files import save_tensors
+from symport.io import save_tensors
 from symport_recipes import resuming
 from symport_recipes.data import Examples
 from symport_recipes.models import initial

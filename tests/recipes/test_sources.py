@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from symport.errors import FileError
-from symport.files import save_tensors
+from symport.io import save_tensors
 from symport_recipes.data import Examples
 from symport_recipes.models import initial, mlp
 from symport_recipes.sources import recorded, trained

@@ -7,8 +7,7 @@ from smallscenes import NARROW, SMALL
 from torch import Generator
 
 from symport.params import norm, subtract
-from symport.permute import permute
-from symport.spec import Permutation, PermutationSpec
+from symport.spec import Permutation, PermutationSpec, permute
 from symport_recipes.halves import halves
 from symport_recipes.models import initial
 from symport_recipes.scene import Bench, draw, spec_of

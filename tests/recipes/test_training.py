@@ -6,10 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from symport.batches import Labelled, ShuffledBatches
-from symport.direct import train_directly
+from symport.data import Labelled, ShuffledBatches
 from symport.errors import DataError, ParamsError, SettingsError
-from symport.gradients import LossGradient
+from symport.model import LossGradient, train_directly
 from symport_recipes import training
 from symport_recipes.data import Dataset, Examples, digits, few_labels
 from symport_recipes.models import conv8, digits_mlp, initial, mlp

@@ -5,8 +5,7 @@ import copy
 import torch
 from torch.utils._pytree import tree_leaves
 
-from symport.permute import permute
-from symport.spec import Permutation
+from symport.spec import Permutation, permute
 
 SPREAD = 0.3  # of what is added to fresh weights, whose gains of one and biases of zero hide faults
 

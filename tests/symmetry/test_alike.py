@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from symport.symmetry import discover
-from symport.symmetry.alike import alike, copied, told_apart
-from symport.symmetry.calls import Value
-from symport.symmetry.terms import Term, product, resolve, tie
+from symport.symmetry._terms import Term, product, resolve, tie
+from symport.symmetry.axes._registry import Value
+from symport.symmetry.axes._uniform import alike, copied, told_apart
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 

@@ -6,10 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from symport.errors import DiscoveryError
-from symport.symmetry import discover
-from symport.symmetry.apart import taken_apart
-from symport.symmetry.calls import has_rule
-from symport.symmetry.trace import Example, trace
+from symport.symmetry import Example, discover, trace
+from symport.symmetry.axes._registry import has_rule
+from symport.symmetry.graph._decompose import taken_apart
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -81,7 +80,7 @@ def test_a_program_that_needs_nothing_is_the_same_object():
 
 def test_a_rule_of_ones_own_comes_before_what_torch_knows():
     from symport.symmetry import register_rule
-    from symport.symmetry.calls import RULES, pinned
+    from symport.symmetry.axes._registry import RULES, pinned
 
     def stays(call):
         call.pin(call["self"].axes, "because I say so")

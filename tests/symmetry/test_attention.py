@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from symport.pattern import show_pattern
+from symport.spec import show_pattern
 from symport.symmetry import discover
 from symport_recipes.zoo.language import Llama
 

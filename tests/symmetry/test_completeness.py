@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from symport.pattern import groups_in
+from symport.spec import groups_in
 from symport.symmetry import discover
 
 UNITS = 6

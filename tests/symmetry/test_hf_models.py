@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from symport.pattern import show_pattern
+from symport.spec import show_pattern
 from symport.symmetry import discover
 from symport_recipes.zoo import ZOO, measure
 from symport_recipes.zoo.hugging import DECODER, SHARED, build, scores

@@ -6,7 +6,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from symport.symmetry import discover
-from symport.symmetry.inplace import ordinary
+from symport.symmetry.graph._functionalize import ordinary
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 

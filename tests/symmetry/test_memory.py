@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from symport.permute import permute
-from symport.spec import Permutation
+from symport.spec import Permutation, permute
 from symport.symmetry import discover
-from symport.symmetry.memory import Place, overlap
+from symport.symmetry.graph._storage import Place, overlap
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from symport.errors import SpecError
-from symport.pattern import Fixed, Unit, groups_in, show_pattern
-from symport.spec import Group
+from symport.spec import Fixed, Group, Unit, groups_in, show_pattern
 from symport.symmetry import discover, verify
-from symport.symmetry.verify import TOLERANCE
+from symport.symmetry.proof._trial import TOLERANCE
 from symport_recipes.zoo.convnets import Excited, Shuffled, convolve
 from symport_recipes.zoo.language import Llama, Reader
 from symport_recipes.zoo.residual import ResNet

@@ -11,7 +11,7 @@ from elements import largest_change
 from torch import nn
 from torch.nn import functional as F
 
-from symport.pattern import groups_in
+from symport.spec import groups_in
 from symport.symmetry import discover
 
 

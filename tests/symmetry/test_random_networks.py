@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from symport.pattern import groups_in
+from symport.spec import groups_in
 from symport.symmetry import discover, verify
 
 TOKENS, WIDTH = 4, 12

@@ -6,7 +6,7 @@ from elements import largest_change
 from torch import nn
 from torch.nn import functional as F
 
-from symport.pattern import show_pattern
+from symport.spec import show_pattern
 from symport.symmetry import discover
 
 X = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))

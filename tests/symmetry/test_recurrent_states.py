@@ -12,7 +12,7 @@ import torch
 from elements import largest_change
 from torch import nn
 
-from symport.pattern import groups_in, show_pattern
+from symport.spec import groups_in, show_pattern
 from symport.symmetry import discover
 
 SIZE, BATCH, STEPS = 3, 2, 2

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from symport.errors import DiscoveryError
-from symport.pattern import Fixed
-from symport.spec import PermutationSpec
+from symport.spec import Fixed, PermutationSpec
 from symport.symmetry import discover, verify
 
 ROWS = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))

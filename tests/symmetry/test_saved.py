@@ -6,10 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from symport.errors import DiscoveryError
-from symport.permute import permute
-from symport.spec import Permutation
+from symport.spec import Permutation, permute
 from symport.symmetry import discover
-from symport.symmetry.saved import saved
+from symport.symmetry.graph._state_dict import saved
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 
 from symport.errors import DiscoveryError
 from symport.symmetry import discover
-from symport.symmetry.standin import evaluation, masks_as_given
+from symport.symmetry.graph._model_copy import evaluation, masks_as_given
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from symport.pattern import Fixed
+from symport.spec import Fixed
 from symport.symmetry import discover
 from tests.symmetry.operations import elementwise, layouts, products, reductions
 from tests.symmetry.operations_in_pairs import unusual

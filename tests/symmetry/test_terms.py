@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symport.errors import DiscoveryError
-from symport.symmetry.terms import (
+from symport.symmetry._terms import (
     Term,
     atoms,
     factors,

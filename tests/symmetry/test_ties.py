@@ -3,10 +3,9 @@
 import torch
 from torch import nn
 
-from symport.spec import PermutationSpec
+from symport.spec import PermutationSpec, drop_trees
 from symport.symmetry import discover
-from symport.symmetry.drop import drop_trees
-from symport.symmetry.ties import told
+from symport.symmetry.axes._ties import told
 
 
 class Block(nn.Module):

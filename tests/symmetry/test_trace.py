@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from symport.errors import DiscoveryError
-from symport.symmetry import discover
-from symport.symmetry.trace import Example, trace
+from symport.symmetry import Example, discover, trace
 
 
 class Net(nn.Module):

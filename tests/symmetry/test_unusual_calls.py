@@ -8,11 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from symport.permute import permute
-from symport.spec import Permutation
+from symport.spec import Permutation, permute
 from symport.symmetry import discover, register_rule
-from symport.symmetry.calls import RULES
-from symport.symmetry.terms import tie
+from symport.symmetry._terms import tie
+from symport.symmetry.axes._registry import RULES
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from symport.errors import DiscoveryError, SpecError
-from symport.pattern import show_pattern
-from symport.spec import PermutationSpec
+from symport.spec import PermutationSpec, show_pattern
 from symport.symmetry import discover, register_rule, verify
-from symport.symmetry.verify import TOLERANCE
+from symport.symmetry.proof._trial import TOLERANCE
 from symport_recipes.zoo.language import Llama, RMSNorm
 
 
@@ -196,7 +195,7 @@ def test_an_operation_without_a_rule_keeps_its_axes_and_is_named():
 
 @pytest.fixture
 def wrong_rule():
-    from symport.symmetry.calls import RULES
+    from symport.symmetry.axes._registry import RULES
 
     register_rule("symport_tests.ramp", lambda call: call["x"].axes)
     yield
@@ -219,8 +218,8 @@ def test_a_wrong_rule_is_an_error_if_wanted():
 
 
 def test_a_rule_for_an_operation_of_ones_own():
-    from symport.symmetry.calls import RULES
-    from symport.symmetry.terms import tie
+    from symport.symmetry._terms import tie
+    from symport.symmetry.axes._registry import RULES
 
     @torch.library.custom_op("symport_tests::scaled", mutates_args=())
     def scaled(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:

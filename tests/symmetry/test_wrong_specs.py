@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from symport.errors import SpecError
-from symport.pattern import show_pattern
-from symport.spec import PermutationSpec
+from symport.spec import PermutationSpec, show_pattern
 from symport.symmetry import discover, verify
 from tests.symmetry.witness import is_symmetry
 

@@ -10,8 +10,7 @@ import copy
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from symport.permute import permute
-from symport.spec import Permutation
+from symport.spec import Permutation, permute
 
 ROUNDING = 1e-11
 

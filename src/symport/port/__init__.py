@@ -3,19 +3,58 @@
 The names load when they are used, so that the command line's help needs no torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from symport.port.settings import PortSettings
+from symport.port._settings import PortSettings, TaskName, make_settings
 
 if TYPE_CHECKING:
-    from symport.port.run import Ported, port
+    from symport.port._alignment import align, find_spec
+    from symport.port._ancestry import embedding_names, residual_groups
+    from symport.port._check import Checked, check, judge
+    from symport.port._model_card import cells, header, rows_of
+    from symport.port._run import Ported, port
+    from symport.port._with_examples import Loaded, load_all
 
-__all__ = ["PortSettings", "Ported", "port"]
+__all__ = [
+    "Checked",
+    "Loaded",
+    "PortSettings",
+    "Ported",
+    "TaskName",
+    "align",
+    "cells",
+    "check",
+    "embedding_names",
+    "find_spec",
+    "header",
+    "judge",
+    "load_all",
+    "make_settings",
+    "port",
+    "residual_groups",
+    "rows_of",
+]
+
+_HOME = {
+    "Checked": "_check",
+    "Loaded": "_with_examples",
+    "Ported": "_run",
+    "align": "_alignment",
+    "cells": "_model_card",
+    "check": "_check",
+    "embedding_names": "_ancestry",
+    "find_spec": "_alignment",
+    "header": "_model_card",
+    "judge": "_check",
+    "load_all": "_with_examples",
+    "port": "_run",
+    "residual_groups": "_ancestry",
+    "rows_of": "_model_card",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from symport.port import run
-
-    return getattr(run, name)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

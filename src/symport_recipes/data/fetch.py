@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from symport.errors import DataError, FileError
-from symport.files import make_folder
+from symport.io import make_folder
 from symport.progress import bar
 from symport_recipes.data.find import FOLDERS, VARIABLE
 

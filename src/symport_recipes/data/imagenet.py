@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from symport.errors import DataError, FileError
-from symport.files import make_folder, open_tensors, save_tensors
+from symport.io import make_folder, open_tensors, save_tensors
 from symport.progress import bar
 from symport_recipes.data.encoded import Encoded, Member, tar_members, tar_slices, whole_files
 from symport_recipes.data.folders import ENDINGS, Listing, class_folders, paired

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from symport.errors import DataError, FileError
-from symport.files import load_tensors, make_folder, save_tensors
+from symport.io import load_tensors, make_folder, save_tensors
 from symport.progress import bar
 from symport_recipes.data.augment import draw_crops
 from symport_recipes.data.dataset import (

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from symport.files import write_text
-from symport.port.models import quiet
+from symport.huggingface import quiet
+from symport.io import write_text
 from symport.report import save_picture
 from symport_recipes.ports.bert import bert
 from symport_recipes.ports.llama import llama

@@ -9,9 +9,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from symport.batches import Labelled
-from symport.port.contest import Task
-from symport.port.tasks import make_task
+from symport.data import Labelled
+from symport.selection import Task
+from symport.tasks import make_task
 from symport_recipes.ports.scene import Scene, learned, spared
 from symport_recipes.ports.texts import read, tokens_of, windows
 from symport_recipes.ports.training import Draw, Pace, Watch, drawn_from, kept, made_by, train_

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from symport.port.tasks import make_task
+from symport.tasks import make_task
 from symport_recipes.ports.scene import Scene
 from symport_recipes.ports.texts import anywhere, byte_tokenizer, disjoint, read, tokens_of
 from symport_recipes.ports.training import Draw, Pace, Watch, kept, made_by, train_

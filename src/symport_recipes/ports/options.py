@@ -13,14 +13,13 @@ from itertools import product
 from pathlib import Path
 
 import symport
-from symport.files import write_text
-from symport.gmt import GradientMatching, Start
+from symport.huggingface import quiet
+from symport.io import write_text
+from symport.methods import GradientMatching, Start, worth
+from symport.outofcore import hold
 from symport.params import Params
-from symport.port.ancestry import embedding_names, residual_groups
-from symport.port.contest import Contest
-from symport.port.models import quiet
-from symport.streaming import hold
-from symport.transfer import worth
+from symport.port import embedding_names, residual_groups
+from symport.selection import Contest
 from symport_recipes.ports.llama import llama
 from symport_recipes.ports.page import spread
 from symport_recipes.ports.running import contest, networks, with_activity

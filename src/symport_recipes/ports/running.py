@@ -10,19 +10,15 @@ from typing import Any, Literal
 import torch
 from torch import Generator
 
-from symport.activations import activations, with_activations
+from symport.huggingface import find_family, find_folders
+from symport.matching import gradients
 from symport.methods import Problem
-from symport.objectives import gradients
-from symport.port.alignment import align, find_spec
-from symport.port.compete import Outcome, compete
-from symport.port.contest import Contest, Judged
-from symport.port.labelled import Loaded, load_all
-from symport.port.models import find_family, find_folders
-from symport.port.settings import PortSettings
-from symport.port.spaces import Factors, Space, Whole
-from symport.port.tasks import make_task
+from symport.model import activations, with_activations
+from symport.port import Loaded, PortSettings, align, find_spec, load_all
+from symport.selection import Contest, Factors, Judged, Outcome, Space, Whole, compete
 from symport.settings import Rules
 from symport.spec import Permutation, PermutationSpec
+from symport.tasks import make_task
 from symport.trajectory import Trajectory
 from symport_recipes.ports.scene import Scene
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from symport.batches import Labelled
-from symport.port.settings import TaskName
+from symport.data import Labelled
+from symport.port import TaskName
 
 
 @dataclass(frozen=True, eq=False)

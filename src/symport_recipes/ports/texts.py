@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from symport.batches import Labelled
+from symport.data import Labelled
 from symport_recipes.data.find import find_data
 from symport_recipes.ports.training import Draw
 

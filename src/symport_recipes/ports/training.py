@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator, nn
 
-from symport.batches import Labelled
+from symport.data import Labelled
 from symport.errors import FileError
-from symport.files import write_text
-from symport.port.contest import Task
+from symport.io import write_text
+from symport.selection import Task
 
 Draw: TypeAlias = Callable[[int, Generator], Labelled]
 Watch: TypeAlias = Callable[[int, float], object] | None

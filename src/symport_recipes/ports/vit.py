@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Generator
 
-from symport.batches import Labelled
-from symport.port.tasks import make_task
+from symport.data import Labelled
+from symport.tasks import make_task
 from symport_recipes.data.augment import augmented
 from symport_recipes.data.dataset import Examples
 from symport_recipes.data.find import load

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from symport.pattern import Axis, Block, axis_blocks
-from symport.spec import PermutationSpec
+from symport.spec import Axis, Block, PermutationSpec, axis_blocks
 from symport.symmetry import discover, verify
 from symport_recipes.zoo import hugging
 from symport_recipes.zoo.convnets import (

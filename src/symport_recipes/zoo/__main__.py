@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from symport.files import write_text
+from symport.io import write_text
 from symport_recipes.zoo import ZOO, Architecture, Finding, measure
 from symport_recipes.zoo.components import COMPONENTS
 

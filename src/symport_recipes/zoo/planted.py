@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from symport.matching import match
-from symport.objectives import weights
-from symport.permute import permute
-from symport.spec import Permutation, PermutationSpec
+from symport.matching import match, weights
+from symport.spec import Permutation, PermutationSpec, permute
 from symport.symmetry import discover
 from symport_recipes.zoo import ZOO
 from symport_recipes.zoo.residual import ResNet

@@ -1,0 +1,51 @@
+"""Model folders of transformers: architectures, names of weights, tokenizers, configurations."""
+
+from symport.huggingface._architecture import (
+    LEARNED,
+    all_outputs,
+    chosen_outputs,
+    example_inputs,
+    is_config,
+    load_architecture,
+)
+from symport.huggingface._configs import write_config
+from symport.huggingface._models import (
+    Family,
+    Folders,
+    Trio,
+    check_device,
+    check_weights,
+    find_family,
+    find_folders,
+    load,
+    open_models,
+    what_is_left_out,
+)
+from symport.huggingface._names import Named
+from symport.huggingface._tokenizers import check_tokenizers, load_tokenizer, quiet
+from symport.huggingface._wide import wide
+
+__all__ = [
+    "LEARNED",
+    "Family",
+    "Folders",
+    "Named",
+    "Trio",
+    "all_outputs",
+    "check_device",
+    "check_tokenizers",
+    "check_weights",
+    "chosen_outputs",
+    "example_inputs",
+    "find_family",
+    "find_folders",
+    "is_config",
+    "load",
+    "load_architecture",
+    "load_tokenizer",
+    "open_models",
+    "quiet",
+    "what_is_left_out",
+    "wide",
+    "write_config",
+]

@@ -1,0 +1,290 @@
+"""Carry a LoRA adapter of PEFT over to a new base at its own rank: B → P_out B, A → A P_in⁻¹."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from symport.errors import FileError, ParamsError, SpecError
+from symport.io import ADAPTER, PathLike, load_tensors, write_checkpoint, write_text
+from symport.lora._format import Adapter, Target, check_known, completed, targets, values, wholes
+from symport.outofcore import is_linked, outlined, transport
+from symport.params import Params, listed
+from symport.spec import (
+    Fixed,
+    Pattern,
+    Permutation,
+    PermutationSpec,
+    axis_length,
+    permute,
+    permute_tensor,
+    show_pattern,
+)
+
+__all__ = ["Adapter", "Target", "displacement", "load_adapter", "save_adapter", "targets"]
+__all__ += ["transport_adapter"]
+
+CONFIG = "adapter_config.json"
+
+
+def load_adapter(folder: PathLike, ties: Mapping[str, str] | None = None) -> Adapter:
+    """Read an adapter that PEFT saved.
+
+    Args:
+        folder: Of the adapter.
+        ties: Of its base, as `Adapter` has them; none if every tensor has one name.
+
+    Raises:
+        FileError: A file is missing, cut short or not what it should be; or the weights are
+            pickled, which is refused.
+    """
+    folder = Path(folder)
+    config = read_adapter_config(folder)
+    if not (folder / ADAPTER).is_file() and (folder / "adapter_model.bin").is_file():
+        raise FileError(
+            f"{folder}: adapter_model.bin is pickled, which can run any code; load it with PEFT "
+            "where you trust it, and save it with save_pretrained(..., safe_serialization=True)"
+        )
+    adapter = Adapter(config, load_tensors(folder / ADAPTER), ties or {})
+    return completed(adapter, adapter.tensors)
+
+
+def read_adapter_config(folder: PathLike) -> dict[str, Any]:
+    """The content of `adapter_config.json`; raises FileError if that is none."""
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path}: not JSON ({error}); copy it again") from error
+    if not isinstance(config, dict):
+        raise FileError(f"{path}: not the configuration of an adapter")
+    return cast("dict[str, Any]", config)
+
+
+def save_adapter(folder: PathLike, adapter: Adapter) -> None:
+    """Write an adapter that PEFT loads.
+
+    Args:
+        folder: Made if absent; if it is there it must be empty.
+        adapter: What to write; the configuration comes last.
+
+    Raises:
+        FileError: The folder is not empty, or a file cannot be written.
+    """
+    names = dict.fromkeys(adapter.tensors, ADAPTER)
+    write_checkpoint(folder, adapter.tensors, names, adapter.tensors.items())
+    write_text(Path(folder) / CONFIG, json.dumps(dict(adapter.config), indent=2) + "\n")
+
+
+def displacement(adapter: Adapter, base: Params) -> dict[str, Tensor]:
+    """What an adapter adds to each tensor of its base, dense.
+
+    Args:
+        adapter: Never modified.
+        base: The base that it was made for; tied tensors under each of their names, if the adapter
+            changes what one of them stands for.
+
+    Returns:
+        By names of the base, in at least float32. A tensor that the base lacks, such as a new
+        head, is given whole.
+
+    Raises:
+        ParamsError: The adapter is not plain LoRA or DoRA, or is for another base.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in outlined(base).items()}
+    found = targets(adapter, shapes)
+    check_known(list(found), shapes, "the base")
+    held = {
+        name: key for name, key in values(adapter).items() if not _is_alias(adapter, name, base)
+    }
+    result = {name: _wide(adapter.tensors[key]) for name, key in held.items()}
+    result |= {name: tensor - base[name] for name, tensor in result.items() if name in shapes}
+    for name, target in found.items():
+        before = _wide(base[name])
+        result[name] = _changed(adapter, target, before + result.get(name, 0)) - before
+        if target.bias is not None:
+            bias = f"{name.removesuffix('weight')}bias"
+            check_known([bias], shapes, "the base")
+            added = target.scaling * _wide(adapter.tensors[target.bias])
+            result[bias] = result.get(bias, 0) + added
+    return result
+
+
+def transport_adapter(
+    adapter: Adapter,
+    spec: PermutationSpec,
+    permutation: Permutation,
+    *,
+    length: float = 1.0,
+    old_base: Params | None = None,
+    new_base: Params | None = None,
+) -> Adapter:
+    """Carry an adapter over to another base; its rank stays.
+
+    The products are carried over exactly: W_new + length · π(scaling · B A). What an adapter holds
+    whole needs both bases to become θ_new + length · π(θ_tuned − θ_old); without them it is π of
+    what it was, which is right for new heads, and where the new base is the permuted old one. The
+    same goes for DoRA's magnitudes, of which the bases' norms decide: with them the change
+    relative to the norm of each output is carried over.
+
+    Args:
+        adapter: Never modified.
+        spec: The symmetry of the bases.
+        permutation: Which unit of the old base stands where in the new one.
+        length: How far to go; it is folded into B.
+        old_base: The base of the adapter, tied tensors as `displacement` takes them.
+        new_base: The base to carry it to, likewise.
+
+    Returns:
+        The same configuration; tensors of the same names, shapes and dtypes.
+
+    Raises:
+        ParamsError: The adapter is not plain LoRA or DoRA, is for another base, or the length
+            needs bases that are not given.
+        SpecError: A weight's axes can only be permuted together, so that no product remains.
+    """
+    found = targets(adapter, _shapes(spec, new_base))
+    known = spec.patterns if new_base is None else outlined(new_base)
+    whole = {key: _known(adapter, name, known) for key, name in wholes(adapter).items()}
+    check_known([*found, *whole.values()], spec.patterns, "the spec of the base")
+    permutation.check(spec)
+    result = _permuted(adapter, found, whole, spec, permutation)
+    if length != 1:
+        scaled = [key for target in found.values() for key in (target.b, target.bias) if key]
+        result |= {key: result[key] * length for key in scaled}
+    if old_base is not None and new_base is not None:
+        move = _Move(old_base, new_base, spec, permutation, length)
+        result |= {key: move.whole(name, adapter.tensors[key]) for key, name in whole.items()}
+        for name, target in found.items():
+            if target.magnitude is not None:
+                result[target.magnitude] = move.magnitude(name, target, result[target.magnitude])
+    elif length != 1 and (odd := [*whole.values(), *(n for n, t in found.items() if t.magnitude)]):
+        raise ParamsError(
+            f"the adapter holds {listed(odd)} not as products alone; a length of {length} needs "
+            "old_base and new_base"
+        )
+    return completed(adapter, result)
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """What both bases are needed for."""
+
+    old: Params
+    new: Params
+    spec: PermutationSpec
+    permutation: Permutation
+    length: float
+
+    def whole(self, name: str, tensor: Tensor) -> Tensor:
+        """θ_new + length · π(θ_tuned − θ_old) in the adapter's dtype; π(θ_tuned) for a new head."""
+        bases = (self.old, self.new)
+        old, new = ({name: b[name].to(tensor.dtype)} if name in b else {} for b in bases)
+        moved = transport(old, {name: tensor}, new, self.spec, self.permutation, length=self.length)
+        return dict(moved)[name]
+
+    def magnitude(self, name: str, target: Target, moved: Tensor) -> Tensor:
+        """DoRA's norms, their change relative to those of the base; `moved` is permuted already."""
+        axis = (self.spec.patterns[name][target.outputs],)
+        old = permute_tensor(_norms(self.old[name], target), axis, self.permutation)
+        new = _norms(self.new[name], target)
+        change = _wide(moved).flatten() / old - 1
+        found = torch.where(
+            (new == old) & (self.length == 1), moved.flatten(), new * (1 + self.length * change)
+        )
+        return found.to(moved.dtype).reshape(moved.shape)
+
+
+def _known(adapter: Adapter, name: str, known: Collection[str]) -> str:
+    """The name of a tied tensor that is known."""
+    return name if name in known else adapter.ties.get(name, name)
+
+
+def _is_alias(adapter: Adapter, name: str, base: Collection[str]) -> bool:
+    """Whether the base has this tensor under another of its names only."""
+    return name not in base and _known(adapter, name, base) in base
+
+
+def _permuted(
+    adapter: Adapter,
+    found: Mapping[str, Target],
+    whole: Mapping[str, str],
+    spec: PermutationSpec,
+    permutation: Permutation,
+) -> dict[str, Tensor]:
+    """Every tensor of the adapter, its units in their new order."""
+    patterns = {key: spec.patterns[name] for key, name in whole.items()}
+    for name, target in found.items():
+        patterns |= _factor_patterns(adapter, name, target, spec.patterns[name])
+    own = PermutationSpec(patterns, spec.groups)
+    try:
+        return permute(adapter.tensors, own, permutation, partial=True)
+    except SpecError as error:
+        raise ParamsError(f"{error}: an adapter for another base") from error
+
+
+def _factor_patterns(
+    adapter: Adapter, name: str, target: Target, pattern: Pattern
+) -> dict[str, Pattern]:
+    """The patterns of factors, bias and magnitude: each has one side of the weight's."""
+    if is_linked(pattern):
+        raise SpecError(
+            f"{name}: its axes '{show_pattern(pattern)}' can only be permuted together, which no "
+            "product B A survives; merge the adapter into its base first"
+        )
+    outer, inner = pattern[target.outputs], pattern[1 - target.outputs]
+    ndim = adapter.tensors[target.b].ndim
+    stay: Pattern = (Fixed(),) * (ndim - 2)
+    found: dict[str, Pattern] = {
+        target.a: (Fixed(), inner, *pattern[2:]),
+        target.b: (outer, Fixed(), *stay),
+    }
+    if target.bias is not None:
+        found[target.bias] = (outer,)
+    if target.magnitude is not None:
+        flat = adapter.tensors[target.magnitude].ndim == 1
+        found[target.magnitude] = (outer,) if flat else (Fixed(), outer, *stay)
+    return found
+
+
+def _shapes(spec: PermutationSpec, base: Params | None) -> dict[str, Sequence[int | None]]:
+    """Shapes of the base's tensors as far as they are known."""
+    found: dict[str, Sequence[int | None]] = {
+        name: [axis_length(axis, spec.sizes) for axis in pattern]
+        for name, pattern in spec.patterns.items()
+    }
+    known = outlined(base) if base is not None else {}
+    return {**found, **{name: tuple(tensor.shape) for name, tensor in known.items()}}
+
+
+def _product(adapter: Adapter, target: Target) -> Tensor:
+    """Scaling · B A, laid out as the base stores the weight."""
+    a, b = (_wide(adapter.tensors[key]) for key in (target.a, target.b))
+    product = target.scaling * (b.flatten(1) @ a.flatten(1)).reshape(len(b), *a.shape[1:])
+    return product.T if target.transposed else product
+
+
+def _changed(adapter: Adapter, target: Target, weight: Tensor) -> Tensor:
+    """The weight under the adapter; DoRA gives each output the norm that it holds."""
+    result = weight + _product(adapter, target)
+    if target.magnitude is None:
+        return result
+    shape = [1] * result.ndim
+    shape[target.outputs] = -1
+    factor = _wide(adapter.tensors[target.magnitude]).flatten() / _norms(result, target)
+    return result * factor.reshape(shape)
+
+
+def _norms(weight: Tensor, target: Target) -> Tensor:
+    """The Euclidean norm of the weights of each output, shape `(outputs,)`."""
+    return torch.linalg.vector_norm(_wide(weight).movedim(target.outputs, 0).flatten(1), dim=1)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

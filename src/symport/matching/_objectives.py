@@ -1,0 +1,53 @@
+"""Objectives for matching, each a list of weighted pairs (target, source).
+
+Weight matching is one pair of parameters, gradient matching one pair of gradients per step.
+Concatenate lists to add objectives.
+"""
+
+from torch import Tensor
+
+from symport.distributed import whole
+from symport.errors import ParamsError
+from symport.matching._similarity import Pair
+from symport.params import Params, inner
+from symport.spec import PermutationSpec
+
+
+def weights(
+    target: Params, source: Params, spec: PermutationSpec, *, weight: float = 1.0
+) -> list[Pair]:
+    """Weight matching (eq. 2 of the paper): one pair of parameters, statistics left out."""
+    return [Pair(_weights_of(target, spec), _weights_of(source, spec), weight)]
+
+
+def gradients(target: Params, source: Params, *, normalize: bool = False) -> list[Pair]:
+    """Gradient matching (eq. 6): one pair of gradients.
+
+    Args:
+        target: The gradient at the target's parameters.
+        source: The gradient at the source's parameters, on the same batch.
+        normalize: Divide by both norms, so that every step of a trajectory has the same say. The
+            paper does not, so its steep first steps outweigh the later ones.
+
+    Raises:
+        ParamsError: A gradient that is to be normalised is zero.
+    """
+    if not normalize:
+        return [Pair(target, source)]
+    size = _norm(target) * _norm(source)
+    if size == 0:
+        raise ParamsError("a gradient is zero everywhere and cannot be normalised")
+    return [Pair(target, source, 1 / size)]
+
+
+def _norm(grads: Params) -> float:
+    """Gathers sharded tensors one at a time."""
+    squares = 0.0
+    for tensor in grads.values():
+        one = {"": whole(tensor)}
+        squares += inner(one, one)
+    return squares**0.5
+
+
+def _weights_of(params: Params, spec: PermutationSpec) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in params.items() if name not in spec.buffers}

@@ -1,0 +1,106 @@
+"""Cut tensors into parts for matching: matrices with one axis for each set of units that moves.
+
+A pattern such as `"(h h/v) d . ."` mixes units of several trees of groups, sums and kernel axes.
+Matching needs each tensor as one or more *parts* of shape `(rest, n_1, …, n_m)`, one axis for
+every *slot*: the units of one tree that the tensor varies over.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from torch import Tensor
+
+from symport.matching._wreath import Facet
+from symport.spec import Block, PermutationSpec, axis_blocks, parents, root
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One moving axis of a part.
+
+    Attributes:
+        tree: The root of the groups that move it.
+        facet: Those of its groups that the axis runs over, row-major.
+        size: Its length, the product of their sizes.
+    """
+
+    tree: str
+    facet: Facet
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A piece of a tensor without sums, and how to lay it out slot by slot.
+
+    Attributes:
+        name: The tensor.
+        slots: Its moving axes.
+        select: For each axis of the tensor the positions that belong here, None for all.
+        factors: The sizes of all factors of the selected tensor.
+        order: The factors that stay, then the others slot by slot.
+    """
+
+    name: str
+    slots: tuple[Slot, ...]
+    select: tuple[Tensor | None, ...]
+    factors: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def lay_out(self, tensor: Tensor) -> Tensor:
+        """The part as `(rest, n_1, …, n_m)`; a view where the layout allows it."""
+        for dim, positions in enumerate(self.select):
+            if positions is not None:
+                tensor = tensor.index_select(dim, positions.to(tensor.device))
+        return (
+            tensor.reshape(self.factors)
+            .permute(self.order)
+            .reshape(-1, *(slot.size for slot in self.slots))
+        )
+
+
+def cut(name: str, shape: Sequence[int], spec: PermutationSpec) -> list[Part]:
+    """All parts of a tensor; together they hold each of its elements once."""
+    choices = [
+        axis_blocks(axis, n, spec.sizes) for axis, n in zip(spec.patterns[name], shape, strict=True)
+    ]
+    return [_part(name, blocks, shape) for blocks in product(*choices)]
+
+
+def _part(name: str, blocks: Sequence[Block], shape: Sequence[int]) -> Part:
+    labels = [label for block in blocks for label in block.labels]
+    factors = tuple(n for block in blocks for n in block.positions.shape)
+    dims = _slot_dims(labels)
+    moving = [dim for slot in dims for dim in slot]
+    slots = tuple(
+        Slot(
+            root(labels[slot[0]] or ""),
+            tuple(labels[dim] or "" for dim in slot),
+            math.prod(factors[dim] for dim in slot),
+        )
+        for slot in dims
+    )
+    select = tuple(
+        None if block.positions.numel() == n else block.positions.reshape(-1)
+        for block, n in zip(blocks, shape, strict=True)
+    )
+    still = [dim for dim in range(len(labels)) if dim not in moving]
+    return Part(name, slots, select, factors, (*still, *moving))
+
+
+def _slot_dims(labels: Sequence[str | None]) -> list[list[int]]:
+    """The factors of each slot: a root opens one, a nested group joins that of its parents."""
+    slots: list[list[int]] = []
+    moving = [dim for dim, label in enumerate(labels) if label is not None]
+    for dim in sorted(moving, key=lambda dim: len(parents(labels[dim] or ""))):
+        label = labels[dim] or ""
+        chain = set(parents(label))
+        homes = [s for s in slots if chain and chain <= {labels[k] for k in s}]
+        free = [s for s in homes if label not in {labels[k] for k in s}]
+        if free:
+            min(free, key=lambda slot: abs(slot[0] - dim)).append(dim)
+        else:
+            slots.append([dim])
+    return slots

@@ -1,0 +1,70 @@
+"""A model at given parameters: outputs, gradients, activations, metrics, training."""
+
+from symport.model._activations import (
+    activations,
+    layers_of,
+    rows_of,
+    standardised,
+    with_activations,
+)
+from symport.model._batchnorm import has_batchnorm, reestimate
+from symport.model._call import call, evaluation, first_line, outline, to_device
+from symport.model._cka import hidden_states, linear_cka
+from symport.model._finetune import train_directly, train_directly_
+from symport.model._gradients import GradientsAlong, Loss, LossGradient, Points
+from symport.model._landscape import (
+    Barrier,
+    LandscapeCurve,
+    LandscapePlane,
+    barrier,
+    barrier_of,
+    interpolation_curve,
+    plane,
+)
+from symport.model._metrics import (
+    Scores,
+    accuracy,
+    ece,
+    evaluate,
+    nll,
+    predict,
+)
+from symport.model._state import own_tensors, state_for
+
+__all__ = [
+    "Barrier",
+    "GradientsAlong",
+    "LandscapeCurve",
+    "LandscapePlane",
+    "Loss",
+    "LossGradient",
+    "Points",
+    "Scores",
+    "accuracy",
+    "activations",
+    "barrier",
+    "barrier_of",
+    "call",
+    "ece",
+    "evaluate",
+    "evaluation",
+    "first_line",
+    "has_batchnorm",
+    "hidden_states",
+    "interpolation_curve",
+    "layers_of",
+    "linear_cka",
+    "nll",
+    "outline",
+    "own_tensors",
+    "plane",
+    "predict",
+    "reestimate",
+    "rows_of",
+    "standardised",
+    "state_for",
+    "to_device",
+    "train_directly",
+    "train_directly_",
+    "with_activations",
+]

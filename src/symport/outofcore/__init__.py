@@ -1,0 +1,17 @@
+"""Permutations found for, and applied to, checkpoints larger than memory."""
+
+from symport.outofcore._matching import add_gram_, hold, match_checkpoints
+from symport.outofcore._row_blocks import is_linked, outlined, row_shape, runs
+from symport.outofcore._transport import outline_of, transport
+
+__all__ = [
+    "add_gram_",
+    "hold",
+    "is_linked",
+    "match_checkpoints",
+    "outline_of",
+    "outlined",
+    "row_shape",
+    "runs",
+    "transport",
+]

@@ -1,0 +1,210 @@
+"""Carry a fine-tune over to a new base, tensor by tensor: θ_new + α · π(θ_tuned − θ_old).
+
+One whole tensor is in memory, however many there are: it begins as the new base's, and what the
+fine-tune changed is added where it goes, in runs of rows. (Three where axes are linked, or a head
+is new.) The arithmetic is in float32, float64 stays. What the fine-tune did not change keeps the
+bits of the new base.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from symport.errors import ParamsError, SpecError
+from symport.outofcore._row_blocks import (
+    Landing,
+    gathered,
+    keep_freed_memory,
+    landing,
+    outlined,
+    permuted_rows,
+    plain_rows,
+    prefetch,
+    row_shape,
+    runs,
+    whole_rows,
+)
+from symport.params import Params, check_finite, listed, takes_part
+from symport.spec import Fixed, Permutation, PermutationSpec
+
+COUNTS = (torch.int64, torch.bool)  # positions and masks too; quantized weights are narrower
+
+
+def transport(
+    old: Params,
+    tuned: Params,
+    new: Params,
+    spec: PermutationSpec,
+    permutation: Permutation,
+    *,
+    length: float = 1.0,
+    shared_statistics: bool = True,
+) -> Iterator[tuple[str, Tensor]]:
+    """Compute θ_new + length · π(θ_tuned − θ_old), one tensor at a time.
+
+    Buffers and counts are those of the new base. A tensor that the old base lacks, such as a new
+    head, is the permuted one of the fine-tune. Where the new base is the permuted old one to the
+    bit and the length is 1, the result is the permuted fine-tune to the bit, buffers included.
+
+    Args:
+        old: The base that was tuned: a `Checkpoint`, or any dict of tensors.
+        tuned: The fine-tune. Its names are those of the result.
+        new: The base to carry it to; its dtypes are those of the result.
+        spec: The symmetry of the network; a pattern for each tensor that differs.
+        permutation: Which unit of the old base stands where in the new one.
+        length: How far to go; 1 is the whole displacement.
+        shared_statistics: Whether buffers that the bases have in common become the fine-tune's.
+
+    Returns:
+        Names and tensors in the order of `tuned`, each computed when it is asked for.
+
+    Raises:
+        ParamsError: Names or shapes do not agree; or, when its turn comes, a tensor holds NaN or
+            infinity, or is quantized and differs from that of the old base.
+        SpecError: A tensor does not fit its pattern; or, when its turn comes, has none and differs
+            from that of the old base.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> flip = Permutation({"h": torch.tensor([1, 0])})
+        >>> old, tuned, new = ({"w": torch.tensor(w)} for w in ([1.0, 2.0], [1.0, 5.0], [7.0, 8.0]))
+        >>> dict(transport(old, tuned, new, spec, flip))
+        {'w': tensor([10.,  8.])}
+    """
+    outline = outline_of(old, tuned, new)
+    spec.check({name: tensor for name, tensor in outline.items() if name in spec.patterns})
+    permutation.check(spec)
+    if lost := [name for name in outline if name not in old and name not in spec.patterns]:
+        raise SpecError(f"the spec has no pattern for {listed(lost)}, which only the fine-tune has")
+    keep_freed_memory()
+    is_whole = shared_statistics and length == 1
+    task = _Task(old, tuned, new, spec, permutation, length, is_whole)
+    return task.tensors(outline)
+
+
+def outline_of(old: Params, tuned: Params, new: Params) -> dict[str, Tensor]:
+    """Shapes and dtypes of what `transport` yields, for `write_checkpoint`.
+
+    Raises:
+        ParamsError: Names or shapes do not agree.
+    """
+    before, after, base = (outlined(params) for params in (old, tuned, new))
+    shared = [name for name in after if name in before]
+    if lost := [name for name in shared if name not in base]:
+        raise ParamsError(f"the new base lacks {listed(lost)}, which old base and fine-tune have")
+    for what, other in (("old", before), ("new", base)):
+        if odd := [name for name in shared if other[name].shape != after[name].shape]:
+            shapes = [f"{tuple(side[odd[0]].shape)} in the" for side in (other, after)]
+            raise ParamsError(
+                f"the shapes of {listed(odd)} differ: {shapes[0]} {what} base, "
+                f"{shapes[1]} fine-tune; both must be of one architecture and vocabulary"
+            )
+    return {name: base[name] if name in before else tensor for name, tensor in after.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    old: Params
+    tuned: Params
+    new: Params
+    spec: PermutationSpec
+    permutation: Permutation
+    length: float
+    shared_statistics: bool
+
+    def tensors(self, outline: Params) -> Iterator[tuple[str, Tensor]]:
+        """All tensors of the result; the disk reads for the next one while one is computed."""
+        following = [*outline, ""][1:]
+        for (name, like), after in zip(outline.items(), following, strict=True):
+            for params in (self.old, self.tuned, self.new):
+                prefetch(params, after)
+            yield name, self.tensor(name, like)
+
+    def tensor(self, name: str, like: Tensor) -> Tensor:
+        """One tensor of the result, of the shape and dtype of `like`."""
+        if name in self.new and (name in self.spec.buffers or like.dtype in COUNTS):
+            return self._statistics(name)
+        if name not in self.old:
+            rows = permuted_rows(self.tuned, name, self.spec.patterns[name], self.permutation)
+            found = gathered(rows, row_shape(like))
+            self._check(name, found)
+        elif name in self.spec.patterns and self._has_arithmetic(name):
+            found = self._displaced(name, like)
+        else:
+            found = self._unchanged(name, like)
+        return found.reshape(like.shape)
+
+    def _statistics(self, name: str) -> Tensor:
+        """Those of the new base; where they are the old one's, those of the fine-tune."""
+        new = self.new[name]
+        if not self.shared_statistics or name not in self.old:
+            return new
+        pattern = self.spec.patterns.get(name, (Fixed(),) * new.ndim)
+        old, tuned = (
+            gathered(permuted_rows(side, name, pattern, self.permutation), row_shape(new))
+            for side in (self.old, self.tuned)
+        )
+        is_shared = old.dtype == new.dtype and torch.equal(_bits(old), _bits(new))
+        return tuned.to(new.dtype).reshape(new.shape) if is_shared else new
+
+    def _has_arithmetic(self, name: str) -> bool:
+        """Whether no side is of integers, or of the 8-bit formats, whose scales are elsewhere."""
+        sides = [plain_rows(params, name)(0, 0) for params in (self.old, self.tuned, self.new)]
+        return all(takes_part(side) and side.itemsize > 1 for side in sides)
+
+    def _unchanged(self, name: str, like: Tensor) -> Tensor:
+        """The new base's tensor, if the fine-tune has that of the old base."""
+        old, tuned = self.old[name], self.tuned[name]
+        if old.dtype == tuned.dtype and torch.equal(_bits(old), _bits(tuned)):
+            return self.new[name]
+        if name not in self.spec.patterns:
+            raise SpecError(f"{name}: the fine-tune changed it, and the spec has no pattern for it")
+        raise ParamsError(
+            f"{name}: the fine-tune changed it, and it is not in a floating-point dtype of 16 bits "
+            f"or more ({old.dtype}, {tuned.dtype}, {like.dtype}); if it is quantized, dequantize "
+            "all three models first"
+        )
+
+    def _displaced(self, name: str, like: Tensor) -> Tensor:
+        how = self.spec.patterns[name], self.permutation
+        (old, there), (tuned, _) = (landing(p, name, *how) for p in (self.old, self.tuned))
+        result = whole_rows(self.new, name)
+        dtypes = {params[name].dtype for params in map(outlined, (self.old, self.tuned, self.new))}
+        is_copy = self.length == 1 and len(dtypes) == 1  # as far as the first run of rows tells
+        for run in runs(row_shape(like)):
+            before, after = (rows(run.start, run.stop) for rows in (old, tuned))
+            part = there.get(result, run)
+            is_copy = is_copy and torch.equal(part, there.turned(before))
+            if is_copy:
+                found = there.turned(after)
+            else:
+                found = _displace(part, after, before, self.length, there)
+            self._check(name, found)
+            there.put_(result, run, found)
+        return result
+
+    def _check(self, name: str, part: Tensor) -> None:
+        """Raise ParamsError if part of a result is not finite, with the input that is to blame."""
+        wide = torch.promote_types(part.dtype, torch.float32)
+        if not takes_part(part) or part.sum(dtype=wide).isfinite():
+            return
+        sides = {"the old base": self.old, "the fine-tune": self.tuned, "the new base": self.new}
+        for what, params in sides.items():
+            check_finite({name: params[name]} if name in params else {}, what)
+        check_finite({name: part}, f"the result in {part.dtype}")
+
+
+def _displace(new: Tensor, tuned: Tensor, old: Tensor, length: float, there: Landing) -> Tensor:
+    """θ_new + length · π(θ_tuned − θ_old), such that no change keeps each bit, −0 too."""
+    if length == 0:
+        return new
+    wide = torch.promote_types(torch.promote_types(new.dtype, tuned.dtype), torch.float32)
+    first, second = (old, tuned) if length > 0 else (tuned, old)
+    change = there.turned(first.to(wide) - second.to(wide))  # 0, not −0, where they agree
+    return torch.sub(new.to(wide), change, alpha=abs(length)).to(new.dtype)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

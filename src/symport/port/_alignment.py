@@ -1,0 +1,42 @@
+"""How two bases are aligned where no labels are needed, and what may move at all."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from symport.huggingface import Family, all_outputs, example_inputs
+from symport.methods import ActivationMatching, Identity, Method, Problem, WeightMatching
+from symport.outofcore import hold
+from symport.params import Params
+from symport.port._ancestry import are_related, embedding_names, residual_groups
+from symport.spec import Permutation, PermutationSpec
+from symport.symmetry import discover
+
+PROVEN_BELOW = 300_000_000  # parameters: a proof takes two float64 copies and a minute beyond
+
+
+def find_spec(
+    model: Any, family: Family, old: Params, new: Params, hold_residual: str
+) -> PermutationSpec:
+    """The symmetry, proven unless the model is large, the residual stream held if told so."""
+    is_large = sum(tensor.numel() for tensor in model.parameters()) > PROVEN_BELOW
+    traced = family.outline() if is_large else model
+    spec = discover(traced, example_inputs(traced, family.config), select=all_outputs)
+    names = embedding_names(model)
+    if hold_residual == "yes" or (hold_residual == "auto" and are_related(old, new, names)):
+        return hold(spec, residual_groups(spec, names))
+    return spec
+
+
+def align(name: str, problem: Problem, model: Any, batches: Iterable[Any]) -> Permutation:
+    """The permutation of a method that needs no labels.
+
+    Args:
+        name: `"identity"`, `"weights"` or `"activations"`.
+        problem: What is to be transferred where.
+        model: Gives the computation.
+        batches: Inputs as the model takes them, for activations.
+    """
+    method: Method = Identity() if name == "identity" else WeightMatching()
+    if name == "activations":
+        method = ActivationMatching(model, batches)
+    return method.init(problem).permutation

@@ -1,0 +1,97 @@
+"""How often a competition evaluates the network: the floor of what a port costs.
+
+Everything else (placing, matching, writing) comes on top of these evaluations. What the examples
+decide while it runs, such as when training stops helping, is told by `Course`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from symport.selection import marks
+from symport.settings import Rules
+
+COMPETITORS = 5  # untouched, identity, transfer, direct, then direct
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the examples decide while a competition runs.
+
+    Attributes:
+        step: The step whose permutation is taken in the end.
+        lasts: For each curve of direct training the last number of steps that was judged: by
+            start, learning rate and fold.
+        finals: Steps of the trainings on all working examples.
+        same: At how many steps of all folds the method found the identity, which needs no second
+            look.
+    """
+
+    step: int
+    lasts: Sequence[int]
+    finals: Sequence[int]
+    same: int = 0
+
+    @staticmethod
+    def with_curves(rules: Rules, lasts: Sequence[int], finals: Sequence[int]) -> "Course":
+        """All steps of the trajectory, and curves that end alike in all folds."""
+        return Course(rules.steps, [last for last in lasts for _ in range(rules.folds)], finals)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many examples pass through the network.
+
+    Attributes:
+        gradients: Forward and backward.
+        forwards: Forward only.
+        matched: Pairs of gradients that are matched.
+        trained: Steps of the optimizer.
+        placed: Networks that are laid out: θ₂⁰ + π(θ₁ᵗ − θ₁⁰).
+    """
+
+    gradients: int
+    forwards: int
+    matched: int
+    trained: int
+    placed: int
+
+
+def counts(rules: Rules, working: int, reporting: int, course: Course, *, fgmt: bool) -> Counts:
+    """What `compete` evaluates.
+
+    Args:
+        rules: Its rules.
+        working: Examples that match, choose and train.
+        reporting: Examples that only report.
+        course: What the examples decide.
+        fgmt: Whether gradients are matched, step by step; else the permutation is given.
+    """
+    folds = min(rules.folds, working)
+    left = [len(range(k, working, folds)) for k in range(folds)]
+    known = [working - count for count in left]
+    per_curve = [k for _ in range(2 * len(rules.direct_lrs)) for k in range(folds)]
+    trained = sum(course.lasts) + sum(course.finals)
+    gradients = forwards = matched = 0
+    if fgmt:
+        gradients = sum(_along(rules, count, rules.steps) for count in known)
+        gradients += _along(rules, working, course.step)
+        matched = rules.steps * folds + course.step
+    forwards = 1 + reporting * (2 + (COMPETITORS if course.finals else COMPETITORS - 2))
+    placed = len(course.finals) + 3
+    if folds:
+        scored = 1 + 2 * rules.steps + len(rules.lengths)
+        forwards += scored * working - course.same * (working // folds)
+        forwards += len(rules.lengths) * working
+        placed += scored * folds + len(rules.lengths) + matched
+    for last, fold in zip(course.lasts, per_curve, strict=False):
+        gradients += last * min(rules.direct_batch_size, known[fold])
+        forwards += len([mark for mark in marks(rules.direct_steps) if mark <= last]) * left[fold]
+    gradients += sum(course.finals) * min(rules.direct_batch_size, working)
+    return Counts(gradients, forwards, matched, trained, placed + len(course.lasts))
+
+
+def _along(rules: Rules, count: int, steps: int) -> int:
+    """Examples in the gradients of source and target along a trajectory, batch after batch."""
+    pieces = -(-count // rules.batch_size)
+    sizes = [count // pieces + (k < count % pieces) for k in range(pieces)]
+    return 2 * sum(sizes[step % pieces] for step in range(steps))

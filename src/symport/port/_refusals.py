@@ -1,0 +1,111 @@
+"""What was asked for is what is done: defaults are settled, and what would change nothing refused.
+
+A setting counts as asked for if it differs from its default, so that a file of all settings, as
+`--print-config` writes it, asks for nothing more than what was changed in it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from symport.errors import SettingsError
+from symport.port._settings import PortSettings
+
+MATCHING = ("fgmt", "gmt")  # gradients of labelled examples
+OF_TEXTS = ("causal-lm", "classification")
+OF_CLASSES = ("classification", "image")
+CHOSEN = (
+    "No method was asked for: without examples it is --method weights, and with examples it would "
+    "be fgmt."
+)
+
+
+def settled(settings: PortSettings) -> PortSettings:
+    """The settings with the method that `auto` stands for."""
+    if settings.method != "auto":
+        return settings
+    method = "weights" if settings.examples is None else "fgmt"
+    return settings.model_copy(update={"method": method})
+
+
+def refuse_idle(settings: PortSettings) -> None:
+    """Raise SettingsError if a setting that was asked for would change nothing, or cannot work.
+
+    Args:
+        settings: As `settled` leaves them.
+    """
+    if settings.examples is None and settings.method in MATCHING:
+        raise SettingsError(
+            f"method: {settings.method} matches gradients, which takes labelled --examples; "
+            "without any, choose --method weights, identity, or activations with --unlabelled"
+        )
+    if settings.examples is None and settings.method == "activations" and not settings.unlabelled:
+        raise SettingsError("activations need inputs: --examples, or --unlabelled without labels")
+    _refuse(settings, dict(_idle(settings)))
+
+
+def refuse_idle_for_task(settings: PortSettings, task: str) -> None:
+    """Raise SettingsError if a setting that was asked for has no meaning for the task."""
+    idle: dict[str, str] = {}
+    if task not in OF_TEXTS:
+        idle["max_length"] = f"for the task {task!r}"
+    if task not in OF_CLASSES:
+        idle["labels"] = f"for the task {task!r}"
+    _refuse(settings, idle)
+
+
+def _refuse(settings: PortSettings, idle: dict[str, str]) -> None:
+    if asked := [name for name in idle if _asked(settings, name)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+        verb, them = ("has", "it") if len(asked) == 1 else ("have", "them")
+        raise SettingsError(f"{flags} {verb} no effect {idle[asked[0]]}; leave {them} out")
+
+
+def _asked(settings: PortSettings, name: str) -> bool:
+    value: Any = getattr(settings, name)
+    return value != PortSettings.model_fields[name].default
+
+
+def _idle(settings: PortSettings) -> Iterator[tuple[str, str]]:
+    """Settings that change nothing, each with the reason; the first one counts."""
+    if settings.examples is None:
+        yield from _idle_without_examples(settings)
+        return
+    yield "unlabelled", "beside --examples"
+    is_trained = settings.folds > 0 and settings.direct_steps > 0
+    if settings.method not in MATCHING:
+        yield from _idle_without_matching(settings, is_trained=is_trained)
+    if not settings.folds:
+        yield "lengths", "with --folds 0"
+        if settings.direct_steps:
+            yield "direct_steps", "with --folds 0"
+    if not is_trained:
+        for name in ("direct_batch_size", "direct_lrs"):
+            yield name, "without direct training"
+
+
+def _idle_without_matching(
+    settings: PortSettings, *, is_trained: bool
+) -> Iterator[tuple[str, str]]:
+    how = f"with --method {settings.method}"
+    for name in ("batch_size", "normalize", "pairs", "activations"):
+        yield name, how
+    if not settings.folds:
+        yield "steps", f"{how} and --folds 0"
+    if not is_trained:
+        yield "recompute", f"{how} and without direct training"
+    if settings.method == "identity":
+        yield "hold_residual", how
+
+
+def _idle_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
+    """Without labels nothing is chosen, trained or reported; models run only for activations."""
+    for name in ("steps", "batch_size", "recompute", "normalize", "pairs", "lengths", "folds",
+                 "hold_back", "direct_steps", "direct_batch_size", "direct_lrs", "seed",
+                 "activations", "loss", "labels"):  # fmt: skip
+        yield name, "without --examples"
+    if settings.method != "activations":
+        reason = f"with --method {settings.method} and without --examples"
+        for name in ("unlabelled", "micro_batch", "task", "max_length", "device", "dtype"):
+            yield name, reason
+    if settings.method == "identity":
+        yield "hold_residual", "with --method identity"

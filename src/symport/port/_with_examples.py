@@ -1,0 +1,263 @@
+"""Port with examples, in memory: every way competes, and the best is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from symport.data import Labelled
+from symport.errors import DataError
+from symport.huggingface import Family, Folders, Trio, load, load_tokenizer, open_models, wide
+from symport.lora import Adapter, completed, displacement, load_adapter, save_adapter
+from symport.matching import Gains, Pair, Similarity
+from symport.methods import Problem
+from symport.model import activations, layers_of, rows_of, with_activations
+from symport.params import Params, add, inner, is_rounded
+from symport.port._alignment import align, find_spec
+from symport.port._coverage import coverage
+from symport.port._output import rebased, write_weights
+from symport.port._refusals import refuse_idle_for_task
+from symport.port._settings import PortSettings
+from symport.progress import say
+from symport.selection import Contest, Factors, Masters, Outcome, Space, Task, Whole, compete
+from symport.spec import Permutation, PermutationSpec
+from symport.tasks import Reading, make_task, read_examples, task_named
+from symport.trajectory import Trajectory
+
+UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
+FEWEST = 4  # one held back, and folds of the rest that leave something to match
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Three networks in memory.
+
+    Attributes:
+        model: The new base, which also gives the computation.
+        old: The old base.
+        tuned: The fine-tune on it, dense.
+        new: The new base.
+        new_head: Tensors that the fine-tune has and a base lacks, which are zero in both bases.
+        adapter: The fine-tune, if it is an adapter.
+        source_model: Computes the old base and its fine-tune, where they are configured otherwise.
+    """
+
+    model: Any
+    old: Params
+    tuned: Params
+    new: Params
+    new_head: frozenset[str] = frozenset()
+    adapter: Adapter | None = None
+    source_model: Any = None
+
+
+def port_by_examples(
+    settings: PortSettings, folders: Folders, family: Family, work: Path | None, *, progress: bool
+) -> tuple[Outcome, Loaded]:
+    """Run the competition, keeping what is done in `work`, if it is given.
+
+    Raises:
+        SymportError: As `port`.
+    """
+    task = task_named(settings.task, family.name)
+    refuse_idle_for_task(settings, task)
+    read = read_examples(task, reading(settings, settings.examples, folders, family))
+    if (count := len(read.examples)) < FEWEST:
+        raise DataError(
+            f"{settings.examples}: {count} examples, and at least {FEWEST} are needed; "
+            "leave --examples out to port without any"
+        )
+    examples = in_dtype(read.examples, settings.dtype)
+    working, reporting = examples.split(settings.hold_back, settings.seed)
+    family.said.extend(coverage(working, reporting, read.classes))
+    for note in family.said:
+        say(note, show=progress)
+    loaded = load_all(folders, family, settings)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    how = make_task(task, settings.loss)
+    also: list[Gains] = []
+    if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
+        spec = with_activations(spec, loaded.model)
+        also = _answers(loaded, spec, _batches(how, working, settings))
+    with open_models(folders, family) as files:
+        contest = contest_of(settings, (loaded, files), spec, how, (working, reporting), also)
+        _refuse_odd_losses(contest, examples, read.names)
+        given = _given(settings, contest)
+        return compete(contest, settings, folder=work, given=given, progress=progress), loaded
+
+
+def contest_of(
+    settings: PortSettings,
+    models: tuple[Loaded, Trio],
+    spec: PermutationSpec,
+    task: Task,
+    parts: tuple[Labelled, Labelled],
+    also: Sequence[Gains] = (),
+) -> Contest:
+    """What competes, given the models in memory and as open files, and the examples."""
+    loaded, files = models
+    return Contest(
+        loaded.model,
+        task,
+        Trajectory.linear(loaded.old, loaded.tuned, settings.steps, copy=False),
+        loaded.new,
+        spec,
+        _space(loaded, spec, settings, files),
+        *parts,
+        settings.micro_batch,
+        also,
+        settings.recompute,
+        loaded.source_model,
+    )
+
+
+def reading(
+    settings: PortSettings, reference: str | None, folders: Folders, family: Family
+) -> Reading:
+    """What reading examples needs: the fine-tune's tokenizer, or that of the new base."""
+    tokenizer = load_tokenizer(folders.tuned) or load_tokenizer(folders.new_base)
+    folder = folders.new_base if folders.is_adapter else folders.tuned
+    return Reading(
+        str(reference),
+        family.config,
+        tokenizer,
+        folder,
+        settings.max_length,
+        settings.labels,
+        family.said,
+    )
+
+
+def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded:
+    """All three in memory, in one dtype and on one device.
+
+    A head that is new to one base is zero in both: what the other has there is of another task.
+    """
+    how = {"dtype": settings.dtype, "device": settings.device}
+    source = family.of_source()
+    old, new = load(folders.old_base, source, **how), load(folders.new_base, family, **how)
+    heads = old.absent | new.absent
+    for base in (old, new):
+        for name in heads & base.params.keys():
+            base.params[name].zero_()
+    model = new.model.requires_grad_(True)
+    own_model = None if family.source is None else old.model.requires_grad_(True)
+    if not folders.is_adapter:
+        tuned = load(folders.tuned, source, **how)
+        own = heads - tuned.absent
+        return Loaded(model, old.params, tuned.params, new.params, own, source_model=own_model)
+    adapter = load_adapter(folders.tuned, family.ties)
+    change = displacement(adapter, old.params)
+    for side in filter(None, (model, own_model)):
+        for name, parameter in side.named_parameters():
+            parameter.requires_grad_(name in change)
+    own = heads & change.keys()
+    return Loaded(model, old.params, add(old.params, change), new.params, own, adapter, own_model)
+
+
+def write_outcome(
+    folder: Path,
+    settings: PortSettings,
+    models: tuple[Folders, Family],
+    loaded: Loaded,
+    outcome: Outcome,
+) -> None:
+    """Write the picked tensors, as whole weights or as an adapter, in the dtypes of the files."""
+    if loaded.adapter is None:
+        write_weights(folder, *models, outcome.held)
+        return
+    before = loaded.adapter.tensors
+    tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in outcome.held.items()}
+    whole = completed(loaded.adapter, tensors)
+    save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
+
+
+def _space(loaded: Loaded, spec: PermutationSpec, settings: PortSettings, files: Trio) -> Space:
+    """What is kept of a result: read from the files where the computation rounds them."""
+    adapter, seed = loaded.adapter, settings.seed
+    if is_rounded(files.new.tensors.outline(), getattr(torch, settings.dtype)):
+        old, new = wide(files.old, loaded.old), wide(files.new, loaded.new)
+        if adapter is not None:
+            return Factors(loaded.new, adapter, spec, old, seed, new)
+        if files.tuned is not None:
+            return Masters(loaded.new, old, wide(files.tuned, loaded.tuned), new, spec)
+    if adapter is not None:
+        return Factors(loaded.new, adapter, spec, loaded.old, seed)
+    way = Trajectory.linear(loaded.old, loaded.tuned, 1, copy=False)
+    return Whole(loaded.new, way.lazy_displacement(1), spec)
+
+
+def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
+    """The permutation of a method that needs no labels."""
+    if settings.method in ("fgmt", "gmt"):
+        return None
+    problem = Problem(contest.source, contest.target_init, contest.spec)
+    batches = _batches(contest.task, contest.working, settings)
+    return align(settings.method, problem, contest.model, batches)
+
+
+def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str]) -> None:
+    """Raise DataError if the loss of an example is no number for a model as it was given."""
+    judged = {
+        "the new base": lambda: contest.judge(contest.target_init, examples),
+        "the old base": lambda: contest.judge_source(0, examples),
+        "the fine-tune": lambda: contest.judge_source(-1, examples),
+    }
+    contest.judge(contest.target_init, examples.take(torch.arange(1)))  # fails early
+    for what, judge in judged.items():
+        losses = judge().losses
+        odd = (~losses.isfinite()).nonzero().flatten().tolist()
+        if odd:
+            raise DataError(
+                f"{names[odd[0]]}: {what} has the loss {float(losses[odd[0]])} on it, as on "
+                f"{len(odd)} of {len(losses)} examples, and only finite ones can be compared; "
+                "leave it out, or take --dtype float32"
+            )
+
+
+def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Gains]:
+    """What units of the two bases answer, with the say of one step, a few layers at a time.
+
+    A head that starts at zero lets no gradient through, so the first step would be matched blindly.
+    """
+    similarity, squares = Similarity(spec), [0.0, 0.0]
+    sides = ((loaded.model, loaded.new), (loaded.source_model or loaded.model, loaded.old))
+    rows = rows_of(loaded.model, loaded.new, batches, spec)
+    for layers in _in_turn(layers_of(spec, loaded.model)):
+        new, old = (
+            activations(model, params, batches, spec, layers=layers, rows=rows)
+            for model, params in sides
+        )
+        squares = [sum_ + inner(side, side) for sum_, side in zip(squares, (new, old), strict=True)]
+        similarity.add(Pair(new, old))
+    if not all(squares):
+        return []  # a base whose units all answer the same says nothing
+    return [similarity.gains().times((squares[0] * squares[1]) ** -0.5)]
+
+
+def _in_turn(layers: Mapping[str, int]) -> list[list[str]]:
+    """Layers in runs that have few enough units, or one layer each."""
+    runs: list[list[str]] = []
+    units = 0
+    for name, count in layers.items():
+        if not runs or units + count > UNITS_AT_ONCE:
+            runs.append([])
+            units = 0
+        runs[-1].append(name)
+        units += count
+    return runs
+
+
+def _batches(task: Task, examples: Labelled, settings: PortSettings) -> list[Any]:
+    """Inputs as the model takes them."""
+    pieces = examples.inputs.split(settings.micro_batch)
+    return [task.feed(piece.to(settings.device)) for piece in pieces]
+
+
+def in_dtype(examples: Labelled, dtype: str) -> Labelled:
+    """Images take the dtype of the weights; tokens stay."""
+    if not examples.inputs.is_floating_point():
+        return examples
+    return Labelled(examples.inputs.to(getattr(torch, dtype)), examples.labels)

@@ -1,0 +1,117 @@
+"""Port without labels, from file to file: nothing can be chosen, and nothing can be promised."""
+
+from pathlib import Path
+from typing import Any
+
+from symport.huggingface import LEARNED, Family, Folders, Trio, open_models
+from symport.io import load_tensors, save_tensors
+from symport.methods import Problem
+from symport.outofcore import match_checkpoints
+from symport.port._alignment import align, find_spec
+from symport.port._output import write_carried
+from symport.port._refusals import refuse_idle_for_task
+from symport.port._settings import PortSettings
+from symport.port._with_examples import load_all, reading
+from symport.progress import bar
+from symport.spec import Fixed, Pattern, Permutation, PermutationSpec
+from symport.tasks import feed_of, read_inputs, task_named
+from symport.trajectory import Trajectory
+
+FOUND = "permutation.safetensors"  # in the work folder
+WORTH = (
+    "No examples were given, so nothing was measured: {how}, and for independently trained bases "
+    "is often worth nothing. A few dozen labelled examples (--examples) tell, and do better."
+)
+ALIGNED = "which is exact if the new base is the old one in another order"
+HOW = {
+    "weights": f"units were aligned by their weights, {ALIGNED}",
+    "activations": f"units were aligned by their activations, {ALIGNED}",
+    "identity": "units stay where they are, which is right if the new base continues the old one",
+}
+
+
+def port_without_labels(
+    settings: PortSettings,
+    models: tuple[Folders, Family],
+    result: Path,
+    work: Path,
+    *,
+    progress: bool = False,
+) -> list[str]:
+    """Match, transport and write; what can be said of it.
+
+    Args:
+        settings: Of the port.
+        models: Where the models lie, and their architecture.
+        result: An empty folder for the result.
+        work: For what is kept after an interruption: the permutation, and files that are whole.
+        progress: Whether to show progress bars.
+
+    Raises:
+        SymportError: As `port`.
+    """
+    method = settings.method
+    with open_models(*models) as files:
+        how = _found(settings, files, models, work, progress=progress)
+        write_carried(result, settings, files, models, how, work=work, progress=progress)
+    permutation = how[1]
+    length = (
+        f"The whole displacement was taken; {permutation.moved():.0%} of the units changed place."
+    )
+    return [WORTH.format(how=HOW[method]), length]
+
+
+def _found(
+    settings: PortSettings,
+    files: Trio,
+    models: tuple[Folders, Family],
+    work: Path,
+    *,
+    progress: bool,
+) -> tuple[PermutationSpec, Permutation]:
+    """The symmetry, and which unit of the old base stands where in the new one."""
+    folders, family = models
+    if settings.method == "identity":
+        return _nothing_moves(files, family)
+    if settings.method == "activations":
+        return _by_activations(settings, folders, family)
+    old, new = files.old.tensors, files.new.tensors
+    with bar("symmetry", 1, show=progress) as advance:
+        spec = find_spec(family.outline(), family, old, new, settings.hold_residual)
+        advance("")
+    path = work / FOUND
+    if path.is_file():  # the same again: what is written already follows it
+        return spec, Permutation(load_tensors(path))
+    with bar("matching", len(spec.trees()), show=progress) as advance:
+        found = match_checkpoints(old, new, spec, advance=advance).permutation
+    save_tensors(path, found.indices)
+    return spec, found
+
+
+def _nothing_moves(files: Trio, family: Family) -> tuple[PermutationSpec, Permutation]:
+    """The spec under which every unit stays, which any architecture has."""
+    sides = [files.old.tensors] if files.tuned is None else [files.tuned.tensors]
+    outline = {**sides[0].outline(), **family.names.outline}
+    patterns: dict[str, Pattern] = {name: (Fixed(),) * t.ndim for name, t in outline.items()}
+    own = (name for name, _ in family.names.model.named_buffers() if not name.endswith(LEARNED))
+    buffers = frozenset(own)
+    return PermutationSpec(patterns, {}, buffers & patterns.keys()), Permutation({})
+
+
+def _by_activations(
+    settings: PortSettings, folders: Folders, family: Family
+) -> tuple[PermutationSpec, Permutation]:
+    inputs = _inputs(settings, folders, family)
+    loaded = load_all(folders, family, settings)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    source = Trajectory.linear(loaded.old, loaded.tuned, 1)
+    return spec, align("activations", Problem(source, loaded.new, spec), loaded.model, inputs)
+
+
+def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[Any]:
+    """The inputs without labels, in batches as the model takes them."""
+    name = task_named(settings.task, family.name)
+    refuse_idle_for_task(settings, name)
+    inputs = read_inputs(name, reading(settings, settings.unlabelled, folders, family))
+    feed = feed_of(name)
+    return [feed(piece.to(settings.device)) for piece in inputs.split(settings.micro_batch)]

@@ -1,0 +1,207 @@
+"""Turn what a person types into objects: `module:function`, files of weights, examples, names."""
+
+import importlib
+import sys
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from symport.data import Labelled
+from symport.errors import DataError, FileError, SettingsError
+from symport.io import load_tensors
+from symport.model import Loss
+from symport.params import Params, takes_part
+from symport.settings import LOSS_NAMES
+
+
+def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean squared error; integer labels are classes and stand for one-hot vectors.
+
+    Args:
+        outputs: Shape `(batch, n)`.
+        labels: Classes, shape `(batch,)` and an integer dtype, or targets of the outputs' shape.
+
+    Example:
+        >>> squared_error(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0]))  # 9 / 3
+        tensor(3.)
+    """
+    if not labels.is_floating_point():
+        labels = functional.one_hot(labels.long(), outputs.shape[-1]).to(outputs.dtype)
+    return functional.mse_loss(outputs, labels)
+
+
+LIBRARIES = {"torchvision": "torchvision.models:get_model", "timm": "timm:create_model"}
+LOSSES: dict[str, Loss] = dict(
+    zip(LOSS_NAMES, (functional.cross_entropy, squared_error), strict=True)
+)
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """Import `module:function`; the current folder comes first, as it does for `python -m`.
+
+    Raises:
+        SettingsError: The reference has no colon, the module or function does not exist, or the
+            module fails when it is imported.
+    """
+    module, colon, name = reference.partition(":")
+    if not module or not colon or not name:
+        raise SettingsError(f"{reference!r} is not of the form module:function, e.g. nets:mlp")
+    if module.endswith(".py"):
+        raise SettingsError(f"{reference}: write the module without .py, {module[:-3]}:{name}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"{reference}: {error}; is it spelled right and installed?") from error
+    except Exception as error:
+        raise _blame(f"importing {module}", error) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(found):
+        raise SettingsError(f"{reference} is of type {type(found).__name__}, not a function")
+    return cast("Callable[..., Any]", found)
+
+
+def load_model(reference: str, **options: Any) -> nn.Module:
+    """Make a network by calling a function, which must return a module.
+
+    Args:
+        reference: `module:function`; or, where these are installed, `torchvision:NAME` and
+            `timm:NAME` for one of their networks, untrained.
+        options: Arguments of the function, such as `num_classes=10`.
+
+    Raises:
+        SettingsError: It does not exist, fails, or returns something else.
+    """
+    library, _, name = reference.partition(":")
+    if library in LIBRARIES:
+        model = _called(LIBRARIES[library], name, **options)
+    else:
+        model = _called(reference, **options)
+    if not isinstance(model, nn.Module):
+        raise SettingsError(f"{reference} returned a {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def load_loss(name: str) -> Loss:
+    """A loss by its name, or `module:function` taking (outputs, labels).
+
+    Raises:
+        SettingsError: There is no such loss.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    if ":" not in name:
+        raise SettingsError(f"no loss {name!r}: {', '.join(LOSSES)}, or module:function")
+    return cast("Loss", load_function(name))
+
+
+def load_examples(reference: str, *, like: Params | None = None) -> Labelled:
+    """Labelled examples from a file, or from a function.
+
+    Args:
+        reference: A `.safetensors` or `.npz` file with the arrays `inputs` and `labels`, or
+            `module:function` returning such a pair.
+        like: Weights whose dtype floating-point inputs take, if they have one in common.
+
+    Returns:
+        Examples with integer labels as int64, whatever their width.
+
+    Raises:
+        DataError: The pair is empty, does not fit together, or is no pair of arrays.
+        FileError: The file cannot be read.
+        SettingsError: The function does not exist, or fails.
+    """
+    path = Path(reference)
+    if path.suffix == ".safetensors":
+        found = load_tensors(path)
+    elif path.suffix == ".npz":
+        found = _load_npz(path)
+    elif ":" in reference:
+        found = _pair(reference)
+    else:
+        raise DataError(f"{reference!r}: give a .safetensors or .npz file, or module:function")
+    if missing := [name for name in ("inputs", "labels") if name not in found]:
+        raise DataError(f"{path}: has no array {missing[0]!r}, only {sorted(found)}")
+    inputs, labels = found["inputs"], found["labels"]
+    dtypes = {tensor.dtype for tensor in (like or {}).values() if tensor.is_floating_point()}
+    if inputs.is_floating_point() and len(dtypes) == 1:
+        inputs = inputs.to(dtypes.pop())
+    if not takes_part(labels):
+        labels = labels.long()
+    try:
+        return Labelled(inputs, labels)
+    except DataError as error:
+        raise DataError(f"{reference}: {error}") from error
+
+
+def load_example(reference: str) -> Tensor | dict[str, Tensor]:
+    """Read one example: inputs by name, as keyword arguments, or the first of labelled examples.
+
+    Args:
+        reference: A `.safetensors` or `.npz` file, or `module:function`, as `load_examples` takes
+            them; a file without an array `labels` holds one tensor for each argument.
+
+    Raises:
+        DataError: The examples do not fit together.
+        FileError: The file cannot be read.
+    """
+    path = Path(reference)
+    if path.suffix in (".safetensors", ".npz"):
+        found = load_tensors(path) if path.suffix == ".safetensors" else _load_npz(path)
+        if "labels" not in found or "inputs" not in found:
+            return found
+    return load_examples(reference).inputs[:2]
+
+
+def _load_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file):
+            pass  # np.load would take a lone array, or a pickle
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except Exception as error:  # a foreign file can fail anywhere inside the readers
+        raise FileError(
+            f"{path}: not a whole .npz file of plain numbers ({error}); write it again with "
+            "numpy.savez(path, inputs=…, labels=…)"
+        ) from error
+
+
+def _pair(reference: str) -> dict[str, Tensor]:
+    found = _called(reference)
+    try:
+        inputs, labels = found
+        return {"inputs": torch.as_tensor(inputs), "labels": torch.as_tensor(labels)}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{reference} must return two arrays, inputs and labels: {error}"
+        ) from error
+
+
+def _called(reference: str, *arguments: Any, **options: Any) -> Any:
+    function = load_function(reference)
+    try:
+        return function(*arguments, **options)
+    except Exception as error:  # anything at all: it is the user's code
+        shown = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in options.items())]
+        raise _blame(f"{reference}({', '.join(shown)})", error) from error
+
+
+def _blame(action: str, error: Exception) -> SettingsError:
+    """Name the last line of the user's own code, not that of a library."""
+    libraries = tuple({sys.prefix, sys.base_prefix, str(Path(__file__).parent), "<"})
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(libraries)]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return SettingsError(f"{action} fails with {type(error).__name__}: {error}{place}")

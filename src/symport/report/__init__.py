@@ -1,0 +1,27 @@
+"""Pages and pictures made from results."""
+
+from symport.report._html import (
+    NOTHING,
+    Curve,
+    Section,
+    draw,
+    png,
+    save_picture,
+    transfer_sections,
+    write_comparison,
+    write_report,
+)
+from symport.report._spec_figure import draw_spec
+
+__all__ = [
+    "NOTHING",
+    "Curve",
+    "Section",
+    "draw",
+    "draw_spec",
+    "png",
+    "save_picture",
+    "transfer_sections",
+    "write_comparison",
+    "write_report",
+]

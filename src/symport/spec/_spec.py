@@ -1,0 +1,375 @@
+"""The permutation symmetry of a network: a pattern for each tensor, and the groups they name.
+
+A group that is nested in another has a permutation of its own inside every unit of its parent,
+so together they form a wreath product: `heads` permutes heads, `heads/u` the units inside each.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import torch
+from torch import Generator, Tensor
+
+from symport.errors import SpecError
+from symport.io import write_text
+from symport.params import Params, listed
+from symport.spec._pattern import (
+    Axis,
+    Fixed,
+    Pattern,
+    Product,
+    Sum,
+    Unit,
+    axis_length,
+    axis_terms,
+    groups_in,
+    parents,
+    parse_pattern,
+    root,
+    show_pattern,
+)
+
+Kind: TypeAlias = Literal["permutation", "fixed"]
+KINDS: tuple[Kind, ...] = ("permutation", "fixed")
+FORMAT = "symport-spec-1"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that move together wherever they appear.
+
+    Attributes:
+        size: Number of units, inside one unit of the parent if the group is nested.
+        kind: `"permutation"`, or `"fixed"` for units that stay but that other groups nest in
+            (heads that cannot change places, say, whose inner units can).
+    """
+
+    size: int
+    kind: Kind = "permutation"
+
+
+@dataclass(frozen=True)
+class PermutationSpec:
+    """Which axes of which tensors move together.
+
+    Attributes:
+        patterns: One pattern for each tensor of the state dict, buffers included.
+        groups: Every group that the patterns name.
+        buffers: Tensors that are statistics, not weights (BatchNorm's): they are permuted with
+            the network, but never matched nor displaced by a transfer.
+        reasons: Why an axis stays, by tensor and axis, where that is known.
+        ties: Which operations make the units of a group move together, where that is known.
+
+    Raises:
+        SpecError: A pattern names an unknown group, a parent is missing from a tensor, or a
+            size is below 1.
+    """
+
+    patterns: Mapping[str, Pattern]
+    groups: Mapping[str, Group]
+    buffers: frozenset[str] = frozenset()
+    reasons: Mapping[str, Mapping[int, str]] = field(default_factory=dict[str, Mapping[int, str]])
+    ties: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        for name, group in self.groups.items():
+            if group.size < 1 or group.kind not in KINDS:
+                raise SpecError(f"group {name}: size {group.size}, kind {group.kind!r} not allowed")
+            if absent := [parent for parent in parents(name) if parent not in self.groups]:
+                raise SpecError(f"group {name} is nested in {absent[0]}, which is no group")
+        for name, pattern in self.patterns.items():
+            _check_groups(name, pattern, self.groups)
+
+    @classmethod
+    def parse(
+        cls,
+        patterns: Mapping[str, str],
+        like: Params | None = None,
+        *,
+        sizes: Mapping[str, int] | None = None,
+        buffers: Iterable[str] = (),
+    ) -> "PermutationSpec":
+        """Read patterns written by hand.
+
+        Args:
+            patterns: Text of each tensor's pattern.
+            like: Tensors from which the sizes of groups are read, and against which the result
+                is checked.
+            sizes: Sizes that the shapes leave open, such as the number of heads in
+                `"(heads heads/u) ."`.
+            buffers: Tensors that are statistics, not weights.
+
+        Raises:
+            SpecError: A pattern is malformed, a size stays open, or a tensor does not fit.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "h .", "b": "h"}, sizes={"h": 3})
+            >>> spec.groups["h"].size
+            3
+        """
+        parsed = {name: parse_pattern(text) for name, text in patterns.items()}
+        known = dict(sizes or {})
+        if wrong := [name for name, size in known.items() if size < 1]:
+            raise SpecError(f"the size of {listed(wrong)} must be at least 1")
+        if like is not None:
+            _require(parsed, like)
+            known = _infer_sizes(parsed, like, known)
+        names = {g for pattern in parsed.values() for axis in pattern for g in groups_in(axis)}
+        names |= {p for name in names for p in parents(name)}
+        if unknown := sorted(known.keys() - names):
+            raise SpecError(f"sizes are given for {listed(unknown)}, which no pattern names")
+        if unknown := sorted(set(buffers := frozenset(buffers)) - parsed.keys()):
+            raise SpecError(f"the buffers {listed(unknown)} have no pattern")
+        if unknown := sorted(names - known.keys()):
+            raise SpecError(f"the sizes of {unknown} are not determined; pass sizes={{...}}")
+        groups = {name: Group(known[name]) for name in sorted(names)}
+        spec = cls(parsed, groups, buffers)
+        if like is not None:
+            spec.check(like)
+        return spec
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of every group."""
+        return {name: group.size for name, group in self.groups.items()}
+
+    def shape_of(self, group: str) -> tuple[int, ...]:
+        """The shape of a group's indices: the sizes of its parents, then its own."""
+        return tuple(self.groups[name].size for name in (*parents(group), group))
+
+    def trees(self) -> dict[str, tuple[str, ...]]:
+        """The groups below each root, the root first and parents before children."""
+        trees: dict[str, list[str]] = {}
+        for name in sorted(self.groups, key=lambda name: name.count("/")):
+            trees.setdefault(root(name), []).append(name)
+        return {name: tuple(members) for name, members in trees.items()}
+
+    def check(self, params: Params, *, complete: bool = False) -> None:
+        """Raise SpecError unless every tensor has a pattern that fits its shape.
+
+        Args:
+            params: Tensors to check; a part of the network, such as gradients, will do.
+            complete: Whether tensors of the spec that are absent from `params` are an error.
+        """
+        if extra := [name for name in params if name not in self.patterns]:
+            raise SpecError(f"the spec has no pattern for {listed(extra)}")
+        if complete and (missing := [name for name in self.patterns if name not in params]):
+            raise SpecError(f"the spec covers {listed(missing)}, which the parameters lack")
+        for name, tensor in params.items():
+            _check_shape(name, self.patterns[name], tuple(tensor.shape), self.sizes)
+
+    def to_json(self) -> str:
+        """The spec as JSON text, one line for each tensor."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "groups": {n: {"size": g.size, "kind": g.kind} for n, g in self.groups.items()},
+                "patterns": {name: show_pattern(p) for name, p in self.patterns.items()},
+                "buffers": sorted(self.buffers),
+                "reasons": {
+                    n: {str(k): r for k, r in rs.items()} for n, rs in self.reasons.items()
+                },
+                "ties": dict(self.ties),
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "PermutationSpec":
+        """Read what `to_json` wrote.
+
+        Raises:
+            SpecError: The text is not JSON, or not a spec.
+        """
+        try:
+            data = cast("dict[str, Any]", json.loads(text))
+            if data["format"] != FORMAT:
+                raise SpecError(f"format {data['format']!r} is not {FORMAT!r}")
+            return cls(
+                {name: parse_pattern(p) for name, p in data["patterns"].items()},
+                {name: Group(int(g["size"]), g["kind"]) for name, g in data["groups"].items()},
+                frozenset(data["buffers"]),
+                {n: {int(k): r for k, r in rs.items()} for n, rs in data["reasons"].items()},
+                {str(name): str(tie) for name, tie in data.get("ties", {}).items()},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, SpecError):
+                raise
+            raise SpecError(f"this is not a permutation spec: {error!r}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the spec as JSON; raises FileError if the file cannot be written."""
+        write_text(path, self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PermutationSpec":
+        """Read a spec that `save` wrote; raises SpecError if it is none."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, SpecError) as error:
+            raise SpecError(f"{path}: {error}") from error
+
+    def __str__(self) -> str:
+        """The patterns in a column, then the groups with their sizes."""
+        width = max((len(name) for name in self.patterns), default=0)
+        lines = [f"{name:<{width}}  {show_pattern(p)}" for name, p in self.patterns.items()]
+        groups = ", ".join(
+            f"{name} {group.size}{' (fixed)' if group.kind == 'fixed' else ''}"
+            for name, group in self.groups.items()
+        )
+        return "\n".join([*lines, f"groups: {groups or 'none'}"])
+
+
+@dataclass(frozen=True, eq=False)
+class Permutation:
+    """A permutation of every group: position i of the result holds unit `indices[g][i]`.
+
+    Attributes:
+        indices: One int64 tensor for each group, of shape `spec.shape_of(group)`: a nested
+            group has a row for each unit of its parents (counted in the result).
+    """
+
+    indices: Mapping[str, Tensor]
+
+    @classmethod
+    def identity(cls, spec: PermutationSpec) -> "Permutation":
+        """The permutation that moves nothing."""
+        return cls({name: _rows(spec.shape_of(name)) for name in spec.groups})
+
+    @classmethod
+    def random(cls, spec: PermutationSpec, generator: Generator) -> "Permutation":
+        """A uniformly random element of the whole group."""
+
+        def draw(name: str) -> Tensor:
+            shape = spec.shape_of(name)
+            if spec.groups[name].kind == "fixed":
+                return _rows(shape)
+            count = math.prod(shape[:-1])
+            rows = [torch.randperm(shape[-1], generator=generator) for _ in range(count)]
+            return torch.stack(rows).reshape(shape)
+
+        return cls({name: draw(name) for name in spec.groups})
+
+    def check(self, spec: PermutationSpec) -> None:
+        """Raise SpecError unless this permutes exactly the groups of `spec`."""
+        if set(self.indices) != set(spec.groups):
+            odd = sorted(set(self.indices) ^ set(spec.groups))
+            raise SpecError(f"permutation and spec differ in the groups {listed(odd)}")
+        for name, index in self.indices.items():
+            shape = spec.shape_of(name)
+            if (index.dtype, index.device.type) != (torch.int64, "cpu"):
+                raise SpecError(f"group {name}: {index.dtype} on {index.device}, not int64 on cpu")
+            if tuple(index.shape) != shape or not torch.equal(index.sort(-1).values, _rows(shape)):
+                raise SpecError(f"group {name}: not a permutation of shape {shape}")
+            if spec.groups[name].kind == "fixed" and not torch.equal(index, _rows(shape)):
+                raise SpecError(f"group {name} is fixed, but is permuted")
+
+    def moved(self) -> float:
+        """The share of units that change place, in [0, 1]."""
+        total = sum(index.numel() for index in self.indices.values())
+        same = sum(int((i == _rows(i.shape)).sum()) for i in self.indices.values())
+        return 1 - same / total if total else 0.0
+
+    def equal(self, other: "Permutation") -> bool:
+        """Whether both permute every group alike."""
+        return self.indices.keys() == other.indices.keys() and all(
+            torch.equal(index, other.indices[name]) for name, index in self.indices.items()
+        )
+
+
+def _rows(shape: Iterable[int]) -> Tensor:
+    *_, size = sizes = tuple(shape)
+    return torch.arange(size).expand(sizes).contiguous()
+
+
+def _require(patterns: Mapping[str, Pattern], params: Params) -> None:
+    if missing := [name for name in patterns if name not in params]:
+        raise SpecError(f"patterns are given for {listed(missing)}, which do not exist")
+    if missing := [name for name in params if name not in patterns]:
+        raise SpecError(f"no pattern is given for {listed(missing)}")
+
+
+def _check_groups(name: str, pattern: Pattern, groups: Mapping[str, Group]) -> None:
+    named = {group for axis in pattern for group in groups_in(axis)}
+    if unknown := sorted(named - groups.keys()):
+        raise SpecError(f"{name}: the pattern names unknown groups {unknown}")
+    terms = [axis_terms(axis) for axis in pattern]
+    for dim in range(len(pattern)):
+        for group, parent in _strays(terms, dim):
+            raise SpecError(
+                f"{name}: group {group} is nested in {parent}, which does not stand beside it; "
+                f"write '({parent} {group})', or put {parent} on an axis of its own"
+            )
+
+
+def _strays(terms: Sequence[Sequence[frozenset[str]]], dim: int) -> Iterator[tuple[str, str]]:
+    """Groups of an axis, with a parent whose unit is unknown wherever the group stands."""
+    others = [choices for other, choices in enumerate(terms) if other != dim]
+    in_axis = frozenset[str]().union(*terms[dim])
+    elsewhere = {g for choices in others for g in frozenset[str].intersection(*choices)} - in_axis
+    for term in terms[dim]:
+        for group in sorted(term):
+            yield from ((group, p) for p in parents(group) if p not in term | elsewhere)
+
+
+def _check_shape(
+    name: str, pattern: Pattern, shape: tuple[int, ...], sizes: Mapping[str, int]
+) -> None:
+    if len(pattern) != len(shape):
+        raise SpecError(
+            f"{name}: the pattern '{show_pattern(pattern)}' has {len(pattern)} axes, "
+            f"the tensor has shape {shape}"
+        )
+    for dim, (axis, length) in enumerate(zip(pattern, shape, strict=True)):
+        expected = axis_length(axis, sizes)
+        if expected is not None and expected != length:
+            raise SpecError(
+                f"{name}: axis {dim} has length {length}, "
+                f"but '{show_pattern((axis,))}' has length {expected}"
+            )
+
+
+def _infer_sizes(
+    patterns: Mapping[str, Pattern], params: Params, known: dict[str, int]
+) -> dict[str, int]:
+    """Solve axis by axis for the one unknown size in it, until nothing new is learned."""
+    axes = [
+        (axis, length)
+        for name, pattern in patterns.items()
+        for axis, length in zip(pattern, params[name].shape, strict=False)
+    ]
+    while True:
+        found = {g: n for axis, length in axes for g, n in _solve_axis(axis, length, known)}
+        if found.keys() <= known.keys():
+            return known
+        known = {**found, **known}
+
+
+def _solve_axis(axis: Axis, length: int, known: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    match axis:
+        case Unit(group):
+            yield group, length
+        case Product(children) | Sum(children):
+            is_open = [c for c in children if axis_length(c, known) is None]
+            if not is_open or any(child != is_open[0] for child in is_open):
+                return
+            rest = [axis_length(c, known) or 0 for c in children if c not in is_open]
+            share = _share(isinstance(axis, Product), length, rest, len(is_open))
+            if share is not None:
+                yield from _solve_axis(is_open[0], share, known)
+        case Fixed():
+            return
+
+
+def _share(is_product: bool, length: int, rest: list[int], count: int) -> int | None:
+    """The size of each of `count` equal unknown children, or None if it does not come out."""
+    if is_product:
+        done = math.prod(rest)
+        size = round((length / done) ** (1 / count))
+        return size if size >= 1 and done * size**count == length else None
+    size, left = divmod(length - sum(rest), count)
+    return size if size >= 1 and left == 0 else None
