@@ -10,7 +10,7 @@ can know. Three minutes on two cores:
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ from torch import Generator
 import symport
 from symport.data import Labelled, stratified_folds
 from symport.io import write_text
-from symport.methods import Candidate, TransferResult
+from symport.methods import Candidate, Identity, TransferResult, comparable
 from symport.model import evaluate
 from symport.params import Params
 from symport.selection import LENGTHS, CompareSettings, cross_validate
@@ -48,28 +48,30 @@ def run_one(seed: int, labels: int) -> Outcome:
     case = at.case()
     settings = CompareSettings()
 
-    def carried(hand: Labelled, scored: Labelled, take: Candidate | None = None) -> TransferResult:
-        return symport.transfer(
-            case.source,
-            case.target_init,
-            case.spec,
-            case.method(settings, hand),
-            score=lambda params: case.score(params, scored),
-            lengths=LENGTHS,
-            take=take,
-        )
+    def best(hand: Labelled, score: Callable[[Params], float]) -> TransferResult:
+        """The best step or scale of the method, or step of the identity."""
+        way = case.source, case.target_init, case.spec
+        method = case.method(settings, hand)
+        found = symport.transfer(*way, method, score=score, scales=LENGTHS)
+        beside = symport.transfer(*way, Identity(), score=score)
+
+        def rank(result: TransferResult) -> tuple[float, bool, int]:
+            choice = result.choice
+            return comparable(choice.score), result is found and choice.step > 0, choice.step
+
+        return max(found, beside, key=rank)
+
+    def chosen(choice: Candidate, *, identity: bool = False) -> TransferResult:
+        method = Identity() if identity else case.method(settings, at.hand)
+        way = case.source, case.target_init, case.spec
+        return symport.transfer(*way, method, choice=choice)
 
     def loss(params: Params) -> float:
         return -evaluate(at.model, params, at.hand.inputs, at.hand.labels).nll
 
-    by_loss = symport.transfer(
-        case.source,
-        case.target_init,
-        case.spec,
-        case.method(settings, at.hand),
-        score=loss,
-        lengths=LENGTHS,
-    )
+    def accuracy_on(labels: Labelled) -> Callable[[Params], float]:
+        return lambda params: case.score(params, labels)
+
     folds = stratified_folds(at.hand.labels, settings.folds, Generator().manual_seed(seed))
     crossed = cross_validate(
         case.source,
@@ -81,16 +83,14 @@ def run_one(seed: int, labels: int) -> Outcome:
         score=case.score,
     ).choice
     fold = folds[0]
-    best = carried(at.hand, at.test)
-    last = carried(at.hand, at.hand, Candidate("method", STEPS))
-    kept_back = carried(at.hand.take(fold.train), at.hand.take(fold.held_out))
-    accuracies = {
-        "last": at.accuracy(last.params),
-        "loss": at.accuracy(by_loss.params),
-        "cross-validation": at.accuracy(carried(at.hand, at.hand, crossed).params),
-        "kept back": at.accuracy(kept_back.params),
-        "best possible": at.accuracy(best.params),
+    results = {
+        "last": chosen(Candidate(STEPS)),
+        "loss": best(at.hand, loss),
+        "cross-validation": chosen(crossed.candidate, identity=crossed.kind == "identity"),
+        "kept back": best(at.hand.take(fold.train), accuracy_on(at.hand.take(fold.held_out))),
+        "best possible": best(at.hand, accuracy_on(at.test)),
     }
+    accuracies = {way: at.accuracy(result.params) for way, result in results.items()}
     return Outcome(seed, labels, accuracies)
 
 

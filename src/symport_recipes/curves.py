@@ -122,8 +122,8 @@ class Sensitivity(Experiment):
         return {**self.scene.summary(), "of": self.of, "values": list(self.values)}
 
 
-def states(problem: Problem, method: Method) -> Iterator[tuple[int, State]]:
-    """The permutation of each step 1 … T; `transfer` would score the identity beside each."""
+def states(problem: Problem, method: Method[Any]) -> Iterator[tuple[int, State[Any]]]:
+    """The state of a method after each step 1 … T."""
     state = method.init(problem)
     for step in range(1, problem.source.steps + 1):
         state = method.step(problem, state, step)
@@ -135,15 +135,16 @@ def relative_displacement(at: Pair) -> float:
     return norm(at.linear().displacement(-1)) / norm(at.source.init)
 
 
-def walk(at: Pair, problem: Problem, method: Method) -> Walked:
+def walk(at: Pair, problem: Problem, method: Method[Any]) -> Walked:
     """Score every step of a transfer."""
-    scores, seconds = [at.accuracy(at.target_init)], 0.0
+    scores, seconds, evaluations = [at.accuracy(at.target_init)], 0.0, 0
     begun = time.perf_counter()
     for step, state in states(problem, method):
         seconds += time.perf_counter() - begun
+        evaluations += state.cost.evaluations
         scores.append(at.accuracy(problem.place(state.permutation, step)))
         begun = time.perf_counter()
-    return Walked(scores, seconds, method.evaluations)
+    return Walked(scores, seconds, evaluations)
 
 
 def direct(at: Pair) -> Walked:
@@ -160,9 +161,9 @@ def direct(at: Pair) -> Walked:
     return Walked(scores, gradient.elapsed_seconds, gradient.evaluations)
 
 
-def method_of(name: str, at: Pair, target_final: Params) -> Method:
+def method_of(name: str, at: Pair, target_final: Params) -> Method[Any]:
     """A fresh method by its name."""
-    methods: Mapping[str, Method] = {
+    methods: Mapping[str, Method[Any]] = {
         "naive": Identity(),
         "oracle": Oracle(target_final),
         "gmt": GMT(at.gradient()),

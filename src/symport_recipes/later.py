@@ -48,13 +48,14 @@ class Start:
 
 def best_start(at: Pair, name: str, target_final: Params) -> Start:
     """The step of a transfer that the choosing part of the validation set likes best."""
-    problem, method = at.problem(), method_of(name, at, target_final)
+    problem, method, evaluations = at.problem(), method_of(name, at, target_final), 0
     best, top = Start(at.target_init, 0, 0), at.accuracy(at.target_init, at.halves.choosing)
     for step, state in states(problem, method):
+        evaluations += state.cost.evaluations
         params = problem.place(state.permutation, step)
         if (score := at.accuracy(params, at.halves.choosing)) >= top:
             best, top = Start(params, step, 0), score
-    return replace(best, evaluations=method.evaluations)
+    return replace(best, evaluations=evaluations)
 
 
 @dataclass(frozen=True, kw_only=True)

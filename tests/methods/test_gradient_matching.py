@@ -68,5 +68,5 @@ def test_an_unknown_start_is_refused():
         FGMT(gradient(), start="random")
 
 
-def test_naive_needs_no_gradient():
+def test_the_identity_needs_no_gradient():
     assert transfer(source(T), weights(2), spec(), Identity()).evaluations == 0

@@ -15,7 +15,7 @@ RUN = {"method": "fgmt", "settings": {"start": "previous", "batches": "abc"}, "s
 
 
 def record(step: int) -> StepRecord:
-    return StepRecord(step, 0.1 * step, 0.5, None, None, 2, 0.25, 0.75)
+    return StepRecord(step, 0.1 * step, 0.5, None, 2, 0.25, 0.75)
 
 
 def test_what_is_committed_is_read_back(tmp_path):
@@ -50,7 +50,7 @@ def test_a_line_that_was_cut_off_does_not_count(tmp_path, cut):
 
 
 def test_numbers_survive_to_the_last_bit(tmp_path):
-    odd = StepRecord(1, 1 / 3, 2 / 7, 0.1 + 0.2, -1e-300, 4, 5e-324, 1e300)
+    odd = StepRecord(1, 1 / 3, 2 / 7, -1e-300, 4, 5e-324, 1e300)
     Journal(tmp_path, RUN).commit(odd)
     assert Journal(tmp_path, RUN).records == [odd]
 
@@ -71,6 +71,17 @@ def test_the_folder_of_another_run_is_refused_and_left_alone(tmp_path, other, sh
     with pytest.raises(FileError, match=f"another run: .*{shown} choose another folder"):
         Journal(tmp_path, other)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("version", [None, 1, 3])
+def test_the_folder_of_another_version_is_refused_and_left_alone(tmp_path, version):
+    """The first version said nothing of its format, and its lines scored the identity too."""
+    run = RUN if version is None else {"format": version, **RUN}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "history.jsonl").write_text('{"step": 1, "identity_score": 0.5}\n')
+    with pytest.raises(FileError, match=rf"another version .*format {version or 1}, not 2\)"):
+        Journal(tmp_path, RUN)
+    assert json.loads((tmp_path / "run.json").read_text()) == run
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "3", "\x00\xff"])

@@ -6,7 +6,16 @@ from cases import MLP, every_case, seeded
 from nets import planted_target, same, source, spec, trained, weights
 
 from symport.errors import SpecError
-from symport.methods import Given, Identity, Method, Oracle, Problem, State, WeightMatching
+from symport.methods import (
+    Cost,
+    GivenPermutation,
+    Identity,
+    Method,
+    Oracle,
+    Problem,
+    State,
+    WeightMatching,
+)
 from symport.params import add, inner, subtract
 from symport.spec import Permutation, PermutationSpec, permute
 from symport.trajectory import Trajectory
@@ -40,7 +49,7 @@ def test_placing_equals_laying_the_path_step_by_step():
             assert torch.allclose(tensor, path[name], atol=1e-5)
 
 
-def test_step_zero_is_the_target_and_a_length_is_a_factor():
+def test_step_zero_is_the_target_and_a_scale_is_a_factor():
     start, end, target = random(MLP, 3)
     problem = Problem(Trajectory.linear(start, end, 2), target, MLP.spec)
     permutation = Permutation.random(MLP.spec, seeded(1))
@@ -64,7 +73,7 @@ def test_statistics_and_counts_stay_with_the_target():
     assert int(placed["n"]) == 4
 
 
-def test_naive_moves_nothing():
+def test_the_identity_moves_nothing():
     problem = Problem(source(), weights(2), spec())
     state = Identity().init(problem)
     assert state.permutation.moved() == 0
@@ -77,19 +86,19 @@ def test_one_permutation_serves_every_step(method):
     state = method.init(problem)
     assert all(method.step(problem, state, step) is state for step in (1, 2, 5))
     assert method.restore(problem, [method.init(problem), state]) is state
-    assert (method.evaluations, method.gradient_seconds, method.settings()) == (0, 0.0, {})
+    assert (state.cost, method.settings()) == (Cost(), {})
 
 
 def test_a_given_permutation_must_be_one_of_the_spec():
     problem = Problem(source(), weights(2), spec())
     permutation = Permutation.random(spec(), seeded(0))
-    assert Given(permutation).init(problem).permutation is permutation
+    assert GivenPermutation(permutation).init(problem).permutation is permutation
     with pytest.raises(SpecError, match="differ in the groups b"):
-        Given(Permutation({"a": permutation.indices["a"]})).init(problem)
+        GivenPermutation(Permutation({"a": permutation.indices["a"]})).init(problem)
     with pytest.raises(SpecError, match="group a: not a permutation"):
-        Given(Permutation({**permutation.indices, "a": torch.zeros(8, dtype=torch.int64)})).init(
-            problem
-        )
+        GivenPermutation(
+            Permutation({**permutation.indices, "a": torch.zeros(8, dtype=torch.int64)})
+        ).init(problem)
 
 
 SMALL = PermutationSpec.parse({"w1": "h .", "w2": ". h"}, sizes={"h": 5})

@@ -14,12 +14,12 @@ from symport.port._outlook import Outlook, untried
 from symport.selection import Task, compete, fewest_steps
 
 
-def course_of(found, rules, same=0) -> Course:
+def course_of(found, rules) -> Course:
     """What a finished competition decided: how long its curves are is read from its folder."""
     steps = [found.plans[name].steps for name in ("direct", "then direct")]
     finals = [plan.count for plan in steps]
     plan = found.plans["transfer"]
-    return Course(plan.step, [2] * 2 * len(rules.direct_lrs) * rules.folds, finals, same)
+    return Course(plan.step, [2] * 2 * len(rules.direct_lrs) * rules.folds, finals)
 
 
 @pytest.mark.parametrize("count", [24, 31])

@@ -10,7 +10,7 @@ import pytest
 from nets import accuracy, case, gradient, labelled, source, spec, weights
 
 from symport.errors import FileError, SettingsError
-from symport.methods import FGMT, Candidate, Identity, transfer
+from symport.methods import FGMT, Identity, transfer
 from symport.report import (
     Curve,
     Section,
@@ -21,7 +21,7 @@ from symport.report import (
     write_comparison,
     write_report,
 )
-from symport.selection import CompareSettings, Comparison, compare
+from symport.selection import CompareSettings, Comparison, Ranked, compare
 
 image = pytest.importorskip("matplotlib.image")
 
@@ -175,7 +175,7 @@ def test_the_steps_of_a_transfer_become_a_table_and_a_curve():
     curve, steps = transfer_sections(result)
     assert curve.picture.startswith(b"\x89PNG")
     assert steps.header == [
-        "step", "objective", "units moved", "score", "identity", "gradients", "seconds"
+        "step", "objective", "units moved", "score", "gradients", "seconds"
     ]  # fmt: skip
     for row, record in zip(steps.rows, result.history, strict=True):
         shown = dict(zip(steps.header, row, strict=True))
@@ -216,16 +216,16 @@ def test_the_report_of_a_comparison_names_every_competitor(tmp_path, found):
 @pytest.mark.parametrize(
     ("choice", "text"),
     [
-        (Candidate("method", 2, 0.5), "step 2 of 3, the displacement times 0.5, chosen by cross-"),
-        (Candidate("method", 3), "step 3 of 3, chosen by cross-validation"),
-        (Candidate("identity", 1), "step 1 of 3 of the identity, chosen by cross-validation"),
-        (Candidate("untouched", 0), "the untouched target: no step scored better"),
+        (Ranked("method", 2, 0.5), "step 2 of 3, the displacement times 0.5, chosen by cross-"),
+        (Ranked("method", 3), "step 3 of 3, chosen by cross-validation"),
+        (Ranked("identity", 1), "step 1 of 3 of the identity, chosen by cross-validation"),
+        (Ranked("untouched", 0), "the untouched target: no step scored better"),
     ],
 )
 def test_the_report_says_where_the_transfer_ended(tmp_path, found, choice, text):
-    write_comparison(
-        tmp_path / "r.html", replace(found, result=replace(found.result, choice=choice))
-    )
+    result = replace(found.result, choice=choice.candidate)
+    chosen_by = replace(found.chosen_by, choice=choice)
+    write_comparison(tmp_path / "r.html", replace(found, result=result, chosen_by=chosen_by))
     assert f"The transfer ended in {text}" in " ".join(read(tmp_path / "r.html").of("p"))
 
 

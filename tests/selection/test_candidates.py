@@ -29,8 +29,8 @@ def test_every_competitor_is_what_its_name_says(tmp_path):
     plans = found.plans
 
     def placed(method, plan):
-        take = Candidate(plan.kind, plan.step, plan.length)
-        return transfer(source(3), start, spec(), method, take=take).params
+        choice = Candidate(plan.step, plan.length)
+        return transfer(source(3), start, spec(), method, choice=choice).params
 
     slope = LossGradient(contest().model, functional.cross_entropy, [(data.inputs, data.labels)])
     transferred = placed(FGMT(slope, normalize=True), plans["transfer"])
@@ -106,7 +106,7 @@ def test_a_permutation_found_elsewhere_takes_the_place_of_matching(tmp_path):
 def test_identities_longer_than_the_fine_tune_compete_too(tmp_path):
     found = compete(contest(), RULES, folder=tmp_path)
     longer = add(weights(2), source(3).displacement(3), 1.5)
-    scores = {(c.kind, c.step, c.length): c.score for c in found.candidates}
+    scores = {(c.kind, c.step, c.scale): c.score for c in found.candidates}
     expected = -loss_of(longer, labelled(24))
     assert scores["identity", 3, 1.5] == pytest.approx(expected, rel=1e-5)
 

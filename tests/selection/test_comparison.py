@@ -63,8 +63,8 @@ def test_each_entry_is_what_its_name_says():
 
 def test_the_transfer_ends_where_cross_validation_says():
     found = compare(case(30), TEST, QUICK)
-    assert found.result.choice == found.chosen_by.choice
-    assert found.result.candidates == (found.chosen_by.choice,)
+    assert found.result.choice == found.chosen_by.choice.candidate
+    assert found.result.candidates == (found.chosen_by.choice.candidate,)
     assert same(found.entries["transfer"].params, found.result.params)
 
 

@@ -40,20 +40,22 @@ def test_scores_are_means_over_labels_that_the_matching_has_not_seen():
     totals = {}
     for fold in folds_of(data):
         part = data.take(fold.held_out)
-        result = transfer(
-            source(T),
-            weights(2),
-            spec(),
-            fgmt(data.take(fold.train)),
-            score=lambda params, part=part: accuracy(params, part),
-            lengths=LENGTHS,
-        )
-        for c in result.candidates:
-            key = c.kind, c.step, c.length
-            totals[key] = totals.get(key, 0) + c.score * len(part)
-    assert {(c.kind, c.step, c.length) for c in found.candidates} == totals.keys()
+        ways = (("method", fgmt(data.take(fold.train)), LENGTHS), ("identity", Identity(), ()))
+        for kind, method, scales in ways:
+            result = transfer(
+                source(T),
+                weights(2),
+                spec(),
+                method,
+                score=lambda params, part=part: accuracy(params, part),
+                scales=scales,
+            )
+            for c in result.candidates[kind == "identity" :]:  # the untouched target counts once
+                key = kind if c.step else "untouched", c.step, c.scale
+                totals[key] = totals.get(key, 0) + c.score * len(part)
+    assert {(c.kind, c.step, c.scale) for c in found.candidates} == totals.keys()
     for c in found.candidates:
-        assert c.score == pytest.approx(totals[c.kind, c.step, c.length] / 30)
+        assert c.score == pytest.approx(totals[c.kind, c.step, c.scale] / 30)
     assert found.choice.score == max(c.score for c in found.candidates)
 
 
@@ -62,7 +64,7 @@ def test_the_score_of_a_candidate_that_ignores_labels_is_its_accuracy_on_all():
     data = labelled(31)
     found = validate(make=lambda _: Identity(), data=data, folds=folds_of(data, 4))
     for c in found.candidates:
-        placed = add(weights(2), source(T).displacement(c.step), c.length)
+        placed = add(weights(2), source(T).displacement(c.step), c.scale)
         assert c.score == pytest.approx(accuracy(placed, data))
 
 
@@ -74,9 +76,9 @@ def test_left_out_labels_are_not_shown_to_the_method():
         assert torch.equal(part.inputs, data.inputs[fold.train])
 
 
-def test_among_equals_the_last_step_at_length_one_is_taken():
+def test_among_equals_the_last_step_at_scale_one_is_taken():
     choice = validate(score=lambda params, part: 0.5).choice
-    assert (choice.kind, choice.step, choice.length) == ("method", T, 1.0)
+    assert (choice.kind, choice.step, choice.scale) == ("method", T, 1.0)
 
 
 def test_a_score_that_is_no_number_never_wins():
@@ -117,7 +119,7 @@ def test_a_finished_choice_is_read_not_repeated(tmp_path):
     methods = []
     again = validate(make=lambda part: methods.append(fgmt(part)) or methods[-1], folder=tmp_path)
     assert again == first
-    assert sum(method.evaluations for method in methods) == 0
+    assert sum(method.gradient.evaluations for method in methods) == 0
 
 
 def test_other_labels_do_not_take_over_scores(tmp_path):

@@ -1,56 +1,58 @@
 """Methods that choose a permutation for each step, and the one loop that drives them."""
 
+from symport.methods._activation_matching import ActivationMatching
 from symport.methods._base import (
-    ActivationMatching,
-    Given,
-    Identity,
+    Cost,
+    Memory,
     Method,
-    Once,
-    Oracle,
     Problem,
+    SinglePermutation,
     State,
-    WeightMatching,
     place,
 )
+from symport.methods._given import GivenPermutation
 from symport.methods._gradient_matching import FGMT, GMT, GradientMatching, Start
+from symport.methods._identity import Identity
 from symport.methods._journal import Journal, StepRecord, refuse_foreign
 from symport.methods._loop import (
     Candidate,
     Explored,
     Finish,
-    Kind,
     TransferResult,
     check_fit,
+    comparable,
     explore,
     transfer,
-    worth,
 )
+from symport.methods._oracle import Oracle
+from symport.methods._weight_matching import WeightMatching
 
 __all__ = [
     "FGMT",
     "GMT",
     "ActivationMatching",
     "Candidate",
+    "Cost",
     "Explored",
     "Finish",
-    "Given",
+    "GivenPermutation",
     "GradientMatching",
     "Identity",
     "Journal",
-    "Kind",
+    "Memory",
     "Method",
-    "Once",
     "Oracle",
     "Problem",
+    "SinglePermutation",
     "Start",
     "State",
     "StepRecord",
     "TransferResult",
     "WeightMatching",
     "check_fit",
+    "comparable",
     "explore",
     "place",
     "refuse_foreign",
     "transfer",
-    "worth",
 ]

@@ -1,27 +1,26 @@
-"""Methods choose a permutation for each step of a trajectory; one loop drives them all.
+"""What a method is: the permutation of each step of a trajectory, under one loop.
 
-A method answers two questions: what to remember at the start (`init`), and which permutation to
-use for step s (`step`). A third, how to remember again after an interruption (`restore`), arises
-only where a permutation alone does not tell.
+A method says what it knows at the start (`init`) and which permutation it takes for step s
+(`step`), with what that cost. `restore` rebuilds what it remembers after an interruption.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
 
 from symport.errors import ParamsError
 from symport.io import digest
-from symport.matching import Pair, match, weights
-from symport.model import activations, with_activations
 from symport.params import Params, add, listed
 from symport.spec import Permutation, PermutationSpec, permute_tensor
 from symport.trajectory import Trajectory
+
+Memory = TypeVar("Memory")
+_NOTHING: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +31,14 @@ class Problem:
         source: The source's trajectory θ₁⁰ … θ₁ᵀ.
         target_init: The target initialization θ₂⁰.
         spec: The symmetry of the network.
+
+    Example:
+        >>> import torch
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, 2.0])}, 1)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> problem = Problem(source, {"w": torch.tensor([10.0, 20.0])}, spec)
+        >>> problem.place(Permutation({"h": torch.tensor([1, 0])}), 1)
+        {'w': tensor([12., 21.])}
     """
 
     source: Trajectory
@@ -48,14 +55,23 @@ class Problem:
             "spec": hashlib.sha256(self.spec.to_json().encode()).hexdigest(),
         }
 
-    def place(self, permutation: Permutation, step: int, length: float = 1.0) -> dict[str, Tensor]:
-        """θ₂⁰ + length · π(θ₁ᵗ − θ₁⁰), the target's parameters after `step` steps under π.
+    def place(self, permutation: Permutation, step: int, scale: float = 1.0) -> dict[str, Tensor]:
+        """θ₂⁰ + α π(θ₁ᵗ − θ₁⁰), the target's parameters after `step` steps under π.
 
         Laying the path again with a new permutation (line 8 of Algorithm 1) telescopes to this.
         Statistics and integer tensors stay as in the target initialization.
+
+        Args:
+            permutation: π.
+            step: t, from 0 to T.
+            scale: α, the factor on the displacement.
+
+        Raises:
+            ParamsError: The source has a tensor that θ₂⁰ lacks, or of another shape.
+            SpecError: A tensor does not fit its pattern, or the permutation is another spec's.
         """
         change = self.source.lazy_displacement(step)
-        return place(self.target_init, change, self.spec, permutation, length)
+        return place(self.target_init, change, self.spec, permutation, scale)
 
 
 def place(
@@ -63,15 +79,31 @@ def place(
     displacement: Params,
     spec: PermutationSpec,
     permutation: Permutation,
-    length: float = 1.0,
+    scale: float = 1.0,
 ) -> dict[str, Tensor]:
-    """θ₂⁰ + length · π(displacement), tensor by tensor: nothing as large as a network in between.
+    """θ₂⁰ + α π(displacement), tensor by tensor: nothing as large as a network in between.
 
-    Statistics, and tensors that the displacement lacks, are copies of those in θ₂⁰.
+    Args:
+        target_init: θ₂⁰.
+        displacement: Tensors of the same shapes; it may make each when asked for it.
+        spec: The symmetry of the network.
+        permutation: π.
+        scale: α.
+
+    Returns:
+        New tensors. Statistics, and tensors that the displacement lacks, are copies of those in
+        θ₂⁰.
 
     Raises:
         ParamsError: The displacement has a tensor that θ₂⁰ lacks, or of another shape.
         SpecError: A tensor has no pattern or does not fit it, or the permutation is another spec's.
+
+    Example:
+        >>> import torch
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> swap = Permutation({"h": torch.tensor([1, 0])})
+        >>> place({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, 2.0])}, spec, swap, scale=0.5)
+        {'w': tensor([1.0000, 0.5000])}
     """
     if extra := [name for name in displacement if name not in target_init]:
         raise ParamsError(f"cannot add {listed(extra)}: the target has no such tensor")
@@ -83,153 +115,101 @@ def place(
             result[name] = tensor.detach().clone()
             continue
         moved = permute_tensor(displacement[name], spec.patterns[name], permutation)
-        result[name] = add({name: tensor}, {name: moved}, length)[name]
+        result[name] = add({name: tensor}, {name: moved}, scale)[name]
     return result
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a step computed.
+
+    Attributes:
+        evaluations: Gradients of a whole batch.
+        seconds: The time they took.
+
+    Example:
+        >>> Cost(1, 0.5) + Cost(1, 0.25)
+        Cost(evaluations=2, seconds=0.75)
+    """
+
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.evaluations + other.evaluations, self.seconds + other.seconds)
+
+
 @dataclass(frozen=True, eq=False)
-class State:
-    """What a method knows after a step.
+class State(Generic[Memory]):
+    """What a method knows after a step, and what the step cost.
 
     Attributes:
         permutation: The permutation for that step.
         objective: What the matching reached, or None if the method does not match.
-        memory: Anything else the method needs for the next step.
+        memory: Anything else the method needs for the next step; None if it needs nothing.
+        cost: Gradients that this step computed.
     """
 
     permutation: Permutation
     objective: float | None = None
-    memory: Any = None
+    memory: Memory = _NOTHING  # a method without memory is a Method[None]
+    cost: Cost = Cost()
 
 
-class Method(ABC):
-    """How the permutation of each step is found."""
+class Method(ABC, Generic[Memory]):
+    """How the permutation of each step is found; `Memory` is what it remembers between steps.
+
+    Attributes:
+        name: Its name in records and messages.
+
+    Example:
+        >>> class Reversed(Method[None]):
+        ...     name = "reversed"
+        ...
+        ...     def init(self, problem):
+        ...         return State(Permutation.identity(problem.spec))
+        ...
+        ...     def step(self, problem, state, step):
+        ...         flipped = {n: i.flip(-1) for n, i in state.permutation.indices.items()}
+        ...         return State(Permutation(flipped))
+    """
 
     name: str
 
     @abstractmethod
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem) -> State[Memory]:
         """What is known before the first step."""
 
     @abstractmethod
-    def step(self, problem: Problem, state: State, step: int) -> State:
+    def step(self, problem: Problem, state: State[Memory], step: int) -> State[Memory]:
         """The permutation for `step`, from 1 to T, given the state after the step before."""
-
-    @property
-    def evaluations(self) -> int:
-        """Gradient evaluations so far."""
-        return 0
-
-    @property
-    def gradient_seconds(self) -> float:
-        """Time spent on gradients so far."""
-        return 0.0
 
     def settings(self) -> dict[str, Any]:
         """What distinguishes this method from another of its name, for the record of a run."""
         return {}
 
-    def restore(self, problem: Problem, done: Sequence[State]) -> State:
+    def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[Memory]:
         """The state after some steps, given the permutation and the objective of each of them.
 
-        A method that remembers more computes it again: only permutations are kept on the disk.
+        Only permutations are kept on the disk, so the steps are taken again; a method that needs
+        less overrides this.
         """
-        del problem
-        return done[-1]
+        state = self.init(problem)
+        for step, known in enumerate(done, 1):
+            state = self.step(problem, state, step)
+            state = replace(state, permutation=known.permutation, objective=known.objective)
+        return state
 
 
-class Once(Method):
-    """One permutation for every step, found before the first."""
+class SinglePermutation(Method[None]):
+    """A method with one permutation for every step, which `init` finds."""
 
-    def step(self, problem: Problem, state: State, step: int) -> State:
+    def step(self, problem: Problem, state: State[None], step: int) -> State[None]:
         """The same permutation again."""
         del problem, step
         return state
 
-
-class Identity(Once):
-    """The identity: unit i of the source teaches unit i of the target (the paper's baseline)."""
-
-    name = "naive"
-
-    def init(self, problem: Problem) -> State:
-        """The identity."""
-        return State(Permutation.identity(problem.spec))
-
-
-class Given(Once):
-    """One permutation found elsewhere, for every step."""
-
-    name = "given"
-
-    def __init__(self, permutation: Permutation) -> None:
-        self.permutation = permutation
-
-    def init(self, problem: Problem) -> State:
-        """The given permutation, checked against the spec."""
-        self.permutation.check(problem.spec)
-        return State(self.permutation)
-
-
-class Oracle(Once):
-    """The permutation that best aligns the whole displacements, the target being really trained.
-
-    A greedy reference that needs the very training a transfer avoids; not an upper bound.
-
-    Args:
-        target_final: The target initialization after its own training, θ₂ᵀ.
-    """
-
-    name = "oracle"
-
-    def __init__(self, target_final: Params) -> None:
-        self.target_final = target_final
-
-    def init(self, problem: Problem) -> State:
-        """Match the displacements of source and target."""
-        ends = Trajectory.linear(problem.target_init, self.target_final, 1)
-        source = problem.source.displacement(problem.source.steps)
-        result = match(problem.spec, weights(ends.displacement(1), source, problem.spec))
-        return State(result.permutation, result.objective)
-
-
-class WeightMatching(Once):
-    """Align the two initializations themselves, without data (Git Re-Basin, eq. 2)."""
-
-    name = "weights"
-
-    def init(self, problem: Problem) -> State:
-        """Match the source's initialization to the target's."""
-        pairs = weights(problem.target_init, problem.source[0], problem.spec)
-        result = match(problem.spec, pairs)
-        return State(result.permutation, result.objective)
-
-
-class ActivationMatching(Once):
-    """Align the two initializations by what their units answer to the same inputs, no labels.
-
-    Args:
-        model: Gives the computation.
-        inputs: Batches of inputs, as for `activations.activations`.
-    """
-
-    name = "activations"
-
-    def __init__(self, model: nn.Module, inputs: Iterable[Any]) -> None:
-        self.model = model
-        self.inputs = list(inputs)
-
-    def settings(self) -> dict[str, Any]:
-        """The inputs."""
-        leaves = {str(k): leaf for k, leaf in enumerate(tree_leaves(self.inputs))}
-        return {"inputs": digest({k: t for k, t in leaves.items() if isinstance(t, Tensor)})}
-
-    def init(self, problem: Problem) -> State:
-        """Match what the units of the source's initialization answer to the target's."""
-        spec = with_activations(problem.spec, self.model)
-        target, source = (
-            activations(self.model, params, self.inputs, spec)
-            for params in (problem.target_init, problem.source[0])
-        )
-        result = match(spec, [Pair(target, source)])
-        return State(result.permutation, result.objective)
+    def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[None]:
+        """The last state: nothing else is remembered."""
+        del problem
+        return done[-1]

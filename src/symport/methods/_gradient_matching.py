@@ -1,5 +1,6 @@
 """Gradient matching along a trajectory: GMT and FGMT (Algorithms 1 and 2 of the paper)."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -9,14 +10,14 @@ from torch import Tensor
 from symport.errors import SettingsError
 from symport.io import digest
 from symport.matching import Gains, MatchResult, Pair, Similarity, gradients, solve, solve_afresh
-from symport.methods._base import Method, Problem, State
+from symport.methods._base import Cost, Memory, Method, Problem, State
 from symport.model import LossGradient
 from symport.spec import Permutation, PermutationSpec
 
 Start: TypeAlias = Literal["previous", "identity"]
 
 
-class GradientMatching(Method):
+class GradientMatching(Method[Memory]):
     """What GMT and FGMT share.
 
     Args:
@@ -50,16 +51,6 @@ class GradientMatching(Method):
         self.also = list(also)
         self.keep = keep
 
-    @property
-    def evaluations(self) -> int:
-        """Gradient evaluations so far, of source and target together."""
-        return self.gradient.evaluations
-
-    @property
-    def gradient_seconds(self) -> float:
-        """Time spent on them."""
-        return self.gradient.elapsed_seconds
-
     def settings(self) -> dict[str, Any]:
         """Start, normalisation and batches."""
         return {
@@ -87,6 +78,33 @@ class GradientMatching(Method):
         return solve(similarity)
 
 
+class _Meter:
+    """Computes the gradients of one step, and adds up what they cost."""
+
+    def __init__(self, gradient: LossGradient, problem: Problem) -> None:
+        self.cost = Cost()
+        self._gradient = gradient
+        self._problem = problem
+        self._along = gradient.along(problem.source)
+
+    def of_target(self, permutation: Permutation, step: int) -> dict[str, Tensor]:
+        """The gradient at a step of the target's path under a permutation."""
+        params = self._problem.place(permutation, step)
+        begun = time.perf_counter()
+        result = self._gradient(params, step)
+        self.cost += Cost(1, time.perf_counter() - begun)
+        return result
+
+    def of_source(self, step: int) -> dict[str, Tensor]:
+        """The gradient at a step of the source, which costs nothing if it is known."""
+        if step in self._along:
+            return self._along[step]
+        begun = time.perf_counter()
+        result = self._along[step]
+        self.cost += Cost(1, time.perf_counter() - begun)
+        return result
+
+
 def _fingerprint(pair: Pair | Gains) -> list[Any]:
     if isinstance(pair, Pair):
         return [digest(pair.target), digest(pair.source), pair.weight]
@@ -94,32 +112,56 @@ def _fingerprint(pair: Pair | Gains) -> list[Any]:
     return [digest(own), pair.constant]
 
 
-class FGMT(GradientMatching):
+class FGMT(GradientMatching[Similarity]):
     """Fast gradient matching along the trajectory (Algorithm 2): 2T gradients.
 
     At step s the pair of gradients at θ₁ˢ⁻¹ and θ₂ˢ⁻¹ joins the earlier ones. Of those, what a
     later permutation can still change stays in memory: tensors along which two or more groups move.
 
+    Example:
+        >>> from torch import nn
+        >>> from symport.methods import transfer
+        >>> from symport.trajectory import Trajectory
+        >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> patterns = {"0.weight": "h .", "0.bias": "h", "2.weight": ". h", "2.bias": "."}
+        >>> source_init = {
+        ...     "0.weight": torch.tensor([[1.0], [2.0]]),
+        ...     "0.bias": torch.zeros(2),
+        ...     "2.weight": torch.tensor([[1.0, -1.0]]),
+        ...     "2.bias": torch.zeros(1),
+        ... }
+        >>> source_final = {name: tensor + 0.1 for name, tensor in source_init.items()}
+        >>> target_init = {name: tensor.flip(-1) for name, tensor in source_init.items()}
+        >>> target_init["0.weight"] = source_init["0.weight"].flip(0)
+        >>> source = Trajectory.linear(source_init, source_final, 2)
+        >>> spec = PermutationSpec.parse(patterns, source_init)
+        >>> batch = (torch.ones(4, 1), torch.ones(4, 1))
+        >>> method = FGMT(LossGradient(model, nn.functional.mse_loss, [batch]))
+        >>> result = transfer(source, target_init, spec, method)
+        >>> result.permutation.indices
+        {'h': tensor([1, 0])}
+        >>> result.evaluations
+        4
     """
 
     name = "fgmt"
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem) -> State[Similarity]:
         """No pairs yet, and the identity."""
         return State(Permutation.identity(problem.spec), None, self._similarity(problem.spec))
 
-    def step(self, problem: Problem, state: State, step: int) -> State:
+    def step(self, problem: Problem, state: State[Similarity], step: int) -> State[Similarity]:
         """Add the newest pair and match again."""
-        similarity: Similarity = state.memory
-        target = self.gradient(problem.place(state.permutation, step - 1), step - 1)
-        source = self.gradient.along(problem.source)[step - 1]
+        similarity, meter = state.memory, _Meter(self.gradient, problem)
+        target = meter.of_target(state.permutation, step - 1)
+        source = meter.of_source(step - 1)
         newest = gradients(target, source, normalize=self.normalize)
         for pair in newest:
             similarity.add(pair)
         result = self._solve(similarity, step, newest)
-        return State(result.permutation, result.objective, similarity)
+        return State(result.permutation, result.objective, similarity, meter.cost)
 
-    def restore(self, problem: Problem, done: Sequence[State]) -> State:
+    def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[Similarity]:
         """Take the steps again: the same gradients and sums, so the same bits.
 
         Where another machine rounds otherwise, the permutations of the journal are followed.
@@ -134,39 +176,58 @@ class FGMT(GradientMatching):
         return state
 
 
-class GMT(GradientMatching):
+Known: TypeAlias = dict[int, dict[str, Tensor]]  # gradients of the target, by step
+
+
+class GMT(GradientMatching[Known]):
     """Gradient matching along the trajectory (Algorithm 1): at most T(T+1) gradients.
 
     At step s the gradients of all steps up to s are computed along the path under the previous
     permutation. On fixed batches the source's gradients, and the target's at θ₂⁰, are the same
     every time and computed once, as are the target's while the permutation stays.
 
+    Example:
+        >>> from torch import nn
+        >>> from symport.methods import transfer
+        >>> from symport.trajectory import Trajectory
+        >>> model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1))
+        >>> patterns = {"0.weight": "h .", "2.weight": ". h", "2.bias": "."}
+        >>> init = {
+        ...     "0.weight": torch.tensor([[1.0], [2.0]]),
+        ...     "2.weight": torch.tensor([[1.0, -1.0]]),
+        ...     "2.bias": torch.zeros(1),
+        ... }
+        >>> final = {name: tensor + 0.1 for name, tensor in init.items()}
+        >>> spec = PermutationSpec.parse(patterns, init)
+        >>> batch = (torch.ones(4, 1), torch.ones(4, 1))
+        >>> method = GMT(LossGradient(model, nn.functional.mse_loss, [batch]))
+        >>> transfer(Trajectory.linear(init, final, 2), init, spec, method).permutation.moved()
+        0.0
     """
 
     name = "gmt"
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem) -> State[Known]:
         """The identity, and no gradients yet."""
         return State(Permutation.identity(problem.spec), None, {})
 
-    def step(self, problem: Problem, state: State, step: int) -> State:
+    def step(self, problem: Problem, state: State[Known], step: int) -> State[Known]:
         """Compute the gradients along the path so far and match them all."""
-        known: dict[int, dict[str, Tensor]] = state.memory
+        known, meter = state.memory, _Meter(self.gradient, problem)
         similarity = self._similarity(problem.spec, state.permutation)
         newest: list[Pair] = []
-        source = self.gradient.along(problem.source)
         for t in range(step):
             if t not in known:
-                known[t] = self.gradient(problem.place(state.permutation, t), t)
-            newest = gradients(known[t], source[t], normalize=self.normalize)
+                known[t] = meter.of_target(state.permutation, t)
+            newest = gradients(known[t], meter.of_source(t), normalize=self.normalize)
             for pair in newest:
                 similarity.add(pair)
         result = self._solve(similarity, step, newest)
         if not result.permutation.equal(state.permutation):
             known = {0: known[0]}  # the path has moved, all but its beginning
-        return State(result.permutation, result.objective, known)
+        return State(result.permutation, result.objective, known, meter.cost)
 
-    def restore(self, problem: Problem, done: Sequence[State]) -> State:
+    def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[Known]:
         """Gradients are computed again when needed: they follow from the permutation."""
         del problem
         return State(done[-1].permutation, done[-1].objective, {})

@@ -18,6 +18,7 @@ from symport.spec import Permutation
 # What a run writes into its folder, beside run.json, which says that it is one.
 WRITTEN = ("steps", "history.jsonl", "permutation.safetensors", "params.safetensors", "result.json",
            "report.html")  # fmt: skip
+FORMAT = 2  # of run.json and history.jsonl; 1, which scored the identity too, said nothing of it
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class StepRecord:
         objective: What the matching reached, or None if the method does not match.
         moved: Share of units that do not stay in place, in [0, 1].
         score: Score of the transferred parameters after this step, None without a score.
-        identity_score: Score after the same step under the identity.
         evaluations: Gradients that this step computed.
         gradient_seconds: The time they took.
         elapsed_seconds: The time of the whole step, scoring included.
@@ -39,7 +39,6 @@ class StepRecord:
     objective: float | None
     moved: float
     score: float | None
-    identity_score: float | None
     evaluations: int
     gradient_seconds: float
     elapsed_seconds: float
@@ -93,15 +92,20 @@ class Journal:
     def _claim(self, run: dict[str, Any]) -> None:
         path = self.folder / "run.json"
         if not path.exists():
-            write_text(path, json.dumps(run, indent=1) + "\n")
+            write_text(path, json.dumps({"format": FORMAT, **run}, indent=1) + "\n")
             return
         try:
-            found = json.loads(_read(path))
-            odd = list(_differences(dict(found), run))
+            found = dict(json.loads(_read(path)))
         except (ValueError, TypeError) as error:
             raise FileError(
                 f"{path}: does not describe a run of symport; choose another folder"
             ) from error
+        if (version := found.pop("format", 1)) != FORMAT:
+            raise FileError(
+                f"{self.folder} holds a run of another version of symport (format {version}, not "
+                f"{FORMAT}); go on with that version, choose another folder, or remove this one"
+            )
+        odd = list(_differences(found, run))
         if odd:
             raise FileError(
                 f"{self.folder} holds another run: it differs in {', '.join(odd)}; "

@@ -1,12 +1,12 @@
-"""Carry a training run over to another initialization: the one loop under every method."""
+"""Transfer a training run to another initialization: the one loop under every method."""
 
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from symport.errors import ParamsError, SettingsError
 from symport.io import save_tensors, write_text
 from symport.matching import is_moved
 from symport.memory import give_back
-from symport.methods._base import Identity, Method, Problem, State
+from symport.methods._base import Memory, Method, Problem, State
 from symport.methods._journal import Journal, StepRecord
 from symport.params import Params, check_alike, check_finite, takes_part
 from symport.progress import bar
@@ -24,7 +24,6 @@ from symport.trajectory import Trajectory
 
 Score: TypeAlias = Callable[[Params], float]
 Finish: TypeAlias = Callable[[Params], Params]
-Kind: TypeAlias = Literal["method", "identity", "untouched"]
 
 
 @dataclass(frozen=True)
@@ -32,37 +31,30 @@ class Candidate:
     """One set of parameters that a transfer can end in.
 
     Attributes:
-        kind: Found by the method, by the identity, or the target initialization untouched.
-        step: How far along the trajectory, from 0 to T.
-        length: Factor on the displacement; 1 is what the method says.
-        score: Its score on the selection set, higher is better; None without a score.
+        step: How far along the trajectory, from 1 to T; 0 is the untouched target.
+        scale: Factor on the displacement; 1 is what the method says.
+        score: Its score, higher is better; None without a score.
     """
 
-    kind: Kind
     step: int
-    length: float = 1.0
+    scale: float = 1.0
     score: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Explored:
-    """The steps of a transfer and what they are worth; parameters follow from permutations.
+    """The steps of a method and their scores; parameters follow from permutations.
 
     Attributes:
         permutations: The permutation of each step, from the first.
-        candidates: All candidates that were scored; without a score the last step.
+        candidates: Every step, then every scale of the last one, with their scores; without a
+            score the last step.
         history: One record for each step.
     """
 
     permutations: tuple[Permutation, ...]
     candidates: tuple[Candidate, ...]
     history: tuple[StepRecord, ...]
-
-    def permutation(self, candidate: Candidate, spec: PermutationSpec) -> Permutation:
-        """The permutation behind a candidate."""
-        if candidate.kind == "method":
-            return self.permutations[candidate.step - 1]
-        return Permutation.identity(spec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +103,12 @@ def transfer(
     source: Trajectory,
     target_init: Params,
     spec: PermutationSpec,
-    method: Method,
+    method: Method[Memory],
     *,
     score: Score | None = None,
     finish: Finish | None = None,
-    lengths: Sequence[float] = (),
-    take: Candidate | None = None,
+    scales: Sequence[float] = (),
+    choice: Candidate | None = None,
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> TransferResult:
@@ -131,13 +123,14 @@ def transfer(
         spec: The symmetry of the network.
         method: Finds the permutations: `FGMT`, `GMT`, or another.
         score: How good some parameters are, higher is better, judged on a selection set that is
-            neither the test set nor, if labels allow, the matching batches. The best of all
-            steps wins; the identity's steps and the untouched target always take part. Without
-            it the last step is returned.
+            neither the test set nor, if labels allow, the matching batches. The best of the
+            method's steps, the scales and the untouched target is returned; among equals the
+            last step. Without it the last step is returned. To compare with the identity, call
+            `transfer` with `Identity()` too.
         finish: Applied to parameters before they are scored or returned, for instance
-            `lambda params: batchnorm.reestimate(model, params, batches)`.
-        lengths: Further candidates: the last permutation with the displacement times these.
-        take: Return this candidate, chosen beforehand, instead of the best.
+            `lambda params: reestimate(model, params, batches)`.
+        scales: Further candidates: the last permutation with the displacement times these.
+        choice: Return this candidate, chosen beforehand, instead of the best.
         folder: Where to write every step as it is done. A transfer that was interrupted goes on
             from there, with the same bits as if it had not been.
         progress: Whether to show a progress bar.
@@ -150,30 +143,42 @@ def transfer(
             are integers.
         SpecError: The spec does not fit the network.
         FileError: The folder cannot be written, or holds another run.
-        SettingsError: `lengths` without `score`, `take` lies outside of the trajectory, or a
+        SettingsError: `scales` without `score`, `choice` lies outside of the trajectory, or a
             folder is given to joined processes.
+
+    Example:
+        >>> import torch
+        >>> from symport.methods import WeightMatching
+        >>> start = {"w": torch.tensor([1.0, 2.0])}
+        >>> source = Trajectory.linear(start, {"w": torch.tensor([1.0, 5.0])}, 1)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> target_init = {"w": torch.tensor([2.0, 1.0])}
+        >>> transfer(source, target_init, spec, WeightMatching()).params
+        {'w': tensor([5., 1.])}
     """
-    _check_taken(take, source.steps)
+    if choice is not None:
+        _check_step(choice.step, source.steps)
     problem = Problem(source, target_init, spec)
     found = explore(
         problem,
         method,
         score=score,
         finish=finish,
-        lengths=lengths,
+        scales=scales,
         folder=folder,
         progress=progress,
     )
-    candidates = (take,) if take and score is None else found.candidates
-    choice = take or max(candidates, key=_rank)
-    permutation = found.permutation(choice, spec)
-    result = TransferResult(
-        _Judge(problem, score, finish or dict).finished(choice, permutation),
-        permutation,
-        choice,
-        candidates,
-        found.history,
-    )
+    scorer = _Scorer(problem, score, finish or dict)
+    identity = Permutation.identity(spec)
+    candidates = found.candidates
+    if score is not None:
+        candidates = (scorer.scored(Candidate(0), identity), *candidates)
+    elif choice is not None:
+        candidates = (choice,)
+    choice = choice or max(candidates, key=lambda c: (comparable(c.score), c.step))
+    permutation = found.permutations[choice.step - 1] if choice.step else identity
+    params = scorer.finished(choice, permutation)
+    result = TransferResult(params, permutation, choice, candidates, found.history)
     if folder is not None:
         result.save(folder)
     return result
@@ -181,49 +186,67 @@ def transfer(
 
 def explore(
     problem: Problem,
-    method: Method,
+    method: Method[Memory],
     *,
     score: Score | None = None,
     finish: Finish | None = None,
-    lengths: Sequence[float] = (),
-    upto: int | None = None,
+    scales: Sequence[float] = (),
+    last_step: int | None = None,
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> Explored:
-    """Find the permutations of a transfer and score its candidates, without keeping parameters.
+    """Find the permutations of a method and score its steps, without keeping parameters.
+
+    Nothing else is scored: run it with `Identity()` to compare with the identity.
 
     Args:
         problem: What is to be transferred where.
         method: As for `transfer`.
-        score: As for `transfer`.
-        finish: As for `transfer`.
-        lengths: As for `transfer`.
-        upto: The last step that is wanted, for instance that of a candidate chosen beforehand; all
-            if None.
+        score: How good some parameters are, higher is better.
+        finish: Applied to parameters before they are scored.
+        scales: Further candidates: the last permutation with the displacement times these.
+        last_step: The last step that is wanted, for instance that of a candidate chosen
+            beforehand; all if None.
         folder: As for `transfer`; what it keeps are permutations and scores.
         progress: Whether to show a progress bar.
 
     Raises:
-        SymportError: As `transfer`.
+        ParamsError: The target does not fit the source, tensors hold NaN or infinity, or weights
+            are integers.
+        SpecError: The spec does not fit the network.
+        FileError: The folder cannot be written, or holds another run.
+        SettingsError: `scales` without `score`, `last_step` lies outside of the trajectory, or a
+            folder is given to joined processes.
+
+    Example:
+        >>> import torch
+        >>> from symport.methods import Identity
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 2)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> problem = Problem(source, {"w": torch.zeros(2)}, spec)
+        >>> found = explore(problem, Identity(), score=lambda p: float(p["w"].sum()), scales=[3.0])
+        >>> [(candidate.step, candidate.scale, candidate.score) for candidate in found.candidates]
+        [(1, 1.0, 1.0), (2, 1.0, 2.0), (2, 3.0, 6.0)]
     """
     check_fit(problem.source, problem.target_init, problem.spec)
-    _check_lengths(lengths, score)
+    _check_scales(scales, score)
+    last = problem.source.steps if last_step is None else last_step
+    _check_step(last, problem.source.steps)
     if folder is not None and world() > 1:
         raise SettingsError(
             "joined processes cannot resume: pass no folder, save the result at rank 0"
         )
-    judge = _Judge(problem, score, finish or dict)
-    journal = Journal(folder, _identify(problem, method)) if folder is not None else None
-    last = problem.source.steps if upto is None else upto
-    walk = _walk(problem, method, judge, journal, last, progress=progress)
-    candidates = judge.candidates(walk, method, lengths)
+    scorer = _Scorer(problem, score, finish or dict)
+    journal = Journal(folder, _run_of(problem, method)) if folder is not None else None
+    steps = _take_steps(problem, method, scorer, journal, last, progress=progress)
+    candidates = scorer.candidates(steps, scales)
     if journal is not None:
         journal.tidy()
-    return Explored(tuple(walk.permutations), tuple(candidates), tuple(walk.records))
+    return Explored(tuple(steps.permutations), tuple(candidates), tuple(steps.records))
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _Steps:
     """The permutation and the record of each step done."""
 
     permutations: list[Permutation]
@@ -231,8 +254,8 @@ class _Walk:
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """Scores candidates."""
+class _Scorer:
+    """Makes the parameters of candidates and scores them."""
 
     problem: Problem
     score: Score | None
@@ -240,101 +263,85 @@ class _Judge:
 
     def finished(self, candidate: Candidate, permutation: Permutation) -> dict[str, Tensor]:
         """The parameters of a candidate, ready for use."""
-        placed = self.problem.place(permutation, candidate.step, candidate.length)
+        placed = self.problem.place(permutation, candidate.step, candidate.scale)
         params = dict(self.finish(placed))
         check_finite(params, f"the target after step {candidate.step}")
         return params
 
-    def of(self, candidate: Candidate, permutation: Permutation) -> float | None:
-        """The score of a candidate."""
-        return (
-            None if self.score is None else float(self.score(self.finished(candidate, permutation)))
-        )
-
-    def candidates(self, walk: _Walk, method: Method, lengths: Sequence[float]) -> list[Candidate]:
-        """Everything that competes."""
-        last = len(walk.records)
+    def scored(self, candidate: Candidate, permutation: Permutation) -> Candidate:
+        """A candidate with its score, if there is one."""
         if self.score is None:
-            return [Candidate("method", last)]
-        identity = Permutation.identity(self.problem.spec)
-        untouched = Candidate("untouched", 0)
-        result = [Candidate("untouched", 0, 1.0, self.of(untouched, identity))]
-        for record in walk.records:
-            result.append(Candidate("method", record.step, 1.0, record.score))
-            if not isinstance(method, Identity):
-                result.append(Candidate("identity", record.step, 1.0, record.identity_score))
-        for length in lengths:
-            stretched = Candidate("method", last, length)
-            value = self.of(stretched, walk.permutations[-1])
-            result.append(Candidate("method", last, length, value))
-        return result
+            return candidate
+        return replace(candidate, score=float(self.score(self.finished(candidate, permutation))))
+
+    def candidates(self, steps: _Steps, scales: Sequence[float]) -> list[Candidate]:
+        """Every step and every scale of the last one; without a score the last step."""
+        last = len(steps.records)
+        if self.score is None:
+            return [Candidate(last)]
+        own = [Candidate(record.step, 1.0, record.score) for record in steps.records]
+        return own + [self.scored(Candidate(last, α), steps.permutations[-1]) for α in scales]
 
 
-def _walk(
+def _take_steps(
     problem: Problem,
-    method: Method,
-    judge: _Judge,
+    method: Method[Memory],
+    scorer: _Scorer,
     journal: Journal | None,
-    steps: int,
+    last: int,
     *,
     progress: bool,
-) -> _Walk:
+) -> _Steps:
     """Do all steps that the journal does not have yet."""
     records = [] if journal is None else journal.records
     permutations = [] if journal is None else [journal.permutation(r.step) for r in records]
-    walk, done = _Walk(permutations, list(records)), len(records)
-    if done >= steps:
-        return walk
-    state = _state_after(walk, problem, method)
-    with bar(method.name, steps, show=progress, done=done) as advance:
-        for step in range(done + 1, steps + 1):
-            state, record = _step(problem, method, judge, state, step)
+    steps, done = _Steps(permutations, list(records)), len(records)
+    if done >= last:
+        return steps
+    state = _state_after(steps, problem, method)
+    with bar(method.name, last, show=progress, done=done) as advance:
+        for step in range(done + 1, last + 1):
+            begun = time.perf_counter()
+            state = method.step(problem, state, step)
+            record = _record(state, scorer.scored(Candidate(step), state.permutation), begun)
             if journal is not None:
                 journal.save_permutation(step, state.permutation)
                 journal.commit(record)
-            walk.permutations.append(state.permutation)
-            walk.records.append(record)
+            steps.permutations.append(state.permutation)
+            steps.records.append(record)
             give_back()
             advance("" if record.score is None else f"score {record.score:.4f}")
-    return walk
+    return steps
 
 
-def _state_after(walk: _Walk, problem: Problem, method: Method) -> State:
+def _state_after(steps: _Steps, problem: Problem, method: Method[Memory]) -> State[Memory]:
     """What the method knows after the steps done."""
-    if not walk.records:
+    if not steps.records:
         return method.init(problem)
-    pairs = zip(walk.permutations, walk.records, strict=True)
-    return method.restore(problem, [State(p, record.objective) for p, record in pairs])
+    pairs = zip(steps.permutations, steps.records, strict=True)
+    done: list[State[None]] = [State(p, record.objective) for p, record in pairs]
+    return method.restore(problem, done)
 
 
-def _step(
-    problem: Problem, method: Method, judge: _Judge, state: State, step: int
-) -> tuple[State, StepRecord]:
-    begun, evaluations, seconds = time.perf_counter(), method.evaluations, method.gradient_seconds
-    state = method.step(problem, state, step)
-    score = judge.of(Candidate("method", step), state.permutation)
-    identity = Permutation.identity(problem.spec)
-    is_same = state.permutation.equal(identity)  # the same parameters need no second look
-    record = StepRecord(
-        step,
+def _record(state: State[Memory], candidate: Candidate, begun: float) -> StepRecord:
+    return StepRecord(
+        candidate.step,
         state.objective,
         state.permutation.moved(),
-        score,
-        score if is_same else judge.of(Candidate("identity", step), identity),
-        method.evaluations - evaluations,
-        method.gradient_seconds - seconds,
+        candidate.score,
+        state.cost.evaluations,
+        state.cost.seconds,
         time.perf_counter() - begun,
     )
-    return state, record
 
 
-def _rank(candidate: Candidate) -> tuple[float, bool, int]:
-    """The best score; among equals the method's, and of those the last step."""
-    return worth(candidate.score), candidate.kind == "method", candidate.step
+def comparable(score: float | None) -> float:
+    """A score to compare by: none, or NaN, is worse than any.
 
-
-def worth(score: float | None) -> float:
-    """A score to compare by: none, or NaN, is worse than any."""
+    Example:
+        >>> max([0.5, float("nan"), None], key=comparable)
+        0.5
+    """
     return -math.inf if score is None or math.isnan(score) else score
 
 
@@ -359,19 +366,17 @@ def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) ->
             )
 
 
-def _check_lengths(lengths: Sequence[float], score: Score | None) -> None:
-    if lengths and score is None:
-        raise SettingsError("lengths are candidates for a score to choose among: pass score=")
-    if odd := [length for length in lengths if not 0 < length < math.inf]:
-        raise SettingsError(f"a length must be positive and finite, not {odd[0]}")
+def _check_scales(scales: Sequence[float], score: Score | None) -> None:
+    if scales and score is None:
+        raise SettingsError("scales are candidates for a score to choose among: pass score=")
+    if odd := [scale for scale in scales if not 0 < scale < math.inf]:
+        raise SettingsError(f"a scale must be positive and finite, not {odd[0]}")
 
 
-def _check_taken(take: Candidate | None, steps: int) -> None:
-    if take is None:
-        return
-    if not (1 if take.kind == "method" else 0) <= take.step <= steps:
-        raise SettingsError(f"there is no {take.kind} candidate at step {take.step} of {steps}")
+def _check_step(step: int, last: int) -> None:
+    if not 0 <= step <= last:
+        raise SettingsError(f"there is no step {step}: the trajectory has steps 0 to {last}")
 
 
-def _identify(problem: Problem, method: Method) -> dict[str, Any]:
+def _run_of(problem: Problem, method: Method[Memory]) -> dict[str, Any]:
     return {"method": method.name, "settings": method.settings(), **problem.fingerprint}

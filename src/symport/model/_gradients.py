@@ -280,6 +280,10 @@ class GradientsAlong:
         self._points = points
         self._known = known
 
+    def __contains__(self, step: object) -> bool:
+        """Whether the gradient at a step is kept, so that it is not computed again."""
+        return self._known is not None and step in self._known
+
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         if self._known is None:
             return self._gradient.of_source(self._points[step], step)

@@ -36,7 +36,7 @@ def align(name: str, problem: Problem, model: Any, batches: Iterable[Any]) -> Pe
         model: Gives the computation.
         batches: Inputs as the model takes them, for activations.
     """
-    method: Method = Identity() if name == "identity" else WeightMatching()
+    method: Method[None] = Identity() if name == "identity" else WeightMatching()
     if name == "activations":
         method = ActivationMatching(model, batches)
     return method.init(problem).permutation

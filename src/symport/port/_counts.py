@@ -22,14 +22,11 @@ class Course:
         lasts: For each curve of direct training the last number of steps that was judged: by
             start, learning rate and fold.
         finals: Steps of the trainings on all working examples.
-        same: At how many steps of all folds the method found the identity, which needs no second
-            look.
     """
 
     step: int
     lasts: Sequence[int]
     finals: Sequence[int]
-    same: int = 0
 
     @staticmethod
     def with_curves(rules: Rules, lasts: Sequence[int], finals: Sequence[int]) -> "Course":
@@ -80,7 +77,7 @@ def counts(rules: Rules, working: int, reporting: int, course: Course, *, fgmt: 
     placed = len(course.finals) + 3
     if folds:
         scored = 1 + 2 * rules.steps + len(rules.lengths)
-        forwards += scored * working - course.same * (working // folds)
+        forwards += scored * working
         forwards += len(rules.lengths) * working
         placed += scored * folds + len(rules.lengths) + matched
     for last, fold in zip(course.lasts, per_curve, strict=False):

@@ -60,7 +60,7 @@ def _along(outcome: Outcome) -> dict[str, Curve]:
     last = max((c.step for c in outcome.candidates), default=0)
     for kind in ("method", "identity"):
         own = [c for c in outcome.candidates if c.kind == kind and c.score is not None]
-        points = sorted((100 * c.step / last * c.length, -(c.score or 0.0)) for c in own)
+        points = sorted((100 * c.step / last * c.scale, -(c.score or 0.0)) for c in own)
         if points:
             curves[kind] = Curve(*map(list, zip(*points, strict=True)))
     return curves

@@ -164,11 +164,12 @@ def _results_section(found: Comparison) -> Section:
 
 def _ending(found: Comparison) -> str:
     choice = found.result.choice
-    if choice.kind == "untouched":
+    if choice.step == 0:
         return "the untouched target: no step scored better"
     by = "" if found.chosen_by is None else ", chosen by cross-validation"
-    far = "" if choice.length == 1 else f", the displacement times {choice.length:g}"
-    kind = " of the identity" if choice.kind == "identity" else ""
+    far = "" if choice.scale == 1 else f", the displacement times {choice.scale:g}"
+    is_identity = found.chosen_by is not None and found.chosen_by.choice.kind == "identity"
+    kind = " of the identity" if is_identity else ""
     return f"step {choice.step} of {len(found.result.history)}{kind}{far}{by}"
 
 
@@ -178,8 +179,8 @@ def _choice_section(found: CrossValidation) -> Section:
     last = max(candidate.step for candidate in found.candidates)
     for kind in ("method", "identity"):
         own = [c for c in found.candidates if c.kind == kind and c.score is not None]
-        steps = sorted((c.step, c.score or 0.0) for c in own if c.length == 1)
-        lengths = sorted((c.length, c.score or 0.0) for c in own if c.step == last)
+        steps = sorted((c.step, c.score or 0.0) for c in own if c.scale == 1)
+        lengths = sorted((c.scale, c.score or 0.0) for c in own if c.step == last)
         for title, points in zip(panels, (steps, lengths), strict=True):
             if len(points) > 1:
                 x, y = zip(*points, strict=True)
@@ -193,24 +194,15 @@ def _choice_section(found: CrossValidation) -> Section:
 def transfer_sections(result: TransferResult) -> list[Section]:
     """What a report says of one transfer: scores, objective and moved units over the steps."""
     steps = [float(record.step) for record in result.history]
-    scores = {
-        "method": [r.score for r in result.history],
-        "identity": [r.identity_score for r in result.history],
-    }
-    drawn = {
-        name: Curve(steps, [v for v in values if v is not None])
-        for name, values in scores.items()
-        if None not in values
-    }
+    scores = [r.score for r in result.history if r.score is not None]
     header, rows = _filled(
-        ("step", "objective", "units moved", "score", "identity", "gradients", "seconds"),
+        ("step", "objective", "units moved", "score", "gradients", "seconds"),
         [
             (
                 str(r.step),
                 _number(r.objective),
                 f"{r.moved:.1%}",
                 _number(r.score),
-                _number(r.identity_score),
                 str(r.evaluations),
                 f"{r.elapsed_seconds:.2f}",
             )
@@ -219,8 +211,9 @@ def transfer_sections(result: TransferResult) -> list[Section]:
     )
     text = f"{result.evaluations} gradients in all; units moved counts from the source's order."
     sections = [Section("Steps", text, header, rows)]
-    if drawn:
-        picture = png(draw({"selection set": drawn}, xlabel="step", ylabel="score"))
+    if len(scores) == len(steps):
+        curves = {"selection set": {"method": Curve(steps, scores)}}
+        picture = png(draw(curves, xlabel="step", ylabel="score"))
         sections.insert(0, Section("Score along the transfer", picture=picture))
     return sections
 

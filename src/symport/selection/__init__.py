@@ -10,7 +10,14 @@ from symport.selection._compare import (
     compare,
 )
 from symport.selection._compete import Name, Outcome, Plan, compete, folds_of
-from symport.selection._cross_validation import LENGTHS, CrossValidation, cross_validate, fold_name
+from symport.selection._cross_validation import (
+    LENGTHS,
+    CrossValidation,
+    Kind,
+    Ranked,
+    cross_validate,
+    fold_name,
+)
 from symport.selection._early_stopping import PATIENCE, Trial, curve, fewest_steps, marks
 from symport.selection._interval import Interval, interval_of, mean_interval, resamples, too_few
 from symport.selection._parameterization import Factors, Masters, Space, Whole
@@ -31,10 +38,12 @@ __all__ = [
     "Feed",
     "Interval",
     "Judged",
+    "Kind",
     "Masters",
     "Name",
     "Outcome",
     "Plan",
+    "Ranked",
     "Space",
     "Task",
     "Trial",

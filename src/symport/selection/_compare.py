@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Generator, Tensor, nn
 
@@ -160,7 +161,7 @@ class Case:
         batches = [(part.inputs, part.labels) for part in _even(labels, batch_size)]
         return LossGradient(self.model, self.loss, batches)
 
-    def method(self, settings: CompareSettings, labels: Labelled) -> Method:
+    def method(self, settings: CompareSettings, labels: Labelled) -> Method[Any]:
         """The method of the settings, matching on some labels."""
         if settings.method == "naive":
             return Identity()
@@ -220,12 +221,13 @@ def compare(
     finish = case.finish(settings)
     folds = None if folder is None else Path(folder) / "folds"
     chosen = _cross_validate(case, settings, finish, folds, progress=progress)
+    is_identity = chosen is not None and chosen.choice.kind == "identity"
     result = transfer(
         case.source,
         case.target_init,
         case.spec,
-        case.method(settings, case.labelled),
-        take=chosen.choice if chosen else None,
+        Identity() if is_identity else case.method(settings, case.labelled),
+        choice=chosen.choice.candidate if chosen else None,
         finish=finish,
         folder=folder,
         progress=progress,

@@ -8,16 +8,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
 from symport.data import Fold, Labelled, stratified_folds
-from symport.methods import FGMT, GMT, Candidate, Given, Kind, Method, Problem, explore, worth
+from symport.methods import (
+    FGMT,
+    GMT,
+    GivenPermutation,
+    Method,
+    Problem,
+    comparable,
+    explore,
+)
 from symport.params import Params
 from symport.progress import bar
-from symport.selection._cross_validation import cross_validate, fold_name
+from symport.selection._cross_validation import Kind, Ranked, cross_validate, fold_name
 from symport.selection._early_stopping import Steps, Trial, choose_steps, train
 from symport.selection._problem import Contest, Judged
 from symport.settings import Rules
@@ -45,11 +53,6 @@ class Plan:
     length: float = 1.0
     loss: float | None = None
     steps: Steps | None = None
-
-    @property
-    def candidate(self) -> Candidate:
-        """As `transfer` takes it."""
-        return Candidate(self.kind, self.step, self.length)
 
     def far(self, contest: Contest) -> float:
         """The length of the whole displacement that it takes."""
@@ -79,7 +82,7 @@ class Outcome:
     pick: Name
     held: Params
     moved: float
-    candidates: Sequence[Candidate]
+    candidates: Sequence[Ranked]
     working: int
 
 
@@ -158,7 +161,7 @@ class _Run:
         default_factory=list[tuple[Permutation, ...]], init=False
     )
 
-    def transfers(self) -> tuple[tuple[Candidate, ...], dict[Name, Plan]]:
+    def transfers(self) -> tuple[tuple[Ranked, ...], dict[Name, Plan]]:
         """The competitors that train nothing, each at its best step and length."""
         kinds = self._kinds()
         if not self.rules.folds:
@@ -211,10 +214,10 @@ class _Run:
         return explore(
             Problem(contest.source, contest.target_init, contest.spec),
             self._method(contest.working),
-            upto=plan.step,
+            last_step=plan.step,
             folder=self._place("transfer"),
             progress=self.progress,
-        ).permutation(plan.candidate, contest.spec)
+        ).permutations[plan.step - 1]
 
     def reach(self, plan: Plan, permutation: Permutation) -> Params:
         """The tensors of a plan, trained on all working examples if it says so."""
@@ -238,9 +241,9 @@ class _Run:
             kinds["transfer"] = "method"
         return kinds
 
-    def _method(self, examples: Labelled) -> Method:
+    def _method(self, examples: Labelled) -> Method[Any]:
         if self.given is not None:
-            return Given(self.given)
+            return GivenPermutation(self.given)
         count = -(-len(examples) // self.rules.batch_size)
         batches = [(part.inputs, part.labels) for part in examples.parts(count)]
         kind = GMT if self.rules.method == "gmt" else FGMT
@@ -251,14 +254,14 @@ class _Run:
             keep=torch.bfloat16 if self.rules.pairs == "bfloat16" else None,
         )
 
-    def _longer_identities(self) -> list[Candidate]:
+    def _longer_identities(self) -> list[Ranked]:
         """No fold changes the identity, so all examples judge it at once."""
         identity = Permutation.identity(self.contest.spec)
-        found: list[Candidate] = []
+        found: list[Ranked] = []
         for length in self.rules.lengths:
             params = self.contest.space.dense(self.contest.space.place(identity, length))
             loss = self.contest.judge(params, self.contest.working).loss
-            found.append(Candidate("identity", self.contest.source.steps, length, -loss))
+            found.append(Ranked("identity", self.contest.source.steps, length, -loss))
         return found
 
     def _trial(self, name: Name, plan: Plan, number: int) -> Trial:
@@ -276,11 +279,11 @@ class _Run:
         )
 
 
-def _least(candidates: Sequence[Candidate], kind: str) -> Plan:
+def _least(candidates: Sequence[Ranked], kind: str) -> Plan:
     """The candidate of least loss; among equals the one nearest to the whole displacement."""
     own = [c for c in candidates if c.kind == kind]
-    best = max(own, key=lambda c: (worth(c.score), c.step, -abs(c.length - 1)))
-    return Plan(best.kind, best.step, best.length, -worth(best.score))
+    best = max(own, key=lambda c: (comparable(c.score), c.step, -abs(c.scale - 1)))
+    return Plan(best.kind, best.step, best.scale, -comparable(best.score))
 
 
 def _best(plans: Mapping[Name, Plan]) -> Name:

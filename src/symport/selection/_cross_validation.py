@@ -7,13 +7,14 @@ matches on all labels. So every label serves matching and choosing, and none is 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from symport.data import Fold, Labelled
 from symport.errors import SettingsError
 from symport.io import digest
-from symport.methods import Candidate, Finish, Kind, Method, Problem, explore, worth
+from symport.methods import Candidate, Finish, Identity, Method, Problem, comparable, explore
 from symport.params import Params
 from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
@@ -21,8 +22,31 @@ from symport.trajectory import Trajectory
 
 LENGTHS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
 
+Kind: TypeAlias = Literal["method", "identity", "untouched"]
 Key: TypeAlias = tuple[Kind, int, float]
 ScoreOn: TypeAlias = Callable[[Params, Labelled], float]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate of a cross-validation.
+
+    Attributes:
+        kind: Reached by the method, by the identity, or the target initialization untouched.
+        step: How far along the trajectory, from 0 to T.
+        scale: Factor on the displacement.
+        score: Its mean score over all labels; None where nothing was scored.
+    """
+
+    kind: Kind
+    step: int
+    scale: float = 1.0
+    score: float | None = None
+
+    @property
+    def candidate(self) -> Candidate:
+        """As `transfer` takes it."""
+        return Candidate(self.step, self.scale, self.score)
 
 
 @dataclass(frozen=True)
@@ -35,8 +59,8 @@ class CrossValidation:
         permutations: For each fold the permutations of its steps.
     """
 
-    choice: Candidate
-    candidates: tuple[Candidate, ...]
+    choice: Ranked
+    candidates: tuple[Ranked, ...]
     permutations: tuple[tuple[Permutation, ...], ...] = field(compare=False, repr=False)
 
 
@@ -44,7 +68,7 @@ def cross_validate(
     source: Trajectory,
     target_init: Params,
     spec: PermutationSpec,
-    make: Callable[[Labelled], Method],
+    make: Callable[[Labelled], Method[Any]],
     data: Labelled,
     *,
     folds: Sequence[Fold],
@@ -83,22 +107,52 @@ def cross_validate(
     with bar("cross-validation", len(folds), show=progress) as advance:
         for fold in folds:
             known, left_out = data.take(fold.train), data.take(fold.held_out)
+            place = None if folder is None else Path(folder) / fold_name(known, left_out)
+            fold_score = partial(_on, score, left_out)
+            method = make(known)
             found = explore(
-                problem,
-                make(known),
-                score=lambda params, part=left_out: score(params, part),
-                finish=finish,
-                lengths=lengths,
-                folder=None if folder is None else Path(folder) / fold_name(known, left_out),
+                problem, method, score=fold_score, finish=finish, scales=lengths, folder=place
             )
             permutations.append(found.permutations)
-            for candidate in found.candidates:
-                key = (candidate.kind, candidate.step, candidate.length)
-                share = (candidate.score or 0.0) * len(left_out) / len(data)
+            scored: dict[Key, float | None] = {
+                ("untouched", 0, 1.0): _untouched(problem, fold_score, finish),
+                **{("method", c.step, c.scale): c.score for c in found.candidates},
+            }
+            if not any(p.moved() for p in found.permutations):
+                beside = found
+            else:
+                beside = explore(
+                    problem,
+                    Identity(),
+                    score=fold_score,
+                    finish=finish,
+                    folder=None if place is None else place.with_name(f"{place.name}-identity"),
+                )
+            if not isinstance(method, Identity):
+                steps = (c for c in beside.candidates if c.scale == 1)
+                scored |= {("identity", c.step, c.scale): c.score for c in steps}
+            for key, value in scored.items():
+                share = (value or 0.0) * len(left_out) / len(data)
                 totals[key] = totals.get(key, 0.0) + share
             advance("")
-    candidates = [Candidate(kind, step, length, s) for (kind, step, length), s in totals.items()]
+    candidates = [Ranked(*key, total) for key, total in sorted(totals.items(), key=_order)]
     return CrossValidation(_best(candidates), tuple(candidates), tuple(permutations))
+
+
+def _on(score: ScoreOn, part: Labelled, params: Params) -> float:
+    return score(params, part)
+
+
+def _untouched(problem: Problem, score: Callable[[Params], float], finish: Finish | None) -> float:
+    """The score of the target initialization, which no method changes."""
+    params = problem.place(Permutation.identity(problem.spec), 0)
+    return float(score(params if finish is None else finish(params)))
+
+
+def _order(item: tuple[Key, float]) -> tuple[bool, int, bool]:
+    """Step by step, the method before the identity; other scales last."""
+    kind, step, scale = item[0]
+    return scale != 1, step, kind == "identity"
 
 
 def fold_name(known: Labelled, left_out: Labelled) -> str:
@@ -109,11 +163,11 @@ def fold_name(known: Labelled, left_out: Labelled) -> str:
     return f"fold-{digest(tensors)[:12]}"
 
 
-def _best(candidates: Sequence[Candidate]) -> Candidate:
-    """Among equals the candidate nearest to what the method says: the last step, length 1."""
+def _best(candidates: Sequence[Ranked]) -> Ranked:
+    """Among equals the candidate nearest to what the method says: the last step, scale 1."""
 
-    def rank(candidate: Candidate) -> tuple[float, bool, int, float]:
+    def rank(candidate: Ranked) -> tuple[float, bool, int, float]:
         is_method = candidate.kind == "method"
-        return worth(candidate.score), is_method, candidate.step, -abs(candidate.length - 1)
+        return comparable(candidate.score), is_method, candidate.step, -abs(candidate.scale - 1)
 
     return max(candidates, key=rank)

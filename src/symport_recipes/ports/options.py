@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import symport
 from symport.huggingface import quiet
 from symport.io import write_text
-from symport.methods import GradientMatching, Start, worth
+from symport.methods import GradientMatching, Start, comparable
 from symport.outofcore import hold
 from symport.params import Params
 from symport.port import embedding_names, residual_groups
@@ -46,7 +47,7 @@ class Option:
         hold: Whether the residual stream stays in order.
     """
 
-    kind: Callable[..., GradientMatching] = symport.FGMT
+    kind: Callable[..., GradientMatching[Any]] = symport.FGMT
     steps: int = 8
     batch: int = COUNT
     normalize: bool = True
@@ -85,21 +86,21 @@ def shares(scene: Scene, option: Option, seed: int) -> tuple[float, float]:
         case.spec,
         _method(case, option),
         score=lambda params: -loss(params),
-        lengths=LENGTHS,
+        scales=LENGTHS,
     ).candidates
     lift = loss(case.source[0]) - loss(case.source[-1])
-    own = [c for c in found if c.kind == "method"]
-    last = next(c for c in own if c.step == option.steps and c.length == 1)
+    own = [c for c in found if c.step]
+    last = next(c for c in own if c.step == option.steps and c.scale == 1)
     untouched = loss(case.target_init)
-    best = max(worth(c.score) for c in own)
-    return (untouched + best) / lift, (untouched + worth(last.score)) / lift
+    best = max(comparable(c.score) for c in own)
+    return (untouched + best) / lift, (untouched + comparable(last.score)) / lift
 
 
 def _judge(case: Contest) -> Callable[[Params], float]:
     return lambda params: case.judge(params, case.reporting).loss
 
 
-def _method(case: Contest, option: Option) -> GradientMatching:
+def _method(case: Contest, option: Option) -> GradientMatching[Any]:
     batches = [(b.inputs, b.labels) for b in case.working.parts(COUNT // option.batch)]
     gradient = case.gradient(batches)
     return option.kind(gradient, normalize=option.normalize, start=option.start, also=case.also)

@@ -1,0 +1,25 @@
+"""The identity: the source's displacement added as it is."""
+
+from symport.methods._base import Problem, SinglePermutation, State
+from symport.spec import Permutation
+
+
+class Identity(SinglePermutation):
+    """Unit i of the source stays unit i of the target (the paper's naive baseline).
+
+    Example:
+        >>> import torch
+        >>> from symport.spec import PermutationSpec
+        >>> from symport.trajectory import Trajectory
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 1)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> problem = Problem(source, {"w": torch.zeros(2)}, spec)
+        >>> Identity().init(problem).permutation.moved()
+        0.0
+    """
+
+    name = "identity"
+
+    def init(self, problem: Problem) -> State[None]:
+        """The identity."""
+        return State(Permutation.identity(problem.spec))
