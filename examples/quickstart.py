@@ -18,11 +18,11 @@ def main() -> None:
     source = symport.Trajectory.linear(at.source_init, at.source_final, steps=10)
     gradient = symport.LossGradient(at.model, cross_entropy, at.batches)
     result = symport.transfer(source, at.target_init, spec, symport.FGMT(gradient))
-    naive = symport.transfer(source, at.target_init, spec, Identity())
+    identity = symport.transfer(source, at.target_init, spec, Identity())
     direct = train_directly(gradient, at.target_init, steps=200)
     for name, params in {
         "untouched": at.target_init,
-        "identity": naive.params,
+        "identity": identity.params,
         "transfer": result.params,
         "direct training": direct,
         "the source itself": at.source_final,

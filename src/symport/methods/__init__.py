@@ -14,17 +14,9 @@ from symport.methods._given import GivenPermutation
 from symport.methods._gradient_matching import FGMT, GMT, GradientMatching, Start
 from symport.methods._identity import Identity
 from symport.methods._journal import Journal, StepRecord, refuse_foreign
-from symport.methods._loop import (
-    Candidate,
-    Explored,
-    Finish,
-    TransferResult,
-    check_fit,
-    comparable,
-    explore,
-    transfer,
-)
+from symport.methods._loop import Finish, check_fit, explore, transfer
 from symport.methods._oracle import Oracle
+from symport.methods._result import Candidate, Explored, TransferResult, comparable
 from symport.methods._weight_matching import WeightMatching
 
 __all__ = [

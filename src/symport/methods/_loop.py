@@ -1,10 +1,9 @@
 """Transfer a training run to another initialization: the one loop under every method."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,11 +11,11 @@ from torch import Tensor
 
 from symport.distributed import world
 from symport.errors import ParamsError, SettingsError
-from symport.io import save_tensors, write_text
 from symport.matching import is_moved
 from symport.memory import give_back
 from symport.methods._base import Memory, Method, Problem, State
 from symport.methods._journal import Journal, StepRecord
+from symport.methods._result import Candidate, Explored, TransferResult, comparable
 from symport.params import Params, check_alike, check_finite, takes_part
 from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
@@ -24,79 +23,6 @@ from symport.trajectory import Trajectory
 
 Score: TypeAlias = Callable[[Params], float]
 Finish: TypeAlias = Callable[[Params], Params]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One set of parameters that a transfer can end in.
-
-    Attributes:
-        step: How far along the trajectory, from 1 to T; 0 is the untouched target.
-        scale: Factor on the displacement; 1 is what the method says.
-        score: Its score, higher is better; None without a score.
-    """
-
-    step: int
-    scale: float = 1.0
-    score: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Explored:
-    """The steps of a method and their scores; parameters follow from permutations.
-
-    Attributes:
-        permutations: The permutation of each step, from the first.
-        candidates: Every step, then every scale of the last one, with their scores; without a
-            score the last step.
-        history: One record for each step.
-    """
-
-    permutations: tuple[Permutation, ...]
-    candidates: tuple[Candidate, ...]
-    history: tuple[StepRecord, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class TransferResult:
-    """What a transfer found.
-
-    Attributes:
-        params: The chosen parameters, after `finish`.
-        permutation: The permutation behind them.
-        choice: Which candidate they are.
-        candidates: All candidates that were scored, or the one that was taken without a score.
-        history: One record for each step.
-    """
-
-    params: dict[str, Tensor]
-    permutation: Permutation
-    choice: Candidate
-    candidates: tuple[Candidate, ...]
-    history: tuple[StepRecord, ...]
-
-    @property
-    def evaluations(self) -> int:
-        """Gradient evaluations of all steps."""
-        return sum(record.evaluations for record in self.history)
-
-    def save(self, folder: str | Path) -> None:
-        """Write `params.safetensors`, `permutation.safetensors`, `history.jsonl`, `result.json`.
-
-        Raises:
-            FileError: The folder cannot be written; no file is left half-written.
-        """
-        folder = Path(folder)
-        save_tensors(folder / "permutation.safetensors", self.permutation.indices)
-        lines = [json.dumps(asdict(record)) for record in self.history]
-        write_text(folder / "history.jsonl", "\n".join(lines) + "\n")
-        summary = {
-            "choice": asdict(self.choice),
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "evaluations": self.evaluations,
-        }
-        write_text(folder / "result.json", json.dumps(summary, indent=1) + "\n")
-        save_tensors(folder / "params.safetensors", self.params)
 
 
 def transfer(
@@ -333,16 +259,6 @@ def _record(state: State[Memory], candidate: Candidate, begun: float) -> StepRec
         state.cost.seconds,
         time.perf_counter() - begun,
     )
-
-
-def comparable(score: float | None) -> float:
-    """A score to compare by: none, or NaN, is worse than any.
-
-    Example:
-        >>> max([0.5, float("nan"), None], key=comparable)
-        0.5
-    """
-    return -math.inf if score is None or math.isnan(score) else score
 
 
 def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) -> None:
