@@ -132,8 +132,30 @@ def test_arrays_are_compared_and_timed_too(tmp_path):
     files = trio(tmp_path, "BertForSequenceClassification")
     data = {"inputs": torch.randint(3, 260, (8, 6)), "labels": torch.randint(3, (8,))}
     save_file(data, tmp_path / "few.safetensors")
-    how = {"task": "arrays", "loss": "symport.tasks._tasks:class_losses"}
+    how = {"task": "arrays", "loss": "symport.tasks:class_losses"}
     found = check(make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")}))
     assert found.cka == pytest.approx(1.0, abs=1e-6)  # the same function, in another order
     assert 0 < found.cost.seconds < found.cost.most_seconds
     assert found.numbers()["time"].startswith("about ")
+
+
+def test_nothing_is_tried_where_memory_does_not_hold_it(tmp_path, monkeypatch):
+    files = trio(tmp_path, "BertForSequenceClassification")
+    data = {"inputs": torch.randint(3, 260, (8, 6)), "labels": torch.randint(3, (8,))}
+    save_file(data, tmp_path / "few.safetensors")
+    how = {"task": "arrays", "loss": "symport.tasks:class_losses"}
+    settings = make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")})
+    weights = check(settings).parameters
+    # Three models of float32, and of what trains the weights, the gradient and two moments.
+    needed = 4 * (3 + 4) * weights
+
+    def three(*_):
+        raise AssertionError("three models in memory")
+
+    monkeypatch.setattr("symport.port._cost.available", lambda: needed + 1)
+    assert not [line for line in check(settings).verdict if "memory" in line]
+    monkeypatch.setattr("symport.port._cost.available", lambda: needed)
+    monkeypatch.setattr("symport.port._check.load_all", three)
+    found = check(settings)
+    assert [line for line in found.verdict if "memory that is free here" in line]
+    assert 0 < found.cost.seconds < found.cost.most_seconds

@@ -28,7 +28,7 @@ from symport.model import hidden_states, linear_cka
 from symport.params import Params
 from symport.port._alignment import find_spec
 from symport.port._ancestry import cosine, embedding_names
-from symport.port._cost import Cost, Matching, estimate, matching_of, speed_of
+from symport.port._cost import Cost, Matching, estimate, fits_training, matching_of, speed_of
 from symport.port._outlook import tried, untried
 from symport.port._refusals import refuse_idle, settled
 from symport.port._relatedness import Kinship, kinship
@@ -41,6 +41,10 @@ FEW = 32  # inputs that activations are compared on
 SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
 ALIKE = 0.5  # CKA of hidden states: independent bases of one kind often have more than nothing
 SMALL = 0.1  # of the weights' norm; fine-tunes of language models are usually below a hundredth
+TOO_LARGE = (
+    "The memory that is free here does not hold three models and their training, so training was "
+    "not tried: the time is a guess, and the port needs a larger machine."
+)
 CHUNK = 2**18  # elements of a tensor that are read at a time: what fits into the processor's cache
 
 
@@ -126,7 +130,7 @@ def check(settings: PortSettings) -> Checked:
             cka,
             _cost(settings, folders, family, files),
         )
-    return replace(found, verdict=[*judge(found), *family.notes, *family.said])
+    return replace(found, verdict=[*judge(found), *found.cost.notes, *family.notes, *family.said])
 
 
 def judge(found: Checked) -> list[str]:
@@ -279,25 +283,33 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Trio)
     examples = in_dtype(read.examples, settings.dtype)
     task = make_task(name, settings.loss)
     piece = examples.take(torch.arange(min(settings.micro_batch, len(examples))))
-    found = load_all(folders, family, settings)
     spec = _symmetry(settings, family, old, new)
     shapes = dict(family.outline().named_parameters())
-    if spec is None or len(examples) < FEWEST:
+    trains = bool(settings.folds and settings.direct_steps)
+    fits = fits_training(settings, sum(tensor.numel() for tensor in outline.values()))
+    if trains and fits:
+        found = load_all(folders, family, settings)
+        model, params = found.model, found.new
+    else:
+        base = load(folders.new_base, family, dtype=settings.dtype, device=settings.device)
+        found, model, params = None, base.model.requires_grad_(True), base.params
+    if found is None or spec is None or len(examples) < FEWEST:
         outlook = untried(settings)
     else:
         parts = examples.split(settings.hold_back, settings.seed)
         outlook = tried(contest_of(settings, (found, files), spec, task, parts), settings)
-    return estimate(
+    cost = estimate(
         settings,
         len(examples),
-        found.new,
-        speed_of(found.model, found.new, task, piece, recompute=settings.recompute),
+        params,
+        speed_of(model, params, task, piece, recompute=settings.recompute),
         _matching(spec, shapes),
         outlook,
         has_activations=settings.activations == "yes"
         or (settings.activations == "auto" and bool(files.new_heads)),
         stored=stored,
     )
+    return cost if fits or not trains else replace(cost, notes=(TOO_LARGE,))
 
 
 def _symmetry(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from symport.data import Labelled
 from symport.matching import cut
+from symport.memory import available
 from symport.model import LossGradient, call, evaluation, state_for, to_device
 from symport.params import Params, wide_dtype
 from symport.port._counts import Counts, Course, counts
@@ -38,12 +39,14 @@ class Cost:
         memory: In bytes.
         disk: In bytes, while working; the result alone is a part of it.
         most_seconds: If training helps up to its last step.
+        notes: Sentences on how the estimate was made.
     """
 
     seconds: float | None
     memory: int
     disk: int
     most_seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,7 @@ def estimate(
         kept += 2 * settings.steps * whole if settings.method == "gmt" else 0
     gains = 4 * matching.similarities if has_activations else 0
     matched = kept + 2 * 8 * matching.similarities + 3 * whole
-    trained = 0
-    if settings.folds and settings.direct_steps:  # weights, moments, and the gradient
-        trained = 4 * kept_wide + (whole if whole < kept_wide else 0)
+    trained = training_bytes(settings, weights) if settings.folds and settings.direct_steps else 0
     proven = DOUBLE * weights
     memory = 3 * whole + max(proven, gains + speed.saved + max(matched, trained)) + INTERPRETER
     least = seconds(outlook.least, [few for few, _ in outlook.finals])
@@ -203,6 +204,26 @@ def estimate(
     never = untried(settings)  # one fold is no proof of what others do
     bound = seconds(never.most, [many for _, many in never.finals])
     return Cost((least * most) ** 0.5, memory, stored, bound)
+
+
+def training_bytes(settings: PortSettings, weights: int) -> int:
+    """What direct training holds beside the models: weights, two moments, and the gradient.
+
+    Example:
+        >>> files = {"old_base": "a", "tuned": "b", "new_base": "c", "out": "d"}
+        >>> training_bytes(PortSettings(**files, dtype="bfloat16"), 1)
+        18
+    """
+    dtype = getattr(torch, settings.dtype)
+    narrow, wide = weights * dtype.itemsize, weights * wide_dtype(dtype).itemsize
+    return 4 * wide + (narrow if narrow < wide else 0)
+
+
+def fits_training(settings: PortSettings, weights: int) -> bool:
+    """Whether three models and their training fit into the memory that is free on this machine."""
+    free = available()
+    models = 3 * weights * getattr(torch, settings.dtype).itemsize
+    return free is None or models + training_bytes(settings, weights) < free
 
 
 def _seconds_of(found: Counts, extra: int, speed: Speed, matching: Matching, whole: int) -> float:
