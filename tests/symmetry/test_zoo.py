@@ -4,10 +4,11 @@ import warnings
 
 import pytest
 
-from symport_recipes.zoo import ZOO, measure, moving_share, show_sizes
 from symport_recipes.zoo.__main__ import page
+from symport_recipes.zoo.catalogue import ZOO
 from symport_recipes.zoo.components import COMPONENTS
 from symport_recipes.zoo.hugging import CASES
+from symport_recipes.zoo.measure import measure, moving_share, show_sizes
 
 QUICK = {"MLP", "ResNet-18", "UNet", "LSTM", "Llama"}
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from symport.io import write_text
-from symport_recipes.zoo import ZOO, Architecture, Finding, measure
+from symport_recipes.zoo.catalogue import ZOO, Architecture
 from symport_recipes.zoo.components import COMPONENTS
+from symport_recipes.zoo.measure import Finding, measure
 
 HEADER = (
     "architecture",

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from symport.matching import match, weights
 from symport.spec import Permutation, PermutationSpec, permute
 from symport.symmetry import discover
-from symport_recipes.zoo import ZOO
+from symport_recipes.zoo.catalogue import ZOO
 from symport_recipes.zoo.residual import ResNet
 
 SEEDS = 50
