@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from symport_recipes.data import Examples, batches, digits
-from symport_recipes.models import conv8, digits_mlp, initial, two_layer_mlp
+from symport_recipes.networks import conv8, digits_mlp, initial, two_layer_mlp
 from symport_recipes.training import TrainSettings, train
 
 BATCH = 128

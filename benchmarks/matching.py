@@ -27,8 +27,8 @@ from workloads import Workload, conv8, mlp, resnet18
 
 import symport
 from symport.matching import Pair, Similarity, match, solve, solve_afresh
-from symport_recipes.models import initial
-from symport_recipes.models import resnet18 as resnet18_model
+from symport_recipes.networks import initial
+from symport_recipes.networks import resnet18 as resnet18_model
 
 WORKLOADS = {"mlp": mlp, "conv8": conv8, "resnet18": resnet18}
 SHARE_STEPS, SHARE_SAMPLES, SHARE_PIXELS = 15, 256, 64

@@ -21,9 +21,7 @@ import torch
 from torch import nn
 
 from symport.symmetry import Example, discover, trace
-from symport_recipes.zoo.convnets import DenseNet
-from symport_recipes.zoo.language import Llama
-from symport_recipes.zoo.residual import ResNet
+from symport_recipes.networks import DenseNet, Llama, ResNet
 
 IMAGE = torch.zeros(1, 3, 64, 64)
 TOKENS = torch.zeros(1, 8, dtype=torch.int64)

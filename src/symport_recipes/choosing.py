@@ -27,7 +27,7 @@ from symport.model import evaluate
 from symport.params import Params
 from symport.selection import LENGTHS, CompareSettings, cross_validate
 from symport_recipes.demo import LABELS, STEPS, scene
-from symport_recipes.tables import mean_sd
+from symport_recipes.runner import mean_sd
 
 SEEDS = tuple(range(8))
 WAYS = ("last", "loss", "cross-validation", "kept back", "best possible")

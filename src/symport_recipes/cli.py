@@ -9,14 +9,21 @@ from rich.table import Table
 from symport import distributed
 from symport.cli import DEBUG_HELP, console, run_app
 from symport.errors import SettingsError
-from symport_recipes.data.fetch import DOWNLOADS, fetch
-from symport_recipes.data.find import VARIABLE
-from symport_recipes.experiment import Experiment, read_outcomes, run
+from symport_recipes.data import DOWNLOADS, VARIABLE, fetch
 from symport_recipes.figures import FIGURES
-from symport_recipes.page import Result, write_page
-from symport_recipes.processes import device_of, join, share
-from symport_recipes.recipe import SCALES, Recipe
-from symport_recipes.scene import Bench
+from symport_recipes.runner import (
+    SCALES,
+    Experiment,
+    Recipe,
+    Result,
+    device_of,
+    join,
+    read_outcomes,
+    run,
+    share,
+    write_page,
+)
+from symport_recipes.setups import Bench
 
 app = typer.Typer(
     add_completion=False,

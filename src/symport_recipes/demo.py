@@ -31,8 +31,8 @@ from symport.progress import bar
 from symport.report import Curve, Section, draw, png, save_picture, write_report
 from symport.selection import Case, CompareSettings, compare
 from symport_recipes.data import digits, split
-from symport_recipes.models import digits_mlp, initial
-from symport_recipes.tables import markdown, mean_sd, sd
+from symport_recipes.networks import digits_mlp, initial
+from symport_recipes.runner import markdown, mean_sd, sd
 from symport_recipes.training import TrainSettings, train
 
 LABELS = (20, 100, 1000)

@@ -8,8 +8,8 @@ from symport_recipes.choosing import WAYS, page
 from symport_recipes.choosing import Outcome as Choice
 from symport_recipes.choosing import run_one as choose_one
 from symport_recipes.demo import COLUMNS, Outcome, picture, run_one, scene, table, verdict
-from symport_recipes.models import digits_mlp, mlp
-from symport_recipes.tables import mean_sd
+from symport_recipes.networks import digits_mlp, mlp
+from symport_recipes.runner import mean_sd
 
 NETWORKS = [
     pytest.param(partial(mlp, [64, 64, 64, 10]), id="an eighth of the width"),

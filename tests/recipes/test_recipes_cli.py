@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 from symport.errors import DataError, SettingsError
 from symport_recipes import cli
 from symport_recipes.cli import app
-from symport_recipes.experiment import write_outcome
+from symport_recipes.runner._experiment import write_outcome
 
 
 def invoke(*arguments: str):

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from symport.spec import show_pattern
 from symport.symmetry import discover
-from symport_recipes.zoo.language import Llama
+from symport_recipes.networks import Llama
 
 X = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.tensor([[1, 5, 2, 9, 3], [4, 4, 7, 0, 15]])

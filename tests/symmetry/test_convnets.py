@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from symport.spec import show_pattern
 from symport.symmetry import discover
-from symport_recipes.zoo.residual import Block, ResNet
+from symport_recipes.networks import ResNet
+from symport_recipes.networks.zoo._residual import Block
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

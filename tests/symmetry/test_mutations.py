@@ -11,9 +11,9 @@ from symport.errors import SpecError
 from symport.spec import Fixed, Group, Unit, groups_in, show_pattern
 from symport.symmetry import discover, verify
 from symport.symmetry.proof._trial import TOLERANCE
-from symport_recipes.zoo.convnets import Excited, Shuffled, convolve
-from symport_recipes.zoo.language import Llama, Reader
-from symport_recipes.zoo.residual import ResNet
+from symport_recipes.networks import Llama, ResNet
+from symport_recipes.networks.zoo._convnets import Excited, Shuffled, convolve
+from symport_recipes.networks.zoo._language import Reader
 
 CAUGHT = 1e-6  # far above the tolerance of the proof
 IMAGE = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,8 @@ from symport.errors import DiscoveryError, SpecError
 from symport.spec import PermutationSpec, show_pattern
 from symport.symmetry import discover, register_rule, verify
 from symport.symmetry.proof._trial import TOLERANCE
-from symport_recipes.zoo.language import Llama, RMSNorm
+from symport_recipes.networks import Llama
+from symport_recipes.networks.zoo._language import RMSNorm
 
 
 def small():

@@ -4,11 +4,10 @@ import warnings
 
 import pytest
 
+from symport_recipes.networks import COMPONENTS, ZOO
+from symport_recipes.networks.zoo._transformers import CASES
 from symport_recipes.zoo.__main__ import page
-from symport_recipes.zoo.catalogue import ZOO
-from symport_recipes.zoo.components import COMPONENTS
-from symport_recipes.zoo.hugging import CASES
-from symport_recipes.zoo.measure import measure, moving_share, show_sizes
+from symport_recipes.zoo._measure import measure, moving_share, show_sizes
 
 QUICK = {"MLP", "ResNet-18", "UNet", "LSTM", "Llama"}
 

@@ -1,25 +1,27 @@
 """Data sets: fetched, loaded, split, and drawn in batches."""
 
-from symport_recipes.data.augment import augmented, crop_and_flip, resized_crop_and_flip
-from symport_recipes.data.batches import batches, fixed_batches
-from symport_recipes.data.cifar import cifar10, cifar100
-from symport_recipes.data.dataset import Dataset, Examples, normalise
-from symport_recipes.data.digits import digits
-from symport_recipes.data.fetch import fetch
-from symport_recipes.data.find import find_data, load, load_lazy
-from symport_recipes.data.images import LazyDataset, LazyImages
-from symport_recipes.data.mnist import mnist
-from symport_recipes.data.splits import few_labels, noisy_labels, only_classes, split
+from symport_recipes.data._augment import augmented, crop_and_flip, resized_crop_and_flip
+from symport_recipes.data._batches import batches, check_images, counted, fixed_batches
+from symport_recipes.data._dataset import Dataset, Examples, normalise
+from symport_recipes.data._fetch import DOWNLOADS, fetch
+from symport_recipes.data._images import LazyDataset, LazyImages
+from symport_recipes.data._registry import VARIABLE, find_data, load, load_lazy
+from symport_recipes.data._splits import few_labels, noisy_labels, only_classes, split
+from symport_recipes.data.readers import cifar10, cifar100, digits, mnist
 
 __all__ = [
+    "DOWNLOADS",
+    "VARIABLE",
     "Dataset",
     "Examples",
     "LazyDataset",
     "LazyImages",
     "augmented",
     "batches",
+    "check_images",
     "cifar10",
     "cifar100",
+    "counted",
     "crop_and_flip",
     "digits",
     "fetch",

@@ -1,7 +1,12 @@
 """Every figure and table of the paper, by the name of its recipe."""
 
-from symport_recipes.figures import after, basis, beyond, transfers
-from symport_recipes.recipe import Recipe
+from symport_recipes.figures import _after as after
+from symport_recipes.figures import _basis as basis
+from symport_recipes.figures import _beyond as beyond
+from symport_recipes.figures import _transfers as transfers
+from symport_recipes.runner import Recipe
+
+__all__ = ["FIGURES"]
 
 _ALL: tuple[Recipe, ...] = (
     basis.figure_3_mlp(),

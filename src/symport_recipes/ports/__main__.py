@@ -10,14 +10,14 @@ from pathlib import Path
 from symport.huggingface import quiet
 from symport.io import write_text
 from symport.report import save_picture
-from symport_recipes.ports.bert import bert
-from symport_recipes.ports.llama import llama
-from symport_recipes.ports.options import FILE, table
-from symport_recipes.ports.page import TITLES, page, picture
-from symport_recipes.ports.running import Found, run_one
-from symport_recipes.ports.settings import COUNTS, RULES, SEEDS
-from symport_recipes.ports.vit import vit
-from symport_recipes.ports.words import NOTE, head
+from symport_recipes.ports._bert import bert
+from symport_recipes.ports._llama import llama
+from symport_recipes.ports._options import FILE, table
+from symport_recipes.ports._page import TITLES, page, picture
+from symport_recipes.ports._running import Found, run_one
+from symport_recipes.ports._settings import COUNTS, RULES, SEEDS
+from symport_recipes.ports._vit import vit
+from symport_recipes.ports._words import NOTE, head
 
 FAMILIES = {"llama": llama, "bert": bert, "vit": vit}
 

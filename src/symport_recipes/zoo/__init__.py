@@ -1,1 +1,3 @@
 """What is found in architectures whose symmetry is known."""
+
+__all__ = []

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from symport.io import write_text
-from symport_recipes.zoo.catalogue import ZOO, Architecture
-from symport_recipes.zoo.components import COMPONENTS
-from symport_recipes.zoo.measure import Finding, measure
+from symport_recipes.networks import COMPONENTS, ZOO, Architecture
+from symport_recipes.zoo._measure import Finding, measure
 
 HEADER = (
     "architecture",
@@ -44,7 +43,7 @@ Made by `python -m symport_recipes.zoo --out docs/results`.
 A network with random weights is permuted by a random element of its whole group and matched to
 itself as it was, by weights alone. Counted are the seeds for which every group comes out exactly,
 nested ones included; and as many for the same search from the identity, which is plain coordinate
-ascent. `python -m symport_recipes.zoo.planted > docs/results/planted.txt`
+ascent. `python -m symport_recipes.zoo._planted > docs/results/planted.txt`
 
 ```text
 --8<-- "docs/results/planted.txt"

@@ -1,0 +1,157 @@
+"""Fetch official data sets, each file known by its published md5 before it is used."""
+
+import hashlib
+import http.client
+import tarfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from symport.errors import DataError, FileError
+from symport.io import make_folder
+from symport.progress import bar
+from symport_recipes.data._registry import FOLDERS, VARIABLE
+
+BLOCK = 1 << 20  # bytes between two steps of the progress bar
+TIMEOUT_SECONDS = 60  # without an answer
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of the net.
+
+    Attributes:
+        url: Where it is.
+        md5: Published by its makers, in hexadecimal.
+    """
+
+    url: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.url.rpartition("/")[2]
+
+
+def _idx(base: str, *sums: str) -> tuple[Download, ...]:
+    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    pairs = zip(names, sums, strict=True)
+    return tuple(Download(f"{base}/{name}-ubyte.gz", md5) for name, md5 in pairs)
+
+
+DOWNLOADS = {
+    "mnist": _idx(
+        "https://ossci-datasets.s3.amazonaws.com/mnist",  # the makers' own address asks to log in
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+    "fashion-mnist": _idx(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+    "cifar10": (
+        Download(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+        ),
+    ),
+    "cifar100": (
+        Download(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            "eb9058c3a382ffc7106e4002c42a8d85",
+        ),
+    ),
+    "cub": (
+        Download(
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            "97eceeb196236b17998738112f37df78",
+        ),
+    ),
+}
+ARCHIVES = (".tar.gz", ".tgz")
+BY_HAND = {
+    "imagenet": "log in at image-net.org and put ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar "
+    "and ILSVRC2012_devkit_t12.tar.gz",
+    "cars": "its makers' server is gone: put cars_train, cars_test, devkit and "
+    "cars_test_annos_withlabels.mat from a copy",
+}
+
+
+def fetch(name: str, folder: Path, *, show: bool = False) -> Path:
+    """Fetch a data set, unless it is there.
+
+    Each file is written under a temporary name, and takes its own once its md5 is right. Archives
+    are then unpacked, and not kept.
+
+    Args:
+        name: `mnist`, `fashion-mnist`, `cifar10`, `cifar100` or `cub`.
+        folder: Where its folder will be; name it in SYMPORT_DATA.
+        show: Show a progress bar.
+
+    Returns:
+        The folder of the data set, as `load` takes it.
+
+    Raises:
+        DataError: There is no data set of this name.
+        FileError: It cannot be fetched, or is not the official file; or its makers let nobody
+            fetch it, and the message says what to put where.
+    """
+    if name in BY_HAND:
+        raise FileError(f"{name} cannot be fetched: {BY_HAND[name]} into {folder / FOLDERS[name]}")
+    if name not in DOWNLOADS:
+        raise DataError(f"{name!r} cannot be fetched; choose from {', '.join(DOWNLOADS)}")
+    target = folder / FOLDERS[name]
+    for download in DOWNLOADS[name]:
+        archive = download.url.endswith(ARCHIVES)
+        final = target if archive else target / download.name
+        if not final.exists():
+            _fetch_one(download, final, show)
+    return target
+
+
+def _fetch_one(download: Download, final: Path, show: bool) -> None:
+    make_folder(final.parent)
+    archive = download.url.endswith(ARCHIVES)
+    try:
+        with TemporaryDirectory(dir=final.parent, prefix=".fetching-") as temporary:
+            file, unpacked = Path(temporary) / "file", Path(temporary) / "unpacked"
+            _download(download, file, final, show)
+            if archive:
+                with tarfile.open(file, "r:gz") as tar:
+                    tar.extractall(unpacked, filter="data")
+            (unpacked / final.name if archive else file).rename(final)
+    except FileError:
+        raise
+    except (OSError, http.client.HTTPException, tarfile.TarError) as error:
+        raise FileError(
+            f"{download.url}: cannot be fetched ({error}); it takes a network and room in "
+            f"{final.parent}. Or {_by_hand(download, final)}"
+        ) from error
+
+
+def _download(download: Download, file: Path, final: Path, show: bool) -> None:
+    total = hashlib.md5(usedforsecurity=False)
+    with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as answer:
+        blocks = -(-int(answer.headers.get("Content-Length") or 0) // BLOCK)
+        with file.open("wb") as out, bar(f"{download.name} (MiB)", blocks, show=show) as step:
+            while block := answer.read(BLOCK):
+                out.write(block)
+                total.update(block)
+                step("")
+    if (found := total.hexdigest()) != download.md5:
+        raise FileError(
+            f"{download.url}: md5 {found} of {file.stat().st_size} bytes, the official file has "
+            f"{download.md5}; try again, or {_by_hand(download, final)}"
+        )
+
+
+def _by_hand(download: Download, final: Path) -> str:
+    unpacked = " and unpack it" if download.url.endswith(ARCHIVES) else ""
+    return f"put {download.name} into {final.parent}{unpacked}, and set {VARIABLE}"

@@ -1,0 +1,183 @@
+"""Every way of using a fine-tune, in one scene, for one number of examples and one draw of them."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Generator
+
+from symport.huggingface import find_family, find_folders
+from symport.matching import gradients
+from symport.methods import Problem
+from symport.model import activations, with_activations
+from symport.port import Loaded, PortSettings, align, find_spec, load_all
+from symport.selection import Contest, Factors, Judged, Outcome, Space, Whole, compete
+from symport.settings import Rules
+from symport.spec import Permutation, PermutationSpec
+from symport.tasks import make_task
+from symport.trajectory import Trajectory
+from symport_recipes.ports._scene import Scene
+
+# Steps are then but lengths of one displacement; what follows it, the main competition has shown.
+ONE_PERMUTATION = {"steps": 4, "direct_steps": 0}
+WITHOUT_LABELS: tuple[Literal["weights", "activations"], ...] = ("weights", "activations")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came out of one run.
+
+    Attributes:
+        scene: Which networks and task.
+        target: Which new base.
+        count: Number of examples.
+        seed: Of their draw, and of all that is random afterwards.
+        losses: Mean loss on the reporting set by way, in nats; `old base` and `fine-tune` are
+            judged on their own base.
+        accuracies: Share of right answers there, in [0, 1]; empty for language.
+        plans: How each way was reached: whose permutation, step, length, steps of training.
+        pick: The way that cross-validation over the examples picked.
+        moved: The share of units that gradient matching moved.
+        seconds: Of the whole run.
+    """
+
+    scene: str
+    target: str
+    count: int
+    seed: int
+    losses: Mapping[str, float]
+    accuracies: Mapping[str, float]
+    plans: Mapping[str, str]
+    pick: str
+    moved: float
+    seconds: float
+
+    def share(self, way: str) -> float:
+        """Share of lift: what the way gains on the new base, by what the fine-tune gained.
+
+        Example:
+            >>> losses = {"untouched": 2.0, "direct": 1.5, "old base": 3.0, "fine-tune": 2.0}
+            >>> Found("s", "t", 1, 0, losses, {}, {}, "direct", 0.0, 0.0).share("direct")
+            0.5
+        """
+        lift = self.losses["old base"] - self.losses["fine-tune"]
+        return (self.losses["untouched"] - self.losses[way]) / lift
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks of a port in memory, with the symmetry that `symport port` would use."""
+
+    loaded: Loaded
+    spec: PermutationSpec
+
+
+def networks(scene: Scene, target: str, rules: Rules) -> Networks:
+    """Load the networks of a scene as `symport port` does.
+
+    Raises:
+        SymportError: As `symport.port.port`.
+    """
+    places = (str(scene.old), str(scene.tuned), str(scene.targets[target]))
+    names = dict(zip(("old_base", "tuned", "new_base"), places, strict=True))
+    settings = PortSettings(**names, out=Path("unused"), **rules.model_dump())
+    folders = find_folders(*places)
+    family = find_family(folders)
+    loaded = load_all(folders, family, settings)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    return Networks(loaded, spec)
+
+
+def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
+    """The port of a scene with so many examples, drawn by the seed of the rules."""
+    loaded = nets.loaded
+    order = torch.randperm(len(scene.pool), generator=Generator().manual_seed(rules.seed))
+    case = Contest(
+        loaded.model,
+        make_task(scene.task, None),
+        Trajectory.linear(loaded.old, loaded.tuned, rules.steps),
+        loaded.new,
+        nets.spec,
+        _space(nets, rules.seed),
+        scene.pool.take(order[:count]),
+        scene.reporting,
+        rules.micro_batch,
+    )
+    return with_activity(case) if loaded.new_head else case
+
+
+def with_activity(case: Contest, steps: float = 1.0) -> Contest:
+    """The same port, activations of the bases counting in gradient matching as so many steps."""
+    spec = with_activations(case.spec, case.model)
+    inputs = [case.task.feed(piece) for piece in case.working.inputs.split(case.micro_batch)]
+    new, old = (
+        activations(case.model, params, inputs, spec)
+        for params in (case.target_init, case.source[0])
+    )
+    pairs = gradients(new, old, normalize=True)
+    return replace(case, spec=spec, also=[replace(p, weight=steps * p.weight) for p in pairs])
+
+
+def run_one(name: str, scene: Scene, target: str, rules: Rules, count: int) -> Found:
+    """Run every way.
+
+    Args:
+        name: What the scene is called.
+        scene: The networks, the task and the examples.
+        target: Which new base.
+        rules: How; its seed also draws the examples.
+        count: Number of examples.
+    """
+    begun = time.perf_counter()
+    nets = networks(scene, target, rules)
+    case = contest(scene, nets, rules, count)
+    outcome = _competed(case, rules, None)
+    judged: dict[str, Judged] = {**outcome.judged}
+    judged |= {"old base": outcome.old_base, "fine-tune": outcome.tuned}
+    plans = {way: _told(plan) for way, plan in outcome.plans.items()}
+    fewer = rules.model_copy(update=ONE_PERMUTATION)
+    case = contest(scene, nets, fewer, count)  # fewer points on the same line
+    for way in WITHOUT_LABELS:
+        other = _competed(case, fewer, _aligned(way, case))
+        kind = "transfer" if "transfer" in other.judged else "identity"
+        judged[way], plans[way] = other.judged[kind], _told(other.plans[kind])
+    return Found(
+        name,
+        target,
+        count,
+        rules.seed,
+        {way: one.loss for way, one in judged.items()},
+        {way: one.accuracy for way, one in judged.items() if one.accuracy is not None},
+        plans,
+        outcome.pick,
+        outcome.moved,
+        time.perf_counter() - begun,
+    )
+
+
+def _competed(case: Contest, rules: Rules, given: Permutation | None) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        return compete(case, rules, folder=Path(folder), given=given)
+
+
+def _aligned(way: Literal["weights", "activations"], case: Contest) -> Permutation:
+    problem = Problem(case.source, case.target_init, case.spec)
+    batches = [case.task.feed(piece) for piece in case.working.inputs.split(case.micro_batch)]
+    return align(way, problem, case.model, batches)
+
+
+def _space(nets: Networks, seed: int) -> Space:
+    loaded, spec = nets.loaded, nets.spec
+    if loaded.adapter is not None:
+        return Factors(loaded.new, loaded.adapter, spec, loaded.old, seed)
+    change = Trajectory.linear(loaded.old, loaded.tuned, 1).displacement(1)
+    return Whole(loaded.new, change, spec)
+
+
+def _told(plan: Any) -> str:
+    text = f"{plan.kind}, step {plan.step}, length {plan.length:g}"
+    return text if plan.steps is None else f"{text}, {plan.steps.count} steps at {plan.steps.lr:g}"

@@ -1,0 +1,176 @@
+"""The loop of a training: pass after pass over the data, step by step."""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from symport.distributed import add_up, rank, total, world
+from symport_recipes.data import Examples, LazyImages, batches, counted
+from symport_recipes.training._settings import TrainSettings, learning_rate
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What happened in one pass over the data.
+
+    Attributes:
+        number: Counts from 1.
+        steps: Steps taken since the start of training.
+        loss: Mean over the examples of the pass, in nats, each seen before its own step.
+        lr: Learning rate of its last step.
+        elapsed_seconds: Since the start of training.
+    """
+
+    number: int
+    steps: int
+    loss: float
+    lr: float
+    elapsed_seconds: float
+
+
+@final
+class Run:
+    """A training on its way; `passes` moves it on.
+
+    Args:
+        net: Trained in place.
+        settings: Of the training.
+        seed: Of everything random.
+        compiled: Let `torch.compile` make the kernels.
+
+    Attributes:
+        net: The network as it is now.
+        optimizer: Its state is that of the last step.
+        order: Gives the order of the examples, then crops and flips.
+        history: Of the passes that are done.
+        scores: Kept here by the caller, of the start and after each pass.
+    """
+
+    def __init__(
+        self, net: nn.Module, settings: TrainSettings, seed: int, *, compiled: bool = False
+    ) -> None:
+        self.net = net
+        self.optimizer = _optimizer(net, settings)
+        self.order = torch.Generator().manual_seed(seed)
+        self.history: list[Epoch] = []
+        self.scores: list[float] = []
+        self._noise = torch.Generator().manual_seed(seed + rank())  # dropout: of its own for each
+        self._settings = settings
+        self._forward = torch.compile(net) if compiled else net
+
+    def passes(
+        self, examples: Examples | LazyImages, after_step: Callable[[int], object]
+    ) -> Iterator[Epoch]:
+        """Do the passes that are missing; `after_step` is called with the number of each step."""
+        settings, done = self._settings, len(self.history)
+        begun = time.perf_counter() - (self.history[-1].elapsed_seconds if done else 0.0)
+        per_pass = math.ceil(len(examples) / settings.batch_size)
+        steps = settings.steps or settings.ticks * per_pass
+        for number, first in enumerate(range(0, steps, per_pass), start=1):
+            noise = int(torch.randint(2**62, (), generator=self._noise))
+            if number > done:
+                with _isolated(examples.labels.device, noise):
+                    last = min(first + per_pass, steps)
+                    loss, rate = self._pass(examples, number, range(first, last), after_step)
+                self._average_statistics_()
+                elapsed = time.perf_counter() - begun
+                self.history.append(Epoch(number, last, loss, rate, elapsed))
+                yield self.history[-1]
+
+    def _pass(
+        self,
+        examples: Examples | LazyImages,
+        number: int,
+        steps: range,
+        after_step: Callable[[int], object],
+    ) -> tuple[float, float]:
+        """The mean loss of a pass, and its last learning rate."""
+        settings = self._settings
+        loss = torch.zeros((), dtype=torch.float64, device=examples.labels.device)
+        rate, seen, left = 0.0, 0, len(examples)
+        for step, (inputs, labels) in zip(steps, self._batches(examples), strict=False):
+            rate = learning_rate(settings, step if settings.steps else number - 1)
+            self.optimizer.param_groups[0]["lr"] = rate
+            whole = min(settings.batch_size, left)
+            count = counted(whole, rank(), world())
+            loss.add_(self._step(inputs, labels, count / whole), alpha=count)
+            seen, left = seen + whole, left - whole
+            after_step(step + 1)
+        return total(float(loss)) / seen, rate
+
+    def _batches(self, examples: Examples | LazyImages) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of every batch."""
+        return batches(
+            examples,
+            self._settings.batch_size,
+            self.order,
+            augment=self._settings.augment,
+            dtype=next(self.net.parameters()).dtype,
+            place=rank(),
+            among=world(),
+        )
+
+    def _step(self, inputs: Tensor, labels: Tensor, weight: float) -> Tensor:
+        """One step in place; returns the loss before it, of this process's part."""
+        on_gpu = inputs.device.type == "cuda"
+        mixed = on_gpu and self._settings.mixed_precision
+        if inputs.ndim == 4:  # images: faster on CPUs (by a third, measured) and on GPUs
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
+            loss = cross_entropy(self._forward(inputs), labels)
+        if world() == 1:
+            loss.backward()
+        else:
+            (loss * weight).backward()
+            _add_up_gradients_(self.net)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _average_statistics_(self) -> None:
+        """BatchNorm's running ones, over the processes."""
+        if world() > 1:
+            floats = [b for b in self.net.buffers() if b.is_floating_point()]
+            add_up(floats)
+            for buffer in floats:
+                buffer.div_(world())
+
+
+def _add_up_gradients_(net: nn.Module) -> None:
+    """All of them as one vector: a sum over processes costs more for its start than its length."""
+    grads = [tensor.grad for tensor in net.parameters() if tensor.grad is not None]
+    vector = torch.cat([grad.reshape(-1) for grad in grads])
+    add_up([vector])
+    for grad, summed in zip(grads, vector.split([g.numel() for g in grads]), strict=True):
+        grad.copy_(summed.view(grad.shape))
+
+
+def _optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Fused: one kernel for all tensors. It halves the cost of a small network's Adam step."""
+    tensors = [tensor for tensor in net.parameters() if tensor.requires_grad]
+    decay = settings.weight_decay
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(tensors, settings.lr, weight_decay=decay, fused=True)
+    return torch.optim.SGD(
+        tensors, settings.lr, momentum=settings.momentum, weight_decay=decay, fused=True
+    )
+
+
+@contextmanager
+def _isolated(device: torch.device, seed: int) -> Generator[None]:
+    """Seed the global generators, which dropout draws from, and put them back afterwards."""
+    on_gpu = device.type == "cuda"
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[device] if on_gpu else []))
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True))
+        yield

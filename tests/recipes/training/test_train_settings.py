@@ -1,0 +1,77 @@
+import math
+import warnings
+
+import pytest
+import torch
+
+from symport.errors import SettingsError
+from symport_recipes.training import TrainSettings
+from symport_recipes.training._settings import learning_rate
+
+
+def rates(settings: TrainSettings) -> list[float]:
+    return [learning_rate(settings, tick) for tick in range(settings.ticks)]
+
+
+def test_a_constant_rate_stays():
+    assert rates(TrainSettings(epochs=3, lr=0.01)) == [0.01] * 3
+
+
+def test_the_cosine_is_that_of_pytorch():
+    settings = TrainSettings(epochs=60, lr=0.05, schedule="cosine")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.05)
+    witness = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=60)
+    expected: list[float] = []
+    with warnings.catch_warnings(action="ignore"):  # it asks for an optimizer step in between
+        for _ in range(60):
+            expected.append(witness.get_last_lr()[0])
+            witness.step()
+    assert rates(settings) == pytest.approx(expected, rel=1e-12)
+
+
+def test_imagenet_warms_up_over_five_epochs():
+    # Appendix D.3.2: over the first 5 epochs the rate rises, then falls along a cosine from .1.
+    found = rates(TrainSettings(epochs=100, lr=0.1, schedule="cosine", warmup_epochs=5))
+    assert found[:6] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+    assert found[52] == pytest.approx(0.05 * (1 + math.cos(math.pi * 47 / 95)))
+    assert 0 < found[-1] < 1e-4
+
+
+def test_a_length_in_steps_schedules_by_steps():
+    settings = TrainSettings(steps=4, lr=1.0, schedule="cosine")
+    assert settings.ticks == 4
+    assert rates(settings)[2] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("lengths", [{}, {"epochs": 1, "steps": 1}])
+def test_a_length_is_given_once(lengths: dict[str, int]):
+    with pytest.raises(SettingsError, match="give one of the two"):
+        TrainSettings(**lengths)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("epochs", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
+        ("lr", 0.0, "above 0 and finite"),
+        ("lr", math.nan, "above 0 and finite"),
+        ("lr", math.inf, "above 0 and finite"),
+        ("momentum", 1.0, "from 0 to below 1"),
+        ("weight_decay", -1e-4, "at least 0 and finite"),
+        ("schedule", "linear", "constant or cosine"),
+        ("warmup_epochs", 3, "below epochs"),
+        ("warmup_epochs", -1, "below epochs"),
+        ("optimizer", "lamb", "sgd or adam"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(field: str, value: object, expected: str):
+    with pytest.raises(SettingsError, match=f"{field} is .*; expected .*{expected}"):
+        TrainSettings(**{"epochs": 3, field: value})
+
+
+def test_steps_are_counted_from_one_and_do_not_warm_up():
+    with pytest.raises(SettingsError, match="steps is 0; expected at least 1"):
+        TrainSettings(steps=0)
+    with pytest.raises(SettingsError, match="warmup_epochs is 1; expected"):
+        TrainSettings(steps=10, warmup_epochs=1)
