@@ -1,5 +1,5 @@
 import pytest
-from test_page import OUTCOMES
+from outcomes import OUTCOMES
 from typer.testing import CliRunner
 
 from symport.errors import DataError, SettingsError

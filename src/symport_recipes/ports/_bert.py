@@ -14,7 +14,7 @@ from symport.selection import Task
 from symport.tasks import make_task
 from symport_recipes.ports._scene import Scene, learned, spared
 from symport_recipes.ports._texts import read, tokens_of, windows
-from symport_recipes.ports._training import Draw, Pace, Watch, drawn_from, kept, made_by, train_
+from symport_recipes.training import Draw, Pace, Watch, drawn_from, kept, made_by, train_
 
 KINDS = ("shakespeare", "wiki", "problems")
 LENGTH = 16

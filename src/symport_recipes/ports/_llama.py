@@ -9,7 +9,7 @@ from torch import nn
 from symport.tasks import make_task
 from symport_recipes.ports._scene import Scene
 from symport_recipes.ports._texts import anywhere, byte_tokenizer, disjoint, read, tokens_of
-from symport_recipes.ports._training import Draw, Pace, Watch, kept, made_by, train_
+from symport_recipes.training import Draw, Pace, Watch, kept, made_by, train_
 
 LENGTH = 64
 SHAPE: dict[str, Any] = {

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from symport.data import Labelled
 from symport_recipes.data import find_data
-from symport_recipes.ports._training import Draw
+from symport_recipes.training import Draw
 
 END = "<|end|>"
 

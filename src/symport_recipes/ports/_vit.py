@@ -10,7 +10,7 @@ from symport.data import Labelled
 from symport.tasks import make_task
 from symport_recipes.data import Examples, augmented, load
 from symport_recipes.ports._scene import Scene, learned, spared
-from symport_recipes.ports._training import Draw, Pace, Watch, kept, made_by, train_
+from symport_recipes.training import Draw, Pace, Watch, kept, made_by, train_
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 64,

@@ -1,19 +1,23 @@
-"""The loop of a training: pass after pass over the data, step by step."""
+"""The epochs of a training on classified examples: pass after pass over the data."""
 
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LRScheduler
 
 from symport.distributed import add_up, rank, total, world
 from symport_recipes.data import Examples, LazyImages, batches, counted
-from symport_recipes.training._settings import TrainSettings, learning_rate
+from symport_recipes.training._loop import descend_
+from symport_recipes.training._schedule import BASE_LR, scheduled
+from symport_recipes.training._settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -73,66 +77,83 @@ class Run:
         begun = time.perf_counter() - (self.history[-1].elapsed_seconds if done else 0.0)
         per_pass = math.ceil(len(examples) / settings.batch_size)
         steps = settings.steps or settings.ticks * per_pass
+        schedule = self._schedule()
         for number, first in enumerate(range(0, steps, per_pass), start=1):
             noise = int(torch.randint(2**62, (), generator=self._noise))
             if number > done:
                 with _isolated(examples.labels.device, noise):
                     last = min(first + per_pass, steps)
-                    loss, rate = self._pass(examples, number, range(first, last), after_step)
+                    loss, rate = self._pass(examples, range(first, last), schedule, after_step)
+                if settings.epochs:
+                    schedule.step()
                 self._average_statistics_()
                 elapsed = time.perf_counter() - begun
                 self.history.append(Epoch(number, last, loss, rate, elapsed))
                 yield self.history[-1]
 
+    def _schedule(self) -> LRScheduler:
+        settings = self._settings
+        done = self.history[-1].steps if self.history and settings.steps else len(self.history)
+        return scheduled(
+            self.optimizer,
+            lr=settings.lr,
+            ticks=settings.ticks,
+            warmup=settings.warmup_epochs,
+            schedule=settings.schedule,
+            done=done,
+        )
+
     def _pass(
         self,
         examples: Examples | LazyImages,
-        number: int,
         steps: range,
+        schedule: LRScheduler,
         after_step: Callable[[int], object],
     ) -> tuple[float, float]:
         """The mean loss of a pass, and its last learning rate."""
-        settings = self._settings
+        size = self._settings.batch_size
         loss = torch.zeros((), dtype=torch.float64, device=examples.labels.device)
-        rate, seen, left = 0.0, 0, len(examples)
-        for step, (inputs, labels) in zip(steps, self._batches(examples), strict=False):
-            rate = learning_rate(settings, step if settings.steps else number - 1)
-            self.optimizer.param_groups[0]["lr"] = rate
-            whole = min(settings.batch_size, left)
-            count = counted(whole, rank(), world())
-            loss.add_(self._step(inputs, labels, count / whole), alpha=count)
-            seen, left = seen + whole, left - whole
-            after_step(step + 1)
+        rate, seen = 0.0, 0
+        taken = descend_(
+            self.optimizer,
+            self._batches(examples),
+            self._loss,
+            schedule=schedule if self._settings.steps else None,
+            change_gradients_=partial(_add_up_gradients_, self.net) if world() > 1 else None,
+        )
+        for number, step in zip(steps, taken, strict=False):
+            whole = min(size, len(examples) - seen)
+            loss.add_(step.loss, alpha=whole)
+            rate, seen = step.lr, seen + whole
+            after_step(number + 1)
         return total(float(loss)) / seen, rate
 
-    def _batches(self, examples: Examples | LazyImages) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's part of every batch."""
-        return batches(
+    def _batches(self, examples: Examples | LazyImages) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """This process's part of every batch, and its share of the batch."""
+        size = self._settings.batch_size
+        drawn = batches(
             examples,
-            self._settings.batch_size,
+            size,
             self.order,
             augment=self._settings.augment,
             dtype=next(self.net.parameters()).dtype,
             place=rank(),
             among=world(),
         )
+        for first, (inputs, labels) in zip(range(0, len(examples), size), drawn, strict=True):
+            whole = min(size, len(examples) - first)
+            yield inputs, labels, counted(whole, rank(), world()) / whole
 
-    def _step(self, inputs: Tensor, labels: Tensor, weight: float) -> Tensor:
-        """One step in place; returns the loss before it, of this process's part."""
+    def _loss(self, batch: tuple[Tensor, Tensor, float]) -> Tensor:
+        """The mean of a batch, or what this process's part adds to it."""
+        inputs, labels, share = batch
         on_gpu = inputs.device.type == "cuda"
         mixed = on_gpu and self._settings.mixed_precision
         if inputs.ndim == 4:  # images: faster on CPUs (by a third, measured) and on GPUs
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
             loss = cross_entropy(self._forward(inputs), labels)
-        if world() == 1:
-            loss.backward()
-        else:
-            (loss * weight).backward()
-            _add_up_gradients_(self.net)
-        self.optimizer.step()
-        return loss.detach()
+        return loss if share == 1 else loss * share
 
     def _average_statistics_(self) -> None:
         """BatchNorm's running ones, over the processes."""
@@ -157,9 +178,9 @@ def _optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer
     tensors = [tensor for tensor in net.parameters() if tensor.requires_grad]
     decay = settings.weight_decay
     if settings.optimizer == "adam":
-        return torch.optim.Adam(tensors, settings.lr, weight_decay=decay, fused=True)
+        return torch.optim.Adam(tensors, BASE_LR, weight_decay=decay, fused=True)
     return torch.optim.SGD(
-        tensors, settings.lr, momentum=settings.momentum, weight_decay=decay, fused=True
+        tensors, BASE_LR, momentum=settings.momentum, weight_decay=decay, fused=True
     )
 
 

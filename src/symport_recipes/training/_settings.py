@@ -65,25 +65,3 @@ class TrainSettings:
     def ticks(self) -> int:
         """How often the learning rate is set: once an epoch, or once a step."""
         return self.epochs or self.steps or 0
-
-
-def learning_rate(settings: TrainSettings, tick: int) -> float:
-    """The learning rate at an epoch (or a step, if the length is given in steps).
-
-    With W warm-up epochs out of T, at tick t = 0 … T−1:
-
-        lr · (t+1) / W                                  for t < W
-        lr · ½ (1 + cos(π (t−W) / (T−W)))               afterwards, if the schedule is a cosine
-
-    Example:
-        >>> settings = TrainSettings(epochs=4, lr=1.0, schedule="cosine")
-        >>> [round(learning_rate(settings, t), 3) for t in range(4)]
-        [1.0, 0.854, 0.5, 0.146]
-    """
-    warmup = settings.warmup_epochs
-    if tick < warmup:
-        return settings.lr * (tick + 1) / warmup
-    if settings.schedule == "constant":
-        return settings.lr
-    share = (tick - warmup) / (settings.ticks - warmup)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * share))

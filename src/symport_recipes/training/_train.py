@@ -26,16 +26,7 @@ from symport.params import Params
 from symport_recipes.data import Dataset, Examples, LazyImages, check_images
 from symport_recipes.training import _checkpoint as resuming
 from symport_recipes.training._epochs import Epoch, Run
-from symport_recipes.training._settings import TrainSettings, learning_rate
-
-__all__ = [
-    "Data",
-    "Epoch",
-    "TrainResult",
-    "TrainSettings",
-    "learning_rate",
-    "train",
-]
+from symport_recipes.training._settings import TrainSettings
 
 Data: TypeAlias = Dataset | Examples | LazyImages | tuple[Tensor, Tensor]
 

@@ -17,7 +17,8 @@ from symport_recipes.ports._page import WAYS, page, picture
 from symport_recipes.ports._running import Found, run_one, with_activity
 from symport_recipes.ports._scene import Scene
 from symport_recipes.ports._texts import anywhere, byte_tokenizer, disjoint, tokens_of
-from symport_recipes.ports._training import Pace, drawn_from, kept, made_by, rate, train_
+from symport_recipes.training import Pace, drawn_from, kept, made_by, train_
+from symport_recipes.training._schedule import learning_rate
 
 TINY = {
     "vocab_size": 257,
@@ -72,7 +73,7 @@ def found(way_losses=(), **fields) -> Found:
 
 
 def test_the_rate_warms_up_and_ends_near_zero():
-    rates = [rate(Pace(steps=100, lr=2.0, warmup=10), step) for step in range(100)]
+    rates = [learning_rate(t, lr=2.0, ticks=100, warmup=10, schedule="cosine") for t in range(100)]
     assert rates[:10] == pytest.approx([0.2 * (k + 1) for k in range(10)])
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[55] == pytest.approx(1.0)

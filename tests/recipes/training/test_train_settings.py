@@ -6,11 +6,38 @@ import torch
 
 from symport.errors import SettingsError
 from symport_recipes.training import TrainSettings
-from symport_recipes.training._settings import learning_rate
+from symport_recipes.training._schedule import learning_rate, scheduled
 
 
 def rates(settings: TrainSettings) -> list[float]:
-    return [learning_rate(settings, tick) for tick in range(settings.ticks)]
+    """The learning rates that an optimizer is given."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = scheduled(
+        optimizer,
+        lr=settings.lr,
+        ticks=settings.ticks,
+        warmup=settings.warmup_epochs,
+        schedule=settings.schedule,
+    )
+    found: list[float] = []
+    for _ in range(settings.ticks):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_the_optimizer_is_given_the_rates_of_the_formula_to_the_bit():
+    settings = TrainSettings(epochs=30, lr=0.3, schedule="cosine", warmup_epochs=7)
+    expected = [learning_rate(t, lr=0.3, ticks=30, warmup=7, schedule="cosine") for t in range(30)]
+    assert rates(settings) == expected
+
+
+def test_a_resumed_schedule_goes_on_with_the_same_rates():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = scheduled(optimizer, lr=0.3, ticks=30, warmup=7, schedule="cosine", done=11)
+    settings = TrainSettings(epochs=30, lr=0.3, schedule="cosine", warmup_epochs=7)
+    assert schedule.get_last_lr() == rates(settings)[11:12]
 
 
 def test_a_constant_rate_stays():
