@@ -145,7 +145,7 @@ def run_transport(folder: Path, shape: Shape) -> str:
 def run_match(folder: Path, shape: Shape) -> str:
     spec = shape.spec()
     with open_checkpoint(folder / "old") as old, open_checkpoint(folder / "new") as new:
-        found = match_checkpoints(old, new, spec, hold=["d"]).permutation.indices
+        found = match_checkpoints(old, new, spec, fixed=["d"]).permutation.indices
     planted = random(spec, width=False).indices
     right = sum(torch.equal(found[group], planted[group]) for group in spec.groups)
     return f"{right} of {len(found)} planted groups found"

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 from symport.errors import ParamsError, SpecError
 from symport.io import Checkpoint, open_checkpoint
 from symport.matching import Pair, Similarity, match
-from symport.outofcore import hold, match_checkpoints
-from symport.spec import Permutation, PermutationSpec, permute
+from symport.outofcore import match_checkpoints
+from symport.spec import Permutation, PermutationSpec, fix, permute
 
 LAYERS = 3
 
@@ -72,13 +72,13 @@ class Watched:
         self.most = max(self.most, self.alive)
 
 
-def test_with_the_width_held_the_answer_is_that_of_match():
+def test_with_the_width_fixed_the_answer_is_that_of_match():
     old, new = weights(0), weights(1)
     for k in range(LAYERS):
         del old[f"{k}.state"], new[f"{k}.state"]
-    spec = hold(SPEC, ["d"])
+    spec = fix(SPEC, ["d"], "given")
     expected = match(spec, [Pair(new, old)], start=Permutation.identity(spec))
-    found = match_checkpoints(old, new, SPEC, hold=["d"])
+    found = match_checkpoints(old, new, SPEC, fixed=["d"])
     assert found.solves == 2 * LAYERS
     assert found.converged
     found.permutation.check(SPEC)
@@ -131,29 +131,25 @@ def test_files_give_the_same_as_memory(tmp_path: Path):
     assert found.permutation.equal(match_checkpoints(old, new, SPEC).permutation)
 
 
-@pytest.mark.parametrize("held", [[], ["d"]])
-def test_one_tensor_of_each_side_is_in_memory_at_a_time(held: list[str]):
+@pytest.mark.parametrize("fixed", [[], ["d"]])
+def test_one_tensor_of_each_side_is_in_memory_at_a_time(fixed: list[str]):
     sides = [Watched(weights(0)), Watched(weights(1))]
-    match_checkpoints(*(Checkpoint(side.path, [side]) for side in sides), SPEC, hold=held)
+    match_checkpoints(*(Checkpoint(side.path, [side]) for side in sides), SPEC, fixed=fixed)
     for side in sides:
         assert 0 < side.most <= max(tensor.numel() for tensor in side.params.values())
         assert side.alive == 0
-    if held:
+    if fixed:
         without_state = {n: t for n, t in weights(0).items() if "state" not in n}
         side = Watched(without_state)
-        match_checkpoints(Checkpoint(side.path, [side]), without_state, SPEC, hold=held)
+        match_checkpoints(Checkpoint(side.path, [side]), without_state, SPEC, fixed=fixed)
         assert side.read <= 2 * sum(tensor.numel() for tensor in without_state.values())
 
 
-def test_what_is_held_stays():
-    text = str(hold(SPEC, ["d", "a1/v"]))
-    assert "0.up     h0 .\n" in text
-    assert "1.v      (a1 a1/v) .\n" in text
-    assert "a1/v 2 (fixed)" in text
-    found = match_checkpoints(weights(0), weights(1), SPEC, hold=ROOTS)
+def test_with_every_tree_fixed_nothing_moves():
+    found = match_checkpoints(weights(0), weights(1), SPEC, fixed=ROOTS)
     assert found.permutation.equal(Permutation.identity(SPEC))
     with pytest.raises(SpecError, match="there is no group width"):
-        hold(SPEC, ["width"])
+        match_checkpoints(weights(0), weights(1), SPEC, fixed=["width"])
 
 
 def test_bad_checkpoints_are_refused_by_name():

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from symport.spec import PermutationSpec, drop_trees
+from symport.spec import PermutationSpec, fix
 from symport.symmetry import discover
 from symport.symmetry.axes._ties import told
 
@@ -69,7 +69,7 @@ def test_ties_are_saved_and_specs_of_before_are_read():
 
 def test_a_group_that_is_dropped_takes_its_ties_along():
     spec = discover(Net(), X, strict=True)
-    assert "first" not in drop_trees(spec, ["first"], "failed").ties
+    assert "first" not in fix(spec, ["first"], "failed").ties
 
 
 def test_operations_without_a_known_layer_are_named_alone():

@@ -12,7 +12,7 @@ from torch import Tensor
 from symport.errors import FileError, ParamsError, SpecError
 from symport.io import ADAPTER, PathLike, load_tensors, write_checkpoint, write_text
 from symport.lora._format import Adapter, Target, check_known, completed, targets, values, wholes
-from symport.outofcore import is_linked, outlined, transport
+from symport.outofcore import outlined, transport
 from symport.params import Params, listed
 from symport.spec import (
     Fixed,
@@ -20,6 +20,7 @@ from symport.spec import (
     Permutation,
     PermutationSpec,
     axis_length,
+    is_linked,
     permute,
     permute_tensor,
     show_pattern,

@@ -12,7 +12,7 @@ from symport.matching._coordinate_ascent import (
 )
 from symport.matching._invariants import ALIKE, best_start, described_similarity, invariant_start
 from symport.matching._objectives import gradients, weights
-from symport.matching._similarity import Gains, Pair, Similarity, check_pair, is_moved
+from symport.matching._similarity import Gains, Pair, Similarity, check_pair
 from symport.matching._unfolding import Part, cut
 from symport.matching._wreath import Facet, TreeAssignment, assign_tree, facet_index
 
@@ -37,7 +37,6 @@ __all__ = [
     "facet_index",
     "gradients",
     "invariant_start",
-    "is_moved",
     "match",
     "solve",
     "solve_afresh",

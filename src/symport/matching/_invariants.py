@@ -45,7 +45,7 @@ def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair | Gains]) -> Per
         if isinstance(pair, Gains):
             _count_in(pair, facets)
             continue
-        for name in _matched(spec, pair):
+        for name in spec.matched(pair.target):
             _describe(spec, pair, name, facets)
     identity = Permutation.identity(spec).indices
     found: dict[str, Tensor] = {}
@@ -106,7 +106,7 @@ def _description(tensor: Tensor, slot: int) -> Tensor:
 
 
 def _bound(spec: PermutationSpec, pair: Pair) -> float:
-    names = _matched(spec, pair)
+    names = spec.matched(pair.target)
     squares = [sum(_norm(side[name]) ** 2 for name in names) for side in (pair.target, pair.source)]
     return pair.weight * (squares[0] * squares[1]) ** 0.5
 
@@ -118,16 +118,7 @@ def _norm(tensor: Tensor) -> float:
 def _objective(spec: PermutationSpec, pairs: Sequence[Pair], start: Permutation) -> float:
     total = 0.0
     for pair in pairs:
-        names = _matched(spec, pair)
+        names = spec.matched(pair.target)
         moved = permute({name: pair.source[name] for name in names}, spec, start, partial=True)
         total += pair.weight * inner({name: pair.target[name] for name in names}, moved)
     return total
-
-
-def _matched(spec: PermutationSpec, pair: Pair) -> list[str]:
-    """Tensors that take part: no statistics, no integers."""
-    return [
-        name
-        for name, tensor in pair.target.items()
-        if name not in spec.buffers and tensor.is_floating_point()
-    ]

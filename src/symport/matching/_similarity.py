@@ -24,7 +24,7 @@ from symport.matching._bilinear import HeldPart, gram
 from symport.matching._unfolding import Part, cut
 from symport.matching._wreath import Facet, facet_index
 from symport.params import Params, is_finite
-from symport.spec import Permutation, PermutationSpec, groups_in
+from symport.spec import Permutation, PermutationSpec
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Similarity:
         # In the spec's order, so that sums do not depend on that of the pair.
         for number, name in enumerate(n for n in self.spec.patterns if n in pair.target):
             target, source = whole(pair.target[name]), whole(pair.source[name])
-            if not target.is_floating_point() or name in self.spec.buffers:
+            if not self.spec.matched({name: target}):
                 continue
             self._cut(name, tuple(target.shape))
             if number % world() == rank():
@@ -299,17 +299,11 @@ def check_pair(pair: Pair, spec: PermutationSpec) -> None:
                 f"{name}: the target has shape {tuple(target.shape)}, "
                 f"the source {tuple(source.shape)}"
             )
-        moves = name not in spec.buffers and is_moved(spec, name)
         for side, tensor in (("target", target), ("source", source)):
-            if moves and not tensor.is_floating_point():
+            if spec.moves(name) and not tensor.is_floating_point():
                 raise ParamsError(
                     f"{name}: the {side} is of {tensor.dtype} and cannot be matched; convert it to "
                     "a floating-point dtype first"
                 )
             if tensor.is_floating_point() and not is_finite(tensor):
                 raise ParamsError(f"{name}: the {side} holds NaN or infinity")
-
-
-def is_moved(spec: PermutationSpec, name: str) -> bool:
-    """Whether any axis of a tensor can be permuted."""
-    return any(True for axis in spec.patterns[name] for _ in groups_in(axis))

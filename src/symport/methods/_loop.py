@@ -11,7 +11,6 @@ from torch import Tensor
 
 from symport.distributed import world
 from symport.errors import ParamsError, SettingsError
-from symport.matching import is_moved
 from symport.memory import give_back
 from symport.methods._base import Memory, Method, Problem, State
 from symport.methods._journal import Journal, StepRecord
@@ -275,7 +274,7 @@ def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) ->
     spec.check(target_init)
     check_finite(target_init, "the target initialization")
     for name, tensor in target_init.items():
-        if not takes_part(tensor) and name not in spec.buffers and is_moved(spec, name):
+        if spec.moves(name) and not takes_part(tensor):
             raise ParamsError(
                 f"{name}: weights of {tensor.dtype} cannot be transferred; convert them to a "
                 "floating-point dtype first, or name the tensor among the spec's buffers"

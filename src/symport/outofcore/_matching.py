@@ -2,7 +2,7 @@
 
 `match` keeps all tensors that vary over several groups. Here they are read again instead, whenever
 a tree is solved whose neighbours have moved: memory holds two tensors and the similarity of one
-tree, whatever the depth. With the residual stream held no tree has a neighbour in a transformer,
+tree, whatever the depth. With the residual stream fixed no tree has a neighbour in a transformer,
 so each is read and solved once, exactly.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from symport.errors import SpecError
 from symport.matching import (
     ALIKE,
     MAX_SOLVES_PER_TREE,
@@ -27,38 +26,10 @@ from symport.matching import (
     facet_index,
 )
 from symport.outofcore._row_blocks import outlined, permuted_rows, plain_rows, runs
-from symport.params import Params, check_alike, check_finite, listed
-from symport.spec import Permutation, PermutationSpec, drop_trees, parents
+from symport.params import Params, check_alike, check_finite
+from symport.spec import Permutation, PermutationSpec, fix
 
 CHUNK = 2**23  # elements converted to float32 at a time: 32 MiB
-
-
-def hold(spec: PermutationSpec, groups: Collection[str]) -> PermutationSpec:
-    """The spec with some groups, and those nested in them, staying where they are.
-
-    Args:
-        spec: Not modified.
-        groups: Names of groups. Outermost ones are gone from the result; nested ones are fixed.
-
-    Raises:
-        SpecError: There is no such group.
-
-    Example:
-        >>> spec = PermutationSpec.parse({"w": "h d"}, sizes={"h": 2, "d": 3})
-        >>> print(hold(spec, ["d"]))
-        w  h .
-        groups: h 2
-    """
-    if unknown := [name for name in groups if name not in spec.groups]:
-        raise SpecError(f"there is no group {listed(unknown)}, only {listed(sorted(spec.groups))}")
-    roots = [name for name in groups if not parents(name)]
-    left = drop_trees(spec, roots, "held")
-    inner = {g for g in left.groups if set(groups) & {g, *parents(g)}}
-    fixed = {name: replace(left.groups[name], kind="fixed") for name in inner}
-    return replace(left, groups={**left.groups, **fixed})
-
-
-_hold = hold  # an argument has the same name
 
 
 def match_checkpoints(
@@ -66,7 +37,7 @@ def match_checkpoints(
     new: Params,
     spec: PermutationSpec,
     *,
-    hold: Collection[str] = (),
+    fixed: Collection[str] = (),
     advance: Callable[[str], object] = len,
 ) -> MatchResult:
     """Align the weights of `old` with those of `new`, reading two tensors at a time.
@@ -78,7 +49,7 @@ def match_checkpoints(
         old: The source: a `Checkpoint`, or any dict of tensors.
         new: The target; the same names and shapes.
         spec: The symmetry of both. Tensors without a pattern take no part.
-        hold: Groups that stay; what is nested in them stays too.
+        fixed: Groups that keep their order, with all that are nested in them.
         advance: Called with the name of each tree of groups when it is first solved.
 
     Returns:
@@ -86,9 +57,9 @@ def match_checkpoints(
 
     Raises:
         ParamsError: Names or shapes differ, or a tensor holds NaN or infinity.
-        SpecError: A tensor does not fit its pattern, or there is no group to hold.
+        SpecError: A tensor does not fit its pattern, or a group of `fixed` does not exist.
     """
-    search = _Search(old, new, _hold(spec, hold))
+    search = _Search(old, new, fix(spec, fixed, "fixed in this matching"))
     search.start()
     found = search.climb(advance)
     everything = {**Permutation.identity(spec).indices, **found.permutation.indices}
@@ -104,8 +75,9 @@ class _Search:
         # Overwritten, never replaced: small tensors that stay, made between large ones that go,
         # leave holes in the heap, and memory grew with depth (10 MB a layer, measured).
         self.indices = {g: i.clone() for g, i in Permutation.identity(spec).indices.items()}
-        outline = _matched(new, spec)
-        check_alike(outline, _matched(old, spec), "the new base", "the old base", dtypes=False)
+        outline = spec.matched(outlined(new))
+        source = spec.matched(outlined(old))
+        check_alike(outline, source, "the new base", "the old base", dtypes=False)
         spec.check(outline)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in outline.items()}
         self.parts = {name: cut(name, shape, spec) for name, shape in self.shapes.items()}
@@ -261,15 +233,6 @@ def add_gram_(
                 b = b.index_select(k + 1, index[run] if k + 1 == longest else index)
         a, b = (x.movedim(slot + 1, 0).flatten(1).to(wide) for x in (a, b))
         total += a @ b.T  # a float32 product goes into the float64 sum without a copy of it
-
-
-def _matched(params: Params, spec: PermutationSpec) -> dict[str, Tensor]:
-    """Outlines of the tensors that take part: no statistics, no integers."""
-    return {
-        name: tensor
-        for name, tensor in outlined(params).items()
-        if name in spec.patterns and name not in spec.buffers and tensor.is_floating_point()
-    }
 
 
 def _value(gains: Mapping[Facet, Tensor], indices: Mapping[str, Tensor]) -> float:

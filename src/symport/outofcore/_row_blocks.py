@@ -18,8 +18,7 @@ from symport.spec import (
     Permutation,
     axis_blocks,
     axis_index,
-    groups_in,
-    parents,
+    is_linked,
     permute_tensor,
 )
 
@@ -144,12 +143,6 @@ def gathered(rows: Rows, shape: Sequence[int]) -> Tensor:
     for run in runs(shape):
         result[run] = rows(run.start, run.stop)
     return result
-
-
-def is_linked(pattern: Pattern) -> bool:
-    """Whether a group has its parent on another axis, so that the two are permuted together."""
-    needed = [({p for g in groups_in(a) for p in parents(g)}, set(groups_in(a))) for a in pattern]
-    return any(above - here for above, here in needed)
 
 
 def _indices(pattern: Pattern, shape: Sequence[int], permutation: Permutation) -> dict[int, Tensor]:

@@ -5,10 +5,9 @@ from typing import Any
 
 from symport.huggingface import Family, all_outputs, example_inputs
 from symport.methods import ActivationMatching, Identity, Method, Problem, WeightMatching
-from symport.outofcore import hold
 from symport.params import Params
 from symport.port._ancestry import are_related, embedding_names, residual_groups
-from symport.spec import Permutation, PermutationSpec
+from symport.spec import Permutation, PermutationSpec, fix
 from symport.symmetry import discover
 
 PROVEN_BELOW = 300_000_000  # parameters: a proof takes two float64 copies and a minute beyond
@@ -17,13 +16,16 @@ PROVEN_BELOW = 300_000_000  # parameters: a proof takes two float64 copies and a
 def find_spec(
     model: Any, family: Family, old: Params, new: Params, hold_residual: str
 ) -> PermutationSpec:
-    """The symmetry, proven unless the model is large, the residual stream held if told so."""
+    """The symmetry, proven unless the model is large; the residual stream fixed where asked for.
+
+    With `hold_residual="auto"` it is fixed if the two bases have a common ancestor.
+    """
     is_large = sum(tensor.numel() for tensor in model.parameters()) > PROVEN_BELOW
     traced = family.outline() if is_large else model
     spec = discover(traced, example_inputs(traced, family.config), select=all_outputs)
     names = embedding_names(model)
     if hold_residual == "yes" or (hold_residual == "auto" and are_related(old, new, names)):
-        return hold(spec, residual_groups(spec, names))
+        return fix(spec, residual_groups(spec, names), "the residual stream is fixed")
     return spec
 
 

@@ -1,6 +1,6 @@
 """The language of symmetries: patterns, permutation specs, permutations, and how these act."""
 
-from symport.spec._drop import drop_trees
+from symport.spec._fix import fix
 from symport.spec._pattern import (
     Axis,
     Block,
@@ -18,16 +18,18 @@ from symport.spec._pattern import (
     root,
     show_pattern,
 )
+from symport.spec._permutation import Permutation
 from symport.spec._permute import (
     axis_index,
     compose,
     invert,
+    is_linked,
     permute,
     permute_optimizer,
     permute_tensor,
     source_positions,
 )
-from symport.spec._spec import Group, Permutation, PermutationSpec
+from symport.spec._spec import Group, PermutationSpec
 
 __all__ = [
     "Axis",
@@ -45,9 +47,10 @@ __all__ = [
     "axis_length",
     "axis_terms",
     "compose",
-    "drop_trees",
+    "fix",
     "groups_in",
     "invert",
+    "is_linked",
     "parents",
     "parse_pattern",
     "permute",

@@ -21,7 +21,8 @@ from symport.spec._pattern import (
     groups_in,
     parents,
 )
-from symport.spec._spec import Permutation, PermutationSpec
+from symport.spec._permutation import Permutation
+from symport.spec._spec import PermutationSpec
 
 
 def permute(
@@ -206,6 +207,17 @@ def _chain(labels: Sequence[str | None], dim: int) -> list[int]:
         found = [k for k, other in enumerate(labels) if other == parent]
         places.append(max([k for k in found if k < dim], default=found[0]))
     return [*places, dim]
+
+
+def is_linked(pattern: Pattern) -> bool:
+    """Whether some axes can only be indexed together: a nested group and its parent are apart.
+
+    Example:
+        >>> from symport.spec import parse_pattern
+        >>> is_linked(parse_pattern("e e/f")), is_linked(parse_pattern("(e e/f) d"))
+        (True, False)
+    """
+    return any(len(dims) > 1 for dims in _linked(pattern))
 
 
 def _linked(pattern: Pattern) -> list[list[int]]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from symport.errors import SpecError
 from symport.io import write_text
@@ -137,6 +136,40 @@ class PermutationSpec:
         """The size of every group."""
         return {name: group.size for name, group in self.groups.items()}
 
+    def moves(self, name: str) -> bool:
+        """Whether a tensor has units to match: some axis names a group, and it is no buffer.
+
+        Args:
+            name: A tensor that has a pattern.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "h .", "scale": "."}, sizes={"h": 3})
+            >>> spec.moves("w"), spec.moves("scale")
+            (True, False)
+        """
+        is_permuted = any(True for axis in self.patterns[name] for _ in groups_in(axis))
+        return is_permuted and name not in self.buffers
+
+    def matched(self, params: Params) -> dict[str, Tensor]:
+        """The tensors that count in a matching: floating-point ones with a pattern, no buffers.
+
+        Those without a moving axis add a constant to its objective.
+
+        Args:
+            params: Tensors by name, of any shapes; those without a pattern are left out.
+
+        Example:
+            >>> import torch
+            >>> spec = PermutationSpec.parse({"w": "h", "m": "h"}, sizes={"h": 2}, buffers=["m"])
+            >>> spec.matched({"w": torch.ones(2), "m": torch.zeros(2)})
+            {'w': tensor([1., 1.])}
+        """
+        return {
+            name: tensor
+            for name, tensor in params.items()
+            if name in self.patterns and name not in self.buffers and tensor.is_floating_point()
+        }
+
     def shape_of(self, group: str) -> tuple[int, ...]:
         """The shape of a group's indices: the sizes of its parents, then its own."""
         return tuple(self.groups[name].size for name in (*parents(group), group))
@@ -222,68 +255,6 @@ class PermutationSpec:
             for name, group in self.groups.items()
         )
         return "\n".join([*lines, f"groups: {groups or 'none'}"])
-
-
-@dataclass(frozen=True, eq=False)
-class Permutation:
-    """A permutation of every group: position i of the result holds unit `indices[g][i]`.
-
-    Attributes:
-        indices: One int64 tensor for each group, of shape `spec.shape_of(group)`: a nested
-            group has a row for each unit of its parents (counted in the result).
-    """
-
-    indices: Mapping[str, Tensor]
-
-    @classmethod
-    def identity(cls, spec: PermutationSpec) -> "Permutation":
-        """The permutation that moves nothing."""
-        return cls({name: _rows(spec.shape_of(name)) for name in spec.groups})
-
-    @classmethod
-    def random(cls, spec: PermutationSpec, generator: Generator) -> "Permutation":
-        """A uniformly random element of the whole group."""
-
-        def draw(name: str) -> Tensor:
-            shape = spec.shape_of(name)
-            if spec.groups[name].kind == "fixed":
-                return _rows(shape)
-            count = math.prod(shape[:-1])
-            rows = [torch.randperm(shape[-1], generator=generator) for _ in range(count)]
-            return torch.stack(rows).reshape(shape)
-
-        return cls({name: draw(name) for name in spec.groups})
-
-    def check(self, spec: PermutationSpec) -> None:
-        """Raise SpecError unless this permutes exactly the groups of `spec`."""
-        if set(self.indices) != set(spec.groups):
-            odd = sorted(set(self.indices) ^ set(spec.groups))
-            raise SpecError(f"permutation and spec differ in the groups {listed(odd)}")
-        for name, index in self.indices.items():
-            shape = spec.shape_of(name)
-            if (index.dtype, index.device.type) != (torch.int64, "cpu"):
-                raise SpecError(f"group {name}: {index.dtype} on {index.device}, not int64 on cpu")
-            if tuple(index.shape) != shape or not torch.equal(index.sort(-1).values, _rows(shape)):
-                raise SpecError(f"group {name}: not a permutation of shape {shape}")
-            if spec.groups[name].kind == "fixed" and not torch.equal(index, _rows(shape)):
-                raise SpecError(f"group {name} is fixed, but is permuted")
-
-    def moved(self) -> float:
-        """The share of units that change place, in [0, 1]."""
-        total = sum(index.numel() for index in self.indices.values())
-        same = sum(int((i == _rows(i.shape)).sum()) for i in self.indices.values())
-        return 1 - same / total if total else 0.0
-
-    def equal(self, other: "Permutation") -> bool:
-        """Whether both permute every group alike."""
-        return self.indices.keys() == other.indices.keys() and all(
-            torch.equal(index, other.indices[name]) for name, index in self.indices.items()
-        )
-
-
-def _rows(shape: Iterable[int]) -> Tensor:
-    *_, size = sizes = tuple(shape)
-    return torch.arange(size).expand(sizes).contiguous()
 
 
 def _require(patterns: Mapping[str, Pattern], params: Params) -> None:

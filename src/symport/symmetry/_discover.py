@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 
 from symport.errors import DiscoveryError, SpecError
 from symport.params import listed
-from symport.spec import PermutationSpec, drop_trees
+from symport.spec import PermutationSpec, fix
 from symport.symmetry._groups import Tensors, nest
 from symport.symmetry._propagate import UNUSED, Relations, relate, running_statistics
 from symport.symmetry._terms import atoms, pin, tie
@@ -150,7 +150,7 @@ def _described(tensors: Tensors, relations: Relations, buffers: frozenset[str]) 
 
 
 def _without_failures(spec: PermutationSpec, proof: Proof, *, strict: bool) -> PermutationSpec:
-    """Drop the trees that failed, and name the groups that could not be seen."""
+    """Fix the trees that failed, and name the groups that could not be seen."""
     if proof.unseen:
         warnings.warn(
             f"the effect of {listed(proof.unseen)} on the outputs is lost in rounding with these "
@@ -165,4 +165,4 @@ def _without_failures(spec: PermutationSpec, proof: Proof, *, strict: bool) -> P
     if strict:
         raise DiscoveryError(message)
     warnings.warn(f"{message}; their axes stay", stacklevel=3)
-    return drop_trees(spec, proof.failed.keys(), FAILED)
+    return fix(spec, proof.failed.keys(), FAILED)

@@ -17,10 +17,10 @@ import symport
 from symport.huggingface import quiet
 from symport.io import write_text
 from symport.methods import GradientMatching, Start, comparable
-from symport.outofcore import hold
 from symport.params import Params
 from symport.port import embedding_names, residual_groups
 from symport.selection import Contest
+from symport.spec import fix
 from symport_recipes.ports._llama import llama
 from symport_recipes.ports._page import spread
 from symport_recipes.ports._running import contest, networks, with_activity
@@ -76,7 +76,7 @@ def shares(scene: Scene, option: Option, seed: int) -> tuple[float, float]:
     case = contest(scene, networks(scene, "independent", rules), rules, COUNT)
     if option.hold:
         groups = residual_groups(case.spec, embedding_names(case.model))
-        case = replace(case, spec=hold(case.spec, groups))
+        case = replace(case, spec=fix(case.spec, groups, "the residual stream is fixed"))
     if option.activity:
         case = with_activity(case, option.activity)
     loss = _judge(case)

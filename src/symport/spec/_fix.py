@@ -1,20 +1,52 @@
-"""Make some groups of a spec stay."""
+"""Fix groups of a spec: their units keep their places."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from symport.spec._pattern import Axis, Fixed, Pattern, Product, Sum, axis_length, groups_in, root
+from symport.errors import SpecError
+from symport.params import listed
+from symport.spec._pattern import (
+    Axis,
+    Fixed,
+    Pattern,
+    Product,
+    Sum,
+    axis_length,
+    groups_in,
+    parents,
+    root,
+)
 from symport.spec._spec import PermutationSpec
 
 
-def drop_trees(spec: PermutationSpec, roots: Collection[str], reason: str) -> PermutationSpec:
-    """The spec without the groups of some trees.
+def fix(spec: PermutationSpec, groups: Collection[str], reason: str) -> PermutationSpec:
+    """The spec with some groups fixed, and all groups nested in them.
 
     Args:
         spec: Not modified.
-        roots: Outermost groups; what is nested in them goes too.
-        reason: Recorded for every axis that now stays.
+        groups: Names of groups. An outermost group is absent from the result, and its axes become
+            `.`; a nested one remains, of kind `"fixed"`.
+        reason: Recorded for every axis of an outermost group.
+
+    Raises:
+        SpecError: There is no group of such a name.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "h d"}, sizes={"h": 2, "d": 3})
+        >>> print(fix(spec, ["d"], "shared by both networks"))
+        w  h .
+        groups: h 2
     """
+    if unknown := [name for name in groups if name not in spec.groups]:
+        raise SpecError(f"there is no group {listed(unknown)}, only {listed(sorted(spec.groups))}")
+    left = _without(spec, {name for name in groups if not parents(name)}, reason)
+    nested = {g for g in left.groups if set(groups) & {g, *parents(g)}}
+    fixed = {name: replace(left.groups[name], kind="fixed") for name in nested}
+    return replace(left, groups={**left.groups, **fixed})
+
+
+def _without(spec: PermutationSpec, roots: Collection[str], reason: str) -> PermutationSpec:
+    """The spec without the trees of some outermost groups."""
     gone = frozenset(name for name in spec.groups if root(name) in roots)
     patterns: dict[str, Pattern] = {}
     reasons = {name: dict(found) for name, found in spec.reasons.items()}
