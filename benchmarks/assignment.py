@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from workloads import build
 
-from symport.matching import BONUS, assign
+from symport.matching import TIE_BREAK, assign
 from symport.matching import _assignment as assignment
 
 SIZES = (64, 256, 512, 1024)
@@ -80,7 +80,7 @@ def timed(
 def check(similarity: Tensor, answers: list[Tensor]) -> None:
     places = torch.arange(len(similarity))
     values = [float(similarity[places, answer].sum()) for answer in answers]
-    allowed = 2 * len(similarity) * BONUS * float(similarity.abs().max())
+    allowed = 2 * len(similarity) * TIE_BREAK * float(similarity.abs().max())
     if max(values) - min(values) > allowed:
         raise RuntimeError(f"the solvers disagree: {dict(zip(SOLVERS, values, strict=True))}")
 

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from workloads import Workload, conv8, mlp, resnet18
 
 import symport
-from symport.matching import Pair, Similarity, match, solve, solve_afresh
+from symport.matching import Pair, Similarity, match, solve, solve_with_restart
 from symport_recipes.networks import initial
 from symport_recipes.networks import resnet18 as resnet18_model
 
@@ -42,7 +42,7 @@ def ours(work: Workload) -> tuple[float, symport.spec.Permutation]:
         pair = Pair(target, source)
         similarity.add(pair)
         if step == 0:
-            solve_afresh(similarity, [pair])
+            solve_with_restart(similarity, [pair])
         else:
             solve(similarity)
         seconds += time.perf_counter() - begun

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Generator
 
 from symport.errors import ParamsError
-from symport.matching import BONUS, assign
+from symport.matching import TIE_BREAK, assign
 from symport.matching import _assignment as assignment
 
 SOLVERS = ("scipy", "reduced", "compiled")
@@ -118,7 +118,7 @@ def test_the_value_is_that_of_scipy_from_every_start(solver, matrix, n):
     for start in starts(similarity, generator):
         found = assign(similarity, start)
         assert is_permutation(found, n)
-        shortfall = 2 * n * BONUS * float(similarity.abs().max())  # 2: round-off of the sums
+        shortfall = 2 * n * TIE_BREAK * float(similarity.abs().max())  # 2: round-off of the sums
         assert abs(value(similarity, found) - best) <= shortfall
 
 

@@ -5,17 +5,17 @@ import torch
 from cases import CONVOLUTION, GROUPED_QUERIES, RECURRENT, seeded
 
 from symport.matching import cut
-from symport.matching._bilinear import HeldPart, gram, take
+from symport.matching._bilinear import BilinearPart, gram, take
 
 
-def held_part(case, name, index_seed=None):
+def bilinear_part(case, name, index_seed=None):
     """The single part of a tensor, its units in order or shuffled."""
     (part,) = cut(name, case.shapes[name], case.spec)
     orders = [torch.arange(slot.size) for slot in part.slots]
     if index_seed is not None:
         generator = seeded(index_seed)
         orders = [torch.randperm(slot.size, generator=generator) for slot in part.slots]
-    return HeldPart(part, orders)
+    return BilinearPart(part, orders)
 
 
 def drawn(case, name, count, seed=0):
@@ -23,13 +23,13 @@ def drawn(case, name, count, seed=0):
     return [torch.randn(case.shapes[name], generator=generator) for _ in range(count)]
 
 
-def by_loops(held, slot):
+def by_loops(part, slot):
     """Σ over pairs of w · ⟨target unit i, source unit j⟩, the other slots placed by their index."""
-    n = held.part.slots[slot].size
+    n = part.part.slots[slot].size
     total = torch.zeros(n, n, dtype=torch.float64)
-    for pair in held.pairs:
+    for pair in part.pairs:
         source = pair.source.double()
-        for other, index in enumerate(held.index):
+        for other, index in enumerate(part.index):
             if other != slot:
                 source = source.index_select(other + 1, index)
         target = pair.target.double()
@@ -45,32 +45,32 @@ chosen = pytest.mark.parametrize(("case", "name"), CHOSEN, ids=[name for _, name
 
 @chosen
 def test_an_added_pair_gives_the_similarity_of_each_slot(case, name):
-    held = held_part(case, name, index_seed=3)
+    part = bilinear_part(case, name, index_seed=3)
     target, source = drawn(case, name, 2)
-    for slot, gain in enumerate(held.add(target, source, 1.5)):
+    for slot, gain in enumerate(part.add(target, source, 1.5)):
         assert gain.dtype == torch.float64
-        assert torch.allclose(gain, by_loops(held, slot), atol=1e-4)
+        assert torch.allclose(gain, by_loops(part, slot), atol=1e-4)
 
 
 @chosen
 @pytest.mark.parametrize("chunk", [1, 50, 2**24])
 def test_a_correction_is_the_difference_of_similarities(case, name, chunk, monkeypatch):
     monkeypatch.setattr("symport.matching._bilinear.CHUNK", chunk)
-    held = held_part(case, name, index_seed=3)
+    part = bilinear_part(case, name, index_seed=3)
     for k, weight in enumerate((1.0, 0.5, 2.0)):
-        held.add(*drawn(case, name, 2, seed=k), weight)
+        part.add(*drawn(case, name, 2, seed=k), weight)
     for slot, moved in ((0, 1), (1, 0)):
-        index = torch.randperm(held.part.slots[moved].size, generator=seeded(8))
-        before = by_loops(held, slot)
-        correction = held.correction(slot, moved, index)
-        held.index[moved] = index
-        assert torch.allclose(before + correction, by_loops(held, slot), atol=1e-4)
+        index = torch.randperm(part.part.slots[moved].size, generator=seeded(8))
+        before = by_loops(part, slot)
+        correction = part.correction(slot, moved, index)
+        part.index[moved] = index
+        assert torch.allclose(before + correction, by_loops(part, slot), atol=1e-4)
 
 
 def test_a_move_to_where_the_units_are_corrects_nothing():
-    held = held_part(CONVOLUTION, "w2", index_seed=3)
-    held.add(*drawn(CONVOLUTION, "w2", 2), 1.0)
-    assert not held.correction(0, 1, held.index[1]).any()
+    part = bilinear_part(CONVOLUTION, "w2", index_seed=3)
+    part.add(*drawn(CONVOLUTION, "w2", 2), 1.0)
+    assert not part.correction(0, 1, part.index[1]).any()
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])

@@ -5,7 +5,8 @@ import torch
 from cases import CONVOLUTION, MLP, RECURRENT, Case, every_case, seeded
 
 from symport.errors import ParamsError, SettingsError, SpecError
-from symport.matching import Pair, Similarity, match
+from symport.matching import Pair, Similarity, match, restart, solve
+from symport.outofcore import match_checkpoints
 from symport.params import inner
 from symport.spec import Permutation, PermutationSpec, permute
 
@@ -65,8 +66,8 @@ def test_corrected_similarities_equal_those_computed_afresh(case):
         fresh.add(pair)
     assert walked.objective == pytest.approx(fresh.objective, rel=1e-4)
     for tree in walked.trees:
-        for facet, gain in fresh.of(tree).items():
-            assert torch.allclose(walked.of(tree)[facet], gain, atol=1e-3)
+        for facet, gain in fresh.gains(tree).items():
+            assert torch.allclose(walked.gains(tree)[facet], gain, atol=1e-3)
 
 
 def test_matching_finds_the_optimum_that_brute_force_finds():
@@ -81,6 +82,48 @@ def test_matching_finds_the_optimum_that_brute_force_finds():
         )
         best = max(value(spec, pairs, permutation) for permutation in everything)
         assert found.objective == pytest.approx(best, rel=1e-5)
+
+
+@every_case
+def test_memory_and_files_are_searched_by_one_solver(case):
+    """Where trees are solved one at a time, both take the same steps to the same place."""
+    spec, (pair, *_), _ = planted(case, 5, noise=3.0)
+
+    class OneAtATime(Similarity):
+        is_parallel = False
+
+    similarity = OneAtATime(spec)
+    similarity.add(pair)
+    similarity.move_to(similarity.permutation)  # all trees have changed, in the order of the spec
+    found, from_files = solve(similarity), match_checkpoints(pair.source, pair.target, spec)
+    assert from_files.permutation.equal(found.permutation)
+    assert from_files.objective == pytest.approx(found.objective / pair.weight, rel=1e-5)
+
+
+def test_a_search_that_the_safeguard_ends_is_continued_by_the_next(monkeypatch):
+    spec, pairs, _ = planted(MLP, 3, noise=2.0)
+    expected = match(spec, pairs, start=Permutation.identity(spec))
+    similarity = Similarity(spec)
+    for pair in pairs:
+        similarity.add(pair)
+    monkeypatch.setattr("symport.matching._coordinate_ascent.MAX_SOLVES_PER_TREE", 0.5)
+    found = [solve(similarity) for _ in range(expected.solves)]
+    assert [result.solves for result in found] == [1] * expected.solves
+    assert [result.converged for result in found] == [False] * (expected.solves - 1) + [True]
+    assert found[-1].permutation.equal(expected.permutation)
+    assert solve(similarity).solves == 0
+
+
+def test_a_restart_that_ends_lower_leaves_nothing_to_solve():
+    spec, pairs, permutation = planted(MLP, 3, noise=0.1)
+    similarity = Similarity(spec, permutation)
+    for pair in pairs:
+        similarity.add(pair)
+    best = solve(similarity)
+    for seed in range(5):
+        found = restart(similarity, Permutation.random(spec, seeded(seed)), best)
+        assert found.permutation.equal(similarity.permutation)
+        assert solve(similarity).solves == 0
 
 
 def test_dead_units_keep_their_places():

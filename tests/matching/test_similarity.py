@@ -73,7 +73,7 @@ def test_similarities_say_what_a_tree_on_its_own_would_gain(case):
 def test_each_entry_is_the_gain_of_one_unit_at_one_place():
     (pair,) = drawn_pairs(MLP, 1)
     start = Permutation.random(MLP.spec, seeded(3))
-    gains = filled(MLP, [pair], start).of("a")[("a",)]
+    gains = filled(MLP, [pair], start).gains("a")[("a",)]
     b = start.indices["b"]
     for i in range(6):
         for j in range(6):
@@ -96,16 +96,37 @@ def test_trees_are_neighbours_if_they_share_a_tensor():
     assert alone.neighbours("a") == set()
 
 
-def test_a_tree_is_changed_when_its_similarity_is():
+def test_a_tree_has_changed_when_its_similarity_has():
     similarity = filled(MLP, drawn_pairs(MLP, 1))
-    assert sorted(similarity.changed) == ["a", "b"]
-    solve(similarity)
-    assert similarity.changed == []
+    assert sorted(similarity.take_changed()) == ["a", "b"]
+    assert similarity.take_changed() == []
     moved = similarity.indices("a")["a"].flip(0)
     similarity.place("a", {"a": moved})
-    assert similarity.changed == ["b"]
     similarity.add(Pair({"b1": torch.ones(6)}, {"b1": torch.ones(6)}))
-    assert similarity.changed == ["b", "a"]
+    similarity.place("a", {"a": moved.flip(0)})
+    assert similarity.take_changed() == ["b", "a"]
+    solve(similarity)
+    assert similarity.take_changed() == []
+
+
+def test_every_tree_has_changed_after_a_move_unless_it_is_solved_there():
+    similarity = filled(MLP, drawn_pairs(MLP, 1))
+    similarity.move_to(similarity.permutation)
+    assert similarity.take_changed() == ["a", "b"]
+    similarity.move_to(Permutation.random(MLP.spec, seeded(1)), solved=True)
+    assert similarity.take_changed() == []
+
+
+def test_a_placement_that_does_not_gain_is_undone():
+    similarity = filled(RECURRENT, drawn_pairs(RECURRENT, 1))
+    start = similarity.permutation
+    other = {"h": start.indices["h"].flip(0)}
+    gain = similarity.place("h", other)
+    similarity.place("h", start.indices)
+    similarity.place_if_better("h", other, slack=gain + 1e-6)
+    assert similarity.permutation.equal(start)
+    similarity.place_if_better("h", other, slack=gain - 1e-6)
+    assert torch.equal(similarity.indices("h")["h"], other["h"])
 
 
 def test_tensors_that_move_along_one_axis_are_not_kept():
@@ -129,8 +150,8 @@ def test_what_is_kept_rounded_counts_as_it_is_rounded(case):
         )
         rounded.add(Pair(*sides, pair.weight))
     for tree in similarity.trees:
-        for facet, gain in rounded.of(tree).items():
-            assert torch.allclose(similarity.of(tree)[facet], gain, atol=1e-4)
+        for facet, gain in rounded.gains(tree).items():
+            assert torch.allclose(similarity.gains(tree)[facet], gain, atol=1e-4)
     assert similarity.kept_bytes * 2 == rounded.kept_bytes
 
 
@@ -151,10 +172,10 @@ def test_a_part_of_the_network_will_do():
 
 def test_gains_from_elsewhere_are_added():
     similarity = filled(MLP, drawn_pairs(MLP, 1))
-    before, objective_before = similarity.of("a")[("a",)].clone(), similarity.objective
+    before, objective_before = similarity.gains("a")[("a",)].clone(), similarity.objective
     extra = torch.randn(6, 6, generator=seeded(9))
     similarity.add_similarity("a", extra)
-    assert torch.allclose(similarity.of("a")[("a",)], before + extra.double())
+    assert torch.allclose(similarity.gains("a")[("a",)], before + extra.double())
     trace = float(extra.double().diagonal().sum())
     assert similarity.objective == pytest.approx(objective_before + trace)
     for group, shape in (("a", (5, 5)), ("z", (6, 6)), ("h/qk", (4, 4))):
@@ -213,7 +234,7 @@ def test_finite_values_with_an_infinite_sum_are_taken():
 
 def test_facets_of_a_tree_are_indexed_row_major():
     similarity = filled(ATTENTION, drawn_pairs(ATTENTION, 1))
-    sizes = {facet: gain.shape for facet, gain in similarity.of("h").items()}
+    sizes = {facet: gain.shape for facet, gain in similarity.gains("h").items()}
     assert sizes == {("h", "h/qk"): (8, 8), ("h", "h/v"): (8, 8)}
     identity = Permutation.identity(ATTENTION.spec).indices
     assert facet_index(("h", "h/v"), identity).tolist() == list(range(8))

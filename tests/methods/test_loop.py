@@ -328,7 +328,9 @@ def test_the_journal_is_followed_where_a_machine_rounds_otherwise():
         fresh.add(Pair(slope(problem.place(before, step), step), slope(source()[step], step)))
     assert state.memory.objective == pytest.approx(fresh.objective, abs=1e-6)
     for tree in ("a", "b"):
-        assert torch.allclose(state.memory.of(tree)[(tree,)], fresh.of(tree)[(tree,)], atol=1e-6)
+        assert torch.allclose(
+            state.memory.gains(tree)[(tree,)], fresh.gains(tree)[(tree,)], atol=1e-6
+        )
 
 
 def test_only_as_many_steps_are_taken_as_are_wanted(tmp_path):

@@ -149,11 +149,11 @@ def test_the_gains_of_activations_stand_for_the_pair(kind):
             nets.source(3), target, spec, kind(nets.gradient(count=2), also=also)
         )
 
-    by_pair, by_gains = run([pair]), run([similarity.gains().times(0.1)])
+    by_pair, by_gains = run([pair]), run([similarity.linear_term().times(0.1)])
     assert by_gains.permutation.equal(by_pair.permutation)
     for one, other in zip(by_gains.history, by_pair.history, strict=True):
         assert one.objective == pytest.approx(other.objective, rel=1e-5)
     weights = Similarity(nets.spec())
     weights.add(Pair(target, nets.weights(1)))
     with pytest.raises(SpecError, match=r"2\.weight: several groups move it"):
-        weights.gains()
+        weights.linear_term()

@@ -50,7 +50,7 @@ def test_the_matching_is_as_large_as_it_says(case):
     similarity.add(pair)
     found = matching_of(case.spec, pair.target)
     assert 2 * 4 * found.kept == similarity.kept_bytes
-    facets = [gain for tree in similarity.trees for gain in similarity.of(tree).values()]
+    facets = [gain for tree in similarity.trees for gain in similarity.gains(tree).values()]
     assert found.similarities == sum(gain.numel() for gain in facets)
 
 

@@ -1,29 +1,33 @@
 """Find the permutation under which pairs of tensors are most similar."""
 
-from symport.matching._assignment import BONUS, assign
+from symport.matching._assignment import TIE_BREAK, assign
 from symport.matching._coordinate_ascent import (
-    MAX_SOLVES_PER_TREE,
-    TOLERANCE,
+    Matching,
     MatchResult,
     match,
+    restart,
     solve,
-    solve_afresh,
-    solve_from,
+    solve_with_restart,
 )
-from symport.matching._invariants import ALIKE, best_start, described_similarity, invariant_start
+from symport.matching._invariants import (
+    COPY_COSINE,
+    best_start,
+    invariant_similarity,
+    invariant_start,
+)
 from symport.matching._objectives import gradients, weights
-from symport.matching._similarity import Gains, Pair, Similarity, check_pair
+from symport.matching._pair import LinearTerm, Pair, check_pair
+from symport.matching._similarity import Similarity
 from symport.matching._unfolding import Part, cut
 from symport.matching._wreath import Facet, TreeAssignment, assign_tree, facet_index
 
 __all__ = [
-    "ALIKE",
-    "BONUS",
-    "MAX_SOLVES_PER_TREE",
-    "TOLERANCE",
+    "COPY_COSINE",
+    "TIE_BREAK",
     "Facet",
-    "Gains",
+    "LinearTerm",
     "MatchResult",
+    "Matching",
     "Pair",
     "Part",
     "Similarity",
@@ -33,13 +37,13 @@ __all__ = [
     "best_start",
     "check_pair",
     "cut",
-    "described_similarity",
     "facet_index",
     "gradients",
+    "invariant_similarity",
     "invariant_start",
     "match",
+    "restart",
     "solve",
-    "solve_afresh",
-    "solve_from",
+    "solve_with_restart",
     "weights",
 ]

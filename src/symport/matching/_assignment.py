@@ -1,10 +1,10 @@
-"""Solve a linear assignment problem exactly, fast where a nearly right answer is known.
+"""Solve a linear assignment problem exactly, with a warm start.
 
-The similarities of a trajectory drift slowly, so the answer of the last step is nearly that of
-the next. A few passes guess prices of the columns at which `start` would be optimal; the rows
-that then have nothing better to go for keep their place, and only the others are solved for:
-by compiled code if numba is installed (the extra `fast`), and otherwise by scipy, on costs
-reduced by those prices, which leave the optimum as it is. Nothing is remembered between calls.
+The similarities change little from one step of a trajectory to the next, so the assignment of the
+last step is nearly optimal. A few passes estimate dual prices of the columns at which `start` would
+be optimal. Rows whose column is then their best offer keep it, and only the others are solved for:
+by compiled code if numba is installed (the extra `fast`), and otherwise by scipy on reduced costs,
+which have the same optimum. No state is kept between calls.
 """
 
 from collections.abc import Callable
@@ -22,24 +22,27 @@ from symport.errors import ParamsError
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 
-BONUS = 1e-12  # for each place kept, over the largest |similarity|: far above round-off, 2e-16
+# Added to the similarity at the current assignment, relative to the largest |similarity|, so that
+# ties keep it; far above round-off, 2e-16.
+TIE_BREAK = 1e-12
 ROUNDS = 4  # at most; more cost what they save
 COMPILED_FROM = 48  # units; below, scipy from nothing is as fast as any preparation
 REDUCED_FROM = 128  # likewise without numba
 
 
 def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
-    """Place every unit so that the sum of `similarity[i, result[i]]` is the largest possible.
+    """Assign source units to positions so that the sum of `similarity[i, result[i]]` is maximal.
 
-    Among equally good answers the one that keeps most of `start` is returned: units that are
-    dead in both networks stay where they are. To that end each place kept counts 1e-12 of the
-    largest |similarity|, so the sum can fall short of the optimum by n times that at most.
-    The same input gives the same answer every time; without numba other ties may fall otherwise.
+    Among equally good assignments the one that keeps most of `start` is returned, so units that are
+    dead in both networks keep their positions. To that end each position kept adds 1e-12 of the
+    largest |similarity|; the sum is therefore short of the optimum by at most n times that.
+    The same input always gives the same result; with and without numba, other ties may be broken
+    differently.
 
     Args:
         similarity: Gain of placing source unit `j` at position `i`, shape `(n, n)`.
-        start: The current assignment, shape `(n,)`: the nearer to the answer the faster. The
-            identity if None.
+        start: The current assignment, shape `(n,)`, int64: the closer to the optimum the faster.
+            The identity if None.
 
     Returns:
         Source unit for each position, shape `(n,)`, int64, on the device of `similarity`.
@@ -63,7 +66,7 @@ def assign(similarity: Tensor, start: Tensor | None = None) -> Tensor:
         return torch.as_tensor(current, device=similarity.device)
     cost = np.empty(gain.shape)  # row-major, whatever the order of `gain`
     np.negative(gain, out=cost)
-    cost[np.arange(len(cost)), current] -= BONUS * largest
+    cost[np.arange(len(cost)), current] -= TIE_BREAK * largest
     return torch.as_tensor(_least(cost, current), device=similarity.device)
 
 
@@ -98,10 +101,10 @@ def _compiled() -> Callable[[Floats, Integers, int], Integers] | None:
 
 
 def _reduced(cost: Floats, start: Integers) -> Integers:
-    """The same from scipy, most of its work taken away by prices near the optimal ones.
+    """The same by scipy, on costs reduced by prices near the optimal ones.
 
-    The rows that find `start` nearest to their best offer go first: most take it at once, and
-    the few others find their paths among them.
+    Rows whose entry of `start` is closest to their best offer go first: most are assigned at once,
+    and only the remaining few need augmenting paths.
     """
     prices, excess = np.zeros(len(cost)), _excess(cost, start)
     for _ in range(ROUNDS):

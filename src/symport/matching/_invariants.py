@@ -1,9 +1,10 @@
-"""Where to start a search for a permutation.
+"""Where to start a search for a permutation: at one found from invariants.
 
-Coordinate ascent from the identity can get caught, even between a network and a permuted copy of
-itself. What a permutation cannot change tells where to begin: tensors with a single moving axis
-count as they are, and of the others each unit is described by mean and norms of its values along
-the other moving axes. Between a network and its permuted copy this start is already the answer.
+Coordinate ascent from the identity can end in a poor local optimum, even between a network and a
+permuted copy of itself. The start is therefore assigned by features of each unit that no
+permutation of the other groups changes: its values where it is the only moving axis of a tensor,
+and elsewhere the mean and norms of its values along the other moving axes. Between a network and
+its permuted copy this start is already the answer.
 """
 
 from collections.abc import Sequence
@@ -13,40 +14,62 @@ from torch import Tensor
 
 from symport.distributed import add_up, whole
 from symport.matching._bilinear import gram
-from symport.matching._similarity import Gains, Pair
+from symport.matching._pair import LinearTerm, Pair
 from symport.matching._unfolding import cut
 from symport.matching._wreath import Facet, assign_tree
 from symport.params import inner
 from symport.spec import Permutation, PermutationSpec, permute
 
-ROUND_OFF = 1e-6  # relative: descriptions are sums of float32
-ALIKE = 0.5  # of what a perfect match would reach: copies reach 1, independent networks 0.1
+ROUND_OFF = 1e-6  # relative: invariants are sums of float32
+COPY_COSINE = 0.5  # between target and permuted source: copies reach 1, independent networks 0.1
 
 
 def best_start(spec: PermutationSpec, pairs: Sequence[Pair]) -> Permutation:
-    """`invariant_start` if the networks are alike under it, otherwise the identity.
+    """The permutation of `invariant_start` if the networks are copies under it, or the identity.
 
-    Alike means that Σ w ⟨target, P(source)⟩ reaches half of Σ w |target| |source|. Networks that
-    are alike as they stand keep the identity.
+    Copies are networks for which Σ w ⟨target, P(source)⟩ reaches half of Σ w |target| |source|. If
+    they are so in their present order, the start is the identity.
+
+    Args:
+        spec: The symmetry of the network.
+        pairs: What will be matched; finite, and of the shapes that the spec describes.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> pair = Pair({"w": torch.tensor([1.0, 9.0])}, {"w": torch.tensor([9.0, 1.0])})
+        >>> best_start(spec, [pair]).indices["h"]
+        tensor([1, 0])
     """
     identity = Permutation.identity(spec)
-    enough = ALIKE * sum(_bound(spec, pair) for pair in pairs)
+    enough = COPY_COSINE * sum(_bound(spec, pair) for pair in pairs)
     if _objective(spec, pairs, identity) >= enough:
         return identity
     found = invariant_start(spec, pairs)
     return found if _objective(spec, pairs, found) >= enough else identity
 
 
-def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair | Gains]) -> Permutation:
-    """Assign every tree of groups by what no permutation of the other trees can change."""
+def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair | LinearTerm]) -> Permutation:
+    """Assign every tree of groups by invariants: features that no other tree's permutation changes.
+
+    Args:
+        spec: The symmetry of the network.
+        pairs: What will be matched; finite, and of the shapes that the spec describes.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "a b"}, sizes={"a": 2, "b": 3})
+        >>> source = {"w": torch.tensor([[1.0, 2.0, 3.0], [7.0, 8.0, 9.0]])}
+        >>> target = {"w": source["w"].flip(0, 1)}
+        >>> invariant_start(spec, [Pair(target, source)]).indices
+        {'a': tensor([1, 0]), 'b': tensor([2, 1, 0])}
+    """
     trees = spec.trees()
     facets: dict[str, dict[Facet, Tensor]] = {tree: {} for tree in trees}
     for pair in pairs:
-        if isinstance(pair, Gains):
-            _count_in(pair, facets)
+        if isinstance(pair, LinearTerm):
+            _add_linear_term(pair, facets)
             continue
         for name in spec.matched(pair.target):
-            _describe(spec, pair, name, facets)
+            _add_tensor(spec, pair, name, facets)
     identity = Permutation.identity(spec).indices
     found: dict[str, Tensor] = {}
     for tree, groups in trees.items():
@@ -55,9 +78,9 @@ def invariant_start(spec: PermutationSpec, pairs: Sequence[Pair | Gains]) -> Per
     return Permutation(found)
 
 
-def _count_in(gains: Gains, facets: dict[str, dict[Facet, Tensor]]) -> None:
-    """Add what pairs said that are no longer there, the shares of all processes."""
-    for tree, own in gains.facets.items():
+def _add_linear_term(term: LinearTerm, facets: dict[str, dict[Facet, Tensor]]) -> None:
+    """Add pairs that have been summed before, over all processes."""
+    for tree, own in term.facets.items():
         for facet in sorted(own):
             gain = own[facet].double()
             add_up([gain])
@@ -65,37 +88,51 @@ def _count_in(gains: Gains, facets: dict[str, dict[Facet, Tensor]]) -> None:
             facets[tree][facet] = gain if known is None else known.add_(gain)
 
 
-def _describe(
+def _add_tensor(
     spec: PermutationSpec, pair: Pair, name: str, facets: dict[str, dict[Facet, Tensor]]
 ) -> None:
-    """Add what one tensor says about each of its slots."""
+    """Add the similarity of each slot of one tensor."""
     whole_target, whole_source = whole(pair.target[name]), whole(pair.source[name])
     for part in cut(name, tuple(whole_target.shape), spec):
         target, source = part.lay_out(whole_target), part.lay_out(whole_source)
         for k, slot in enumerate(part.slots):
             alone = len(part.slots) == 1
-            gain = gram(target, source, k) if alone else described_similarity(target, source, k)
+            gain = gram(target, source, k) if alone else invariant_similarity(target, source, k)
             known = facets[slot.tree].get(slot.facet)
             gain *= pair.weight
             facets[slot.tree][slot.facet] = gain if known is None else known.add_(gain)
 
 
-def described_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:
-    """What tensors laid out as `(rest, n_1, …, n_m)` say about one slot, whatever the others do.
+def invariant_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:
+    """The similarity of one slot by features that no permutation of the other slots changes.
 
-    Inner products of standardised descriptions, on the scale of those of the values.
+    The inner products of standardised features, on the scale of those of the values.
+
+    Args:
+        target: Laid out as `(rest, n_1, …, n_m)`, m at least 2.
+        source: Likewise.
+        slot: Which slot, from 0.
+
+    Returns:
+        Shape `(n_slot, n_slot)`, float64.
+
+    Example:
+        >>> from symport.matching import assign
+        >>> target = torch.tensor([[[1.0, 2.0, 3.0], [7.0, 8.0, 9.0]]])
+        >>> assign(invariant_similarity(target, target.flip(1, 2), slot=0))
+        tensor([1, 0])
     """
-    a, b = _description(target, slot), _description(source, slot)
+    a, b = _features(target, slot), _features(source, slot)
     both = torch.cat([a, b])
     spread, size = both.std(0, correction=0), both.abs().amax(0)
-    # What all units share up to round-off tells nothing, and counts nothing.
+    # A feature that is the same for all units up to round-off does not count.
     scale = torch.where(spread > ROUND_OFF * size, spread, torch.inf)
     share = _norm(target) * _norm(source) / both.numel()
     return (a / scale) @ (b / scale).T * share
 
 
-def _description(tensor: Tensor, slot: int) -> Tensor:
-    """Mean, sum of |x| and root of the sum of x² along the other slots, for each place of the rest.
+def _features(tensor: Tensor, slot: int) -> Tensor:
+    """Mean, 1-norm and 2-norm of each unit along the other slots, for each index of the rest.
 
     Shape `(units, 3 rest)`, float64 on the CPU.
     """

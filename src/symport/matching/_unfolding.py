@@ -33,14 +33,22 @@ class Slot:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A piece of a tensor without sums, and how to lay it out slot by slot.
+    """A piece of a tensor without sums, and how to lay it out with one axis for each slot.
 
     Attributes:
         name: The tensor.
         slots: Its moving axes.
-        select: For each axis of the tensor the positions that belong here, None for all.
+        select: For each axis of the tensor the positions that belong here, `(count,)`; None for
+            all.
         factors: The sizes of all factors of the selected tensor.
-        order: The factors that stay, then the others slot by slot.
+        order: The fixed factors, then the others slot by slot.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": ". (a 2)"}, sizes={"a": 3})
+        >>> import torch
+        >>> (part,) = cut("w", (5, 6), spec)
+        >>> part.lay_out(torch.zeros(5, 6)).shape
+        torch.Size([10, 3])
     """
 
     name: str
@@ -50,7 +58,7 @@ class Part:
     order: tuple[int, ...]
 
     def lay_out(self, tensor: Tensor) -> Tensor:
-        """The part as `(rest, n_1, …, n_m)`; a view where the layout allows it."""
+        """The part of a whole tensor as `(rest, n_1, …, n_m)`; a view where its layout allows."""
         for dim, positions in enumerate(self.select):
             if positions is not None:
                 tensor = tensor.index_select(dim, positions.to(tensor.device))
@@ -62,7 +70,18 @@ class Part:
 
 
 def cut(name: str, shape: Sequence[int], spec: PermutationSpec) -> list[Part]:
-    """All parts of a tensor; together they hold each of its elements once."""
+    """All parts of a tensor; each of its elements belongs to one of them.
+
+    Args:
+        name: A tensor that has a pattern.
+        shape: Its shape, which must fit the pattern.
+        spec: Gives the pattern and the sizes of the groups.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "(a + b) ."}, sizes={"a": 3, "b": 2})
+        >>> [part.slots[0].tree for part in cut("w", (5, 4), spec)]
+        ['a', 'b']
+    """
     choices = [
         axis_blocks(axis, n, spec.sizes) for axis, n in zip(spec.patterns[name], shape, strict=True)
     ]
@@ -86,8 +105,8 @@ def _part(name: str, blocks: Sequence[Block], shape: Sequence[int]) -> Part:
         None if block.positions.numel() == n else block.positions.reshape(-1)
         for block, n in zip(blocks, shape, strict=True)
     )
-    still = [dim for dim in range(len(labels)) if dim not in moving]
-    return Part(name, slots, select, factors, (*still, *moving))
+    fixed = [dim for dim in range(len(labels)) if dim not in moving]
+    return Part(name, slots, select, factors, (*fixed, *moving))
 
 
 def _slot_dims(labels: Sequence[str | None]) -> list[list[int]]:

@@ -30,7 +30,12 @@ MAX_ROUNDS = 20  # of improving coupled inner assignments in turn; two or three 
 
 @dataclass(frozen=True, eq=False)
 class TreeAssignment:
-    """The best placement found, with the indices of each group and what it gains."""
+    """The best assignment found for a tree of groups.
+
+    Attributes:
+        indices: One int64 tensor for each group, of shape `spec.shape_of(group)`.
+        value: The summed similarity.
+    """
 
     indices: Indices
     value: float
@@ -46,10 +51,19 @@ def assign_tree(
         top: The root of the tree.
         similarities: For each facet, the gain of placing source unit `j` at target position `i`,
             float64, shape `(n, n)` with n the product of the facet's sizes, row-major.
-        start: The current indices, kept where there are ties.
+        start: The current indices of each group, kept where there are ties.
 
     Returns:
-        Exact optimum, unless two children of one group are coupled by a facet.
+        The exact optimum, unless two children of one group are coupled by a facet.
+
+    Raises:
+        ParamsError: A similarity holds NaN or infinity.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> gain = torch.tensor([[0.0, 5.0], [5.0, 1.0]], dtype=torch.float64)
+        >>> assign_tree(spec, "h", {("h",): gain}, {"h": torch.tensor([0, 1])})
+        TreeAssignment(indices={'h': tensor([1, 0])}, value=10.0)
     """
     shaped = {facet: _shaped(matrix, facet, spec) for facet, matrix in similarities.items()}
     return _solve(spec, top, shaped, start)
@@ -123,18 +137,18 @@ def _child(group: str, family: Mapping[str, Sequence[str]]) -> str:
 def _add_coupled(
     own: Similarities, coupled: Similarities, members: Sequence[str], indices: Indices
 ) -> Similarities:
-    """Add to a child's facets the coupled ones, the other children held where they are."""
+    """Add to a child's facets the coupled ones, the other children fixed at their indices."""
     result = dict(own)
     for facet, gain in coupled.items():
         keep = tuple(g for g in facet if g in members)
         if keep:
-            held = _hold(facet, gain, keep, indices)
-            result[keep] = result[keep] + held if keep in result else held
+            summed = _sum_out(facet, gain, keep, indices)
+            result[keep] = result[keep] + summed if keep in result else summed
     return result
 
 
-def _hold(facet: Facet, gain: Tensor, keep: Facet, indices: Indices) -> Tensor:
-    """Sum out the groups of a facet that are not kept, placed as `indices` says."""
+def _sum_out(facet: Facet, gain: Tensor, keep: Facet, indices: Indices) -> Tensor:
+    """Sum over the units of the groups that are not kept, assigned as in `indices`."""
     kept = [k for k, g in enumerate(facet) if g in keep]
     rest = [k for k, g in enumerate(facet) if g not in keep]
     source = [len(facet) + k for k in (*kept, *rest)]
@@ -146,18 +160,24 @@ def _hold(facet: Facet, gain: Tensor, keep: Facet, indices: Indices) -> Tensor:
 
 
 def _gain(facet: Facet, gain: Tensor, indices: Indices) -> float:
-    return float(_hold(facet, gain, (), indices))
+    return float(_sum_out(facet, gain, (), indices))
 
 
 def facet_index(facet: Sequence[str], indices: Indices) -> Tensor:
-    """Which source unit stands at each position of a facet, both counted row-major.
+    """The source unit at each position of a facet, both counted row-major.
 
     Args:
         facet: Groups, parents before children.
-        indices: Indices of each group; axes for parents outside of the facet are left out.
+        indices: Indices of each group, `(sizes of its parents..., size)`; axes for parents outside
+            of the facet are left out.
 
     Returns:
         Shape `(n,)`, int64, n the product of the sizes.
+
+    Example:
+        >>> indices = {"a": torch.tensor([1, 0]), "a/b": torch.tensor([[0, 1], [1, 0]])}
+        >>> facet_index(["a", "a/b"], indices)
+        tensor([2, 3, 1, 0])
     """
     flat = torch.zeros((), dtype=torch.int64)
     for dim, group in enumerate(facet):

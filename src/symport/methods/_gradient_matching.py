@@ -9,7 +9,15 @@ from torch import Tensor
 
 from symport.errors import SettingsError
 from symport.io import digest
-from symport.matching import Gains, MatchResult, Pair, Similarity, gradients, solve, solve_afresh
+from symport.matching import (
+    LinearTerm,
+    MatchResult,
+    Pair,
+    Similarity,
+    gradients,
+    solve,
+    solve_with_restart,
+)
 from symport.methods._base import Cost, Memory, Method, Problem, State
 from symport.model import LossGradient
 from symport.spec import Permutation, PermutationSpec
@@ -26,7 +34,7 @@ class GradientMatching(Method[Memory]):
             what no permutation can change, whichever ends better), or the paper's identity.
         normalize: Divide each pair by its norms, so that every step has the same say.
         also: Pairs that every matching counts in, such as one of `activations.activations`, or
-            the gains of some (`Similarity.gains`), which take less memory.
+            the sum of some (`Similarity.linear_term`), which takes less memory.
         keep: In which dtype the pairs of earlier steps are kept; None as they come. They are what
             takes memory: of tensors along which two or more groups move, both gradients of every
             step. `torch.bfloat16` halves that, and rounds the gradients that are matched.
@@ -38,7 +46,7 @@ class GradientMatching(Method[Memory]):
         *,
         start: Start = "previous",
         normalize: bool = False,
-        also: Sequence[Pair | Gains] = (),
+        also: Sequence[Pair | LinearTerm] = (),
         keep: torch.dtype | None = None,
     ) -> None:
         if start not in ("previous", "identity"):
@@ -64,8 +72,8 @@ class GradientMatching(Method[Memory]):
     def _similarity(self, spec: PermutationSpec, start: Permutation | None = None) -> Similarity:
         similarity = Similarity(spec, start, keep=self.keep)
         for pair in self.also:
-            if isinstance(pair, Gains):
-                similarity.add_gains(pair)
+            if isinstance(pair, LinearTerm):
+                similarity.add_linear_term(pair)
             else:
                 similarity.add(pair)
         return similarity
@@ -74,7 +82,7 @@ class GradientMatching(Method[Memory]):
         if self.start == "identity":
             similarity.move_to(Permutation.identity(similarity.spec))
         elif step == 1:
-            return solve_afresh(similarity, [*self.also, *newest])
+            return solve_with_restart(similarity, [*self.also, *newest])
         return solve(similarity)
 
 
@@ -105,7 +113,7 @@ class _Meter:
         return result
 
 
-def _fingerprint(pair: Pair | Gains) -> list[Any]:
+def _fingerprint(pair: Pair | LinearTerm) -> list[Any]:
     if isinstance(pair, Pair):
         return [digest(pair.target), digest(pair.source), pair.weight]
     own = {" ".join(f): gain for facets in pair.facets.values() for f, gain in facets.items()}
@@ -170,8 +178,7 @@ class FGMT(GradientMatching[Similarity]):
         for step, known in enumerate(done, 1):
             state = self.step(problem, state, step)
             if not state.permutation.equal(known.permutation):
-                state.memory.move_to(known.permutation)
-                state.memory.changed.clear()
+                state.memory.move_to(known.permutation, solved=True)
             state = State(known.permutation, known.objective, state.memory)
         return state
 

@@ -11,7 +11,7 @@ from symport.data import Labelled
 from symport.errors import DataError
 from symport.huggingface import Family, Folders, Trio, load, load_tokenizer, open_models, wide
 from symport.lora import Adapter, completed, displacement, load_adapter, save_adapter
-from symport.matching import Gains, Pair, Similarity
+from symport.matching import LinearTerm, Pair, Similarity
 from symport.methods import Problem
 from symport.model import activations, layers_of, rows_of, with_activations
 from symport.params import Params, add, inner, is_rounded
@@ -77,7 +77,7 @@ def port_by_examples(
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
     how = make_task(task, settings.loss)
-    also: list[Gains] = []
+    also: list[LinearTerm] = []
     if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
         spec = with_activations(spec, loaded.model)
         also = _answers(loaded, spec, _batches(how, working, settings))
@@ -94,7 +94,7 @@ def contest_of(
     spec: PermutationSpec,
     task: Task,
     parts: tuple[Labelled, Labelled],
-    also: Sequence[Gains] = (),
+    also: Sequence[LinearTerm] = (),
 ) -> Contest:
     """What competes, given the models in memory and as open files, and the examples."""
     loaded, files = models
@@ -217,7 +217,7 @@ def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str
             )
 
 
-def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[Gains]:
+def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[LinearTerm]:
     """What units of the two bases answer, with the say of one step, a few layers at a time.
 
     A head that starts at zero lets no gradient through, so the first step would be matched blindly.
@@ -234,7 +234,7 @@ def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[
         similarity.add(Pair(new, old))
     if not all(squares):
         return []  # a base whose units all answer the same says nothing
-    return [similarity.gains().times((squares[0] * squares[1]) ** -0.5)]
+    return [similarity.linear_term().times((squares[0] * squares[1]) ** -0.5)]
 
 
 def _in_turn(layers: Mapping[str, int]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from symport.data import Labelled
 from symport.errors import DataError, SettingsError
-from symport.matching import Gains, Pair
+from symport.matching import LinearTerm, Pair
 from symport.model import LossGradient, call, evaluation, first_line, outline, state_for, to_device
 from symport.params import Params
 from symport.selection._parameterization import Space
@@ -73,7 +73,7 @@ class Contest:
         working: Examples that match, choose and train.
         reporting: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
-        also: Pairs, or the gains of some, that count in every matching of gradients.
+        also: Pairs, or the sum of some, that count in every matching of gradients.
         recompute: Whether activations are computed again in the backward pass, for less memory.
         source_model: Computes the source, where its configuration says something else than that of
             the new base; None where it is `model` too.
@@ -88,7 +88,7 @@ class Contest:
     working: Labelled
     reporting: Labelled
     micro_batch: int = 8
-    also: Sequence[Pair | Gains] = ()
+    also: Sequence[Pair | LinearTerm] = ()
     recompute: bool = False
     source_model: nn.Module | None = None
 
