@@ -45,7 +45,7 @@ def test_a_permuted_copy_is_recognised_by_invariants_alone(case):
 
 
 @every_case
-def test_networks_that_are_alike_as_they_stand_keep_the_identity(case):
+def test_copies_in_the_same_order_start_from_the_identity(case):
     spec = case.spec
     source = case.draw(seeded(1))
     target = {name: tensor + 0.1 * torch.ones_like(tensor) for name, tensor in source.items()}
@@ -58,7 +58,7 @@ def test_independent_networks_start_from_the_identity():
     assert best_start(case.spec, pairs).equal(Permutation.identity(case.spec))
 
 
-def test_units_that_no_description_tells_apart_are_no_obstacle():
+def test_units_of_equal_invariants_are_matched():
     spec = PermutationSpec.parse({"w": "a b"}, sizes={"a": 20, "b": 20})
     pair = Pair({"w": torch.eye(20)}, {"w": torch.eye(20).flip(0)})
     assert invariant_start(spec, [pair]).equal(Permutation.identity(spec))

@@ -1,8 +1,8 @@
-"""Shortest augmenting paths from a known assignment, compiled: the inner loops of `assignment`.
+"""Shortest augmenting paths from a known assignment, compiled: the inner loops of `assign`.
 
-The rows whose pair is already their best offer at the current prices keep it; each of the others
-searches a shortest path to a free column (Jonker & Volgenant 1987; the dual update is that of
-Crouse 2016). Importing this file needs numba, the extra `fast`.
+Rows whose column is their best offer at the current prices keep it; for each of the others a
+shortest augmenting path to a free column is found (Jonker & Volgenant 1987; the dual update is that
+of Crouse 2016). Importing this file needs numba, the extra `fast`.
 
 In what follows the reduced cost of a pair is `cost[row, column] - prices[column]`, less the
 smallest in its row; a pair is tight where that is 0, and an assignment of tight pairs is optimal.
@@ -31,11 +31,16 @@ def solve(cost: Floats, start: Integers, rounds: int) -> Integers:
 
     Args:
         cost: Shape `(n, n)`, C-contiguous, finite.
-        start: A permutation, the column of each row; the nearer to the answer the faster.
-        rounds: Passes made at most to guess the prices at which `start` would be optimal.
+        start: A permutation, the column of each row, shape `(n,)`, int64; the closer to the optimum
+            the faster.
+        rounds: The most passes made to estimate the prices at which `start` would be optimal.
 
     Returns:
-        The column of each row, shape `(n,)`.
+        The column of each row, shape `(n,)`, int64.
+
+    Example:
+        >>> solve(np.array([[0.0, -5.0], [-5.0, -1.0]]), np.array([0, 1]), 4)
+        array([1, 0])
     """
     prices = _guess(cost, start, rounds)
     columns = np.full(len(start), -1)
@@ -51,7 +56,7 @@ def solve(cost: Floats, start: Integers, rounds: int) -> Integers:
 
 @_compiled
 def _guess(cost: Floats, start: Integers, rounds: int) -> Floats:
-    """Prices at which many pairs of `start` are tight: from 0, lowered while that helps."""
+    """Prices at which many pairs of `start` are tight: from 0, lowered while more become so."""
     prices = np.zeros(len(start))
     tight = _count_tight(cost, start, prices)
     for _ in range(rounds):
@@ -59,7 +64,7 @@ def _guess(cost: Floats, start: Integers, rounds: int) -> Floats:
         for row, column in enumerate(start):
             _lower(cost[row], trial, column)
         count = _count_tight(cost, start, trial)
-        if count <= tight:  # `start` is far from the answer, or as good as it gets
+        if count <= tight:  # `start` is far from the optimum, or no more pairs can be tight
             break
         prices, tight = trial, count
     return prices
@@ -67,7 +72,7 @@ def _guess(cost: Floats, start: Integers, rounds: int) -> Floats:
 
 @_compiled
 def _lower(offers: Floats, prices: Floats, column: int) -> None:
-    """Make a pair tight by lowering the prices of what the row prefers (Bellman-Ford)."""
+    """Make a pair tight by lowering the prices of better offers to the row (Bellman-Ford)."""
     own = offers[column] - prices[column]
     for j in range(len(prices)):
         price = offers[j] - own
@@ -130,7 +135,7 @@ def _relax(
     distance: Floats,
     via: Integers,
 ) -> None:
-    """Shorten the distance to every open column by the way through `row`."""
+    """Shorten the distance to every open column by the path through `row`."""
     for j in range(len(distance)):
         new = offers[j] - ahead[j] + shift
         new = new if new > length else length  # round-off must not make a step negative

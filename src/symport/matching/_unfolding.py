@@ -1,6 +1,6 @@
-"""Cut tensors into parts for matching: matrices with one axis for each set of units that moves.
+"""Unfold tensors for matching, so that each set of units that moves together has one axis.
 
-A pattern such as `"(h h/v) d . ."` mixes units of several trees of groups, sums and kernel axes.
+A pattern such as `"(h h/v) d . ."` combines units of several trees of groups, sums and kernel axes.
 Matching needs each tensor as one or more *parts* of shape `(rest, n_1, …, n_m)`, one axis for
 every *slot*: the units of one tree that the tensor varies over.
 """
@@ -110,7 +110,7 @@ def _part(name: str, blocks: Sequence[Block], shape: Sequence[int]) -> Part:
 
 
 def _slot_dims(labels: Sequence[str | None]) -> list[list[int]]:
-    """The factors of each slot: a root opens one, a nested group joins that of its parents."""
+    """The factors of each slot: one slot for each root, which groups nested in it join."""
     slots: list[list[int]] = []
     moving = [dim for dim, label in enumerate(labels) if label is not None]
     for dim in sorted(moving, key=lambda dim: len(parents(labels[dim] or ""))):

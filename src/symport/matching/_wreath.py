@@ -5,9 +5,9 @@ what the best inner assignment of the pair (i, j) gains, so the inner values are
 the outer assignment (a wreath product needs no search).
 
 A *facet* is a tuple of groups of one tree, parents before children, that some tensor varies over;
-its similarity is a square matrix over all combinations of their units. Only a facet that holds two
-children of one parent (query heads and value units, say) couples two inner assignments; those are
-improved in turn until neither changes.
+its similarity is a square matrix over all combinations of their units. Only a facet that contains
+two children of one parent (query heads and value units, say) couples two inner assignments; those
+are improved in turn until neither changes.
 """
 
 import math
@@ -119,7 +119,7 @@ def _solve_children(
     for turn in range(MAX_ROUNDS):
         for members in family.values():
             own = {f: gain for f, gain in facets.items() if f[0] in members and f not in coupled}
-            # The first turn goes by what each child gains alone: a start for the coupled part.
+            # The first turn uses each child's own facets alone: a start for the coupled ones.
             if turn > 0 or not own:
                 own = _add_coupled(own, coupled, members, indices)
             child = _solve(spec, members[0], own, {g: indices[g] for g in members})

@@ -1,6 +1,6 @@
-"""Rows of a tensor, plain or permuted, read and computed when asked for.
+"""Rows of a tensor, plain or permuted, read and computed on demand.
 
-A checkpoint larger than memory is worked on in runs of rows: positions along the first axis.
+A checkpoint larger than memory is processed in runs of rows: positions along the first axis.
 """
 
 import math
@@ -28,7 +28,12 @@ Rows: TypeAlias = Callable[[int, int], Tensor]
 
 
 def outlined(params: Params) -> Params:
-    """Tensors of which the shapes and dtypes can be asked without reading any."""
+    """The tensors, or stand-ins of their shapes and dtypes where they would be read from files.
+
+    Example:
+        >>> list(outlined({"w": torch.zeros(2, 3)}))
+        ['w']
+    """
     return params.outline() if isinstance(params, Checkpoint) else params
 
 
@@ -39,12 +44,25 @@ def prefetch(params: Params, name: str) -> None:
 
 
 def row_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The shape of a tensor; a single number counts as one row."""
+    """The shape of a tensor; a single number counts as one row.
+
+    Example:
+        >>> row_shape(torch.zeros(2, 3)), row_shape(torch.tensor(7.0))
+        ((2, 3), (1,))
+    """
     return tuple(tensor.shape) or (1,)
 
 
 def runs(shape: Sequence[int]) -> Iterator[slice]:
-    """Rows in runs of about `CHUNK` elements, from the first to the last."""
+    """Rows in runs of about `CHUNK` elements, from the first to the last.
+
+    Args:
+        shape: Of at least one axis.
+
+    Example:
+        >>> list(runs((700, 512)))
+        [slice(0, 512, None), slice(512, 700, None)]
+    """
     step = max(1, CHUNK // max(1, math.prod(shape[1:])))
     return (slice(k, min(k + step, shape[0])) for k in range(0, shape[0], step))
 
@@ -66,7 +84,7 @@ def whole_rows(params: Params, name: str) -> Tensor:
 def permuted_rows(params: Params, name: str, pattern: Pattern, permutation: Permutation) -> Rows:
     """The rows of a permuted tensor.
 
-    The whole tensor is kept only if rows change places. If axes are linked, a nested group on one
+    The whole tensor is kept only if rows are permuted. If axes are linked, a nested group on one
     and its parent on the other, it is permuted at once, which takes the memory of two.
     """
     read = plain_rows(params, name)
@@ -83,11 +101,11 @@ def permuted_rows(params: Params, name: str, pattern: Pattern, permutation: Perm
 
 @dataclass(frozen=True)
 class Landing:
-    """Where the rows of a tensor go, and what moves within each.
+    """Where the rows of a tensor go, and how each is permuted within.
 
     Attributes:
-        rows: The new place of each row, `(rows,)`; None if all keep theirs.
-        inner: For each other axis that moves, the old position of every new one.
+        rows: The new position of each row, `(rows,)`, int64; None if all keep theirs.
+        inner: For each other axis that moves, the old position of every new one, `(n,)`, int64.
     """
 
     rows: Tensor | None
@@ -98,11 +116,11 @@ class Landing:
         return _take(part, self.inner)
 
     def get(self, tensor: Tensor, run: slice) -> Tensor:
-        """Where a run of rows goes in the permuted tensor: what is there now."""
+        """The present rows of a tensor at the positions where a run of rows goes."""
         return tensor[run] if self.rows is None else tensor.index_select(0, self.rows[run])
 
     def put_(self, tensor: Tensor, run: slice, part: Tensor) -> None:
-        """Write a run of rows where it goes."""
+        """Write a run of rows to the positions where it goes."""
         if self.rows is None:
             tensor[run] = part
         elif tensor.is_cuda:
@@ -115,7 +133,7 @@ class Landing:
 def landing(
     params: Params, name: str, pattern: Pattern, permutation: Permutation
 ) -> tuple[Rows, Landing]:
-    """The rows of a tensor in their old order, and where they go.
+    """The rows of a tensor in their old order, and where each goes.
 
     If axes are linked, the tensor is permuted at once, and its rows are in their new order.
     """
@@ -128,11 +146,12 @@ def landing(
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 64 MiB that was freed, for the next run of rows.
+    """Let the C library keep up to 64 MiB of freed memory for the next run of rows.
 
-    glibc keeps twice the largest block that it has seen freed, of at most 32 MiB; in a new process
-    that is little, and each run's temporaries would come from the kernel anew: half of the time of
-    transporting, measured. The block is never touched, so it costs nothing.
+    glibc keeps up to twice the size of the largest block freed so far, of at most 32 MiB. In a new
+    process that is little, and the temporaries of each run would come from the kernel anew, which
+    took half of the time of transporting, measured. The block is never written, so it uses no
+    memory.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 

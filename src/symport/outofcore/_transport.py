@@ -1,9 +1,9 @@
 """Carry a fine-tune over to a new base, tensor by tensor: θ_new + α · π(θ_tuned − θ_old).
 
-One whole tensor is in memory, however many there are: it begins as the new base's, and what the
-fine-tune changed is added where it goes, in runs of rows. (Three where axes are linked, or a head
-is new.) The arithmetic is in float32, float64 stays. What the fine-tune did not change keeps the
-bits of the new base.
+One tensor is in memory at a time (three where axes are linked, or a head is new). It starts as the
+new base's, and the permuted displacement is added in runs of rows. The arithmetic is in float32, or
+in float64 for tensors of that dtype. Elements that the fine-tune did not change keep the bits of
+the new base.
 """
 
 from collections.abc import Iterator
@@ -45,17 +45,18 @@ def transport(
     """Compute θ_new + length · π(θ_tuned − θ_old), one tensor at a time.
 
     Buffers and counts are those of the new base. A tensor that the old base lacks, such as a new
-    head, is the permuted one of the fine-tune. Where the new base is the permuted old one to the
-    bit and the length is 1, the result is the permuted fine-tune to the bit, buffers included.
+    head, is the permuted one of the fine-tune. Where the new base equals the permuted old one to
+    the bit and the length is 1, the result equals the permuted fine-tune to the bit, buffers
+    included.
 
     Args:
         old: The base that was tuned: a `Checkpoint`, or any dict of tensors.
         tuned: The fine-tune. Its names are those of the result.
         new: The base to carry it to; its dtypes are those of the result.
         spec: The symmetry of the network; a pattern for each tensor that differs.
-        permutation: Which unit of the old base stands where in the new one.
-        length: How far to go; 1 is the whole displacement.
-        shared_statistics: Whether buffers that the bases have in common become the fine-tune's.
+        permutation: From units of the old base to positions in the new one.
+        length: The factor on the displacement.
+        shared_statistics: Whether buffers that are equal in both bases become the fine-tune's.
 
     Returns:
         Names and tensors in the order of `tuned`, each computed when it is asked for.
@@ -85,10 +86,16 @@ def transport(
 
 
 def outline_of(old: Params, tuned: Params, new: Params) -> dict[str, Tensor]:
-    """Shapes and dtypes of what `transport` yields, for `write_checkpoint`.
+    """Tensors of the shapes and dtypes that `transport` yields, for `write_checkpoint`.
 
     Raises:
         ParamsError: Names or shapes do not agree.
+
+    Example:
+        >>> old, tuned = {"w": torch.zeros(2)}, {"w": torch.ones(2), "head": torch.ones(3)}
+        >>> new = {"w": torch.zeros(2, dtype=torch.bfloat16)}
+        >>> {name: tensor.dtype for name, tensor in outline_of(old, tuned, new).items()}
+        {'w': torch.bfloat16, 'head': torch.float32}
     """
     before, after, base = (outlined(params) for params in (old, tuned, new))
     shared = [name for name in after if name in before]
@@ -137,7 +144,7 @@ class _Task:
         return found.reshape(like.shape)
 
     def _statistics(self, name: str) -> Tensor:
-        """Those of the new base; where they are the old one's, those of the fine-tune."""
+        """The new base's, or the fine-tune's where the new base has those of the old one."""
         new = self.new[name]
         if not self.shared_statistics or name not in self.old:
             return new
@@ -150,7 +157,7 @@ class _Task:
         return tuned.to(new.dtype).reshape(new.shape) if is_shared else new
 
     def _has_arithmetic(self, name: str) -> bool:
-        """Whether no side is of integers, or of the 8-bit formats, whose scales are elsewhere."""
+        """Whether all three are floating-point of 16 bits or more; 8-bit formats need scales."""
         sides = [plain_rows(params, name)(0, 0) for params in (self.old, self.tuned, self.new)]
         return all(takes_part(side) and side.itemsize > 1 for side in sides)
 
@@ -186,7 +193,7 @@ class _Task:
         return result
 
     def _check(self, name: str, part: Tensor) -> None:
-        """Raise ParamsError if part of a result is not finite, with the input that is to blame."""
+        """Raise ParamsError, naming the input, if part of a result is not finite."""
         wide = torch.promote_types(part.dtype, torch.float32)
         if not takes_part(part) or part.sum(dtype=wide).isfinite():
             return
@@ -197,7 +204,7 @@ class _Task:
 
 
 def _displace(new: Tensor, tuned: Tensor, old: Tensor, length: float, there: Landing) -> Tensor:
-    """θ_new + length · π(θ_tuned − θ_old), such that no change keeps each bit, −0 too."""
+    """θ_new + length · π(θ_tuned − θ_old); a displacement of zero keeps each bit, −0 too."""
     if length == 0:
         return new
     wide = torch.promote_types(torch.promote_types(new.dtype, tuned.dtype), torch.float32)

@@ -7,9 +7,9 @@
     "(heads heads/u 2) ."          units nested in heads: inside each head a permutation of its own
     "(h h/qk + h h/qk + h h/v) d"  fused attention: a product binds tighter than a sum
 
-A word is `.` (the axis stays, whatever its length), a number (a factor of that length that
-stays), or the name of a group. A name with slashes is a path: `a/b` is nested in `a`. A product
-is in row-major order, as in einops.
+A word is `.` (a fixed axis of any length), a number (a fixed factor of that length), or the name of
+a group. A name with slashes is a path: `a/b` is nested in `a`. A product is in row-major order, as
+in einops.
 """
 
 import math
@@ -28,28 +28,60 @@ from symport.errors import SpecError
 
 @dataclass(frozen=True)
 class Fixed:
-    """A factor that stays; `size` is None for `.`, whose length only the tensor knows."""
+    """A factor that does not move: `.`, or a number.
+
+    Attributes:
+        size: The number; None for `.`, whose length the tensor determines.
+
+    Example:
+        >>> parse_pattern("(2 h)")[0].factors[0]
+        Fixed(size=2)
+    """
 
     size: int | None = None
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A factor that runs over the units of a group."""
+    """A factor that runs over the units of a group.
+
+    Attributes:
+        group: Its name, a path where it is nested.
+
+    Example:
+        >>> parse_pattern("h/v")
+        (Unit(group='h/v'),)
+    """
 
     group: str
 
 
 @dataclass(frozen=True)
 class Product:
-    """Nested factors, the last one running fastest."""
+    """Several factors on one axis, the last one running fastest.
+
+    Attributes:
+        factors: In row-major order.
+
+    Example:
+        >>> parse_pattern("(c 4)")
+        (Product(factors=(Unit(group='c'), Fixed(size=4))),)
+    """
 
     factors: tuple["Axis", ...]
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Parts laid one after the other."""
+    """Parts concatenated along one axis.
+
+    Attributes:
+        parts: In their order.
+
+    Example:
+        >>> parse_pattern("(a + b)")
+        (Sum(parts=(Unit(group='a'), Unit(group='b'))),)
+    """
 
     parts: tuple["Axis", ...]
 
@@ -105,12 +137,22 @@ def parents(group: str) -> tuple[str, ...]:
 
 
 def root(group: str) -> str:
-    """The outermost group of a path: `root("kv/q")` is `"kv"`."""
+    """The outermost group of a path.
+
+    Example:
+        >>> root("kv/q/u")
+        'kv'
+    """
     return group.split("/", 1)[0]
 
 
 def groups_in(axis: Axis) -> Iterator[str]:
-    """Every group named in an axis, with repetitions, from left to right."""
+    """Every group named in an axis, with repetitions, from left to right.
+
+    Example:
+        >>> list(groups_in(parse_pattern("(a + 2 b + a)")[0]))
+        ['a', 'b', 'a']
+    """
     match axis:
         case Unit(group):
             yield group
@@ -122,7 +164,12 @@ def groups_in(axis: Axis) -> Iterator[str]:
 
 
 def axis_terms(axis: Axis) -> list[frozenset[str]]:
-    """The groups in each of the plain products that an axis is a sum of."""
+    """The groups in each of the products that an axis is a sum of.
+
+    Example:
+        >>> [sorted(term) for term in axis_terms(parse_pattern("(a b + 2 a)")[0])]
+        [['a', 'b'], ['a']]
+    """
     match axis:
         case Fixed():
             return [frozenset()]
@@ -136,7 +183,12 @@ def axis_terms(axis: Axis) -> list[frozenset[str]]:
 
 
 def axis_length(axis: Axis, sizes: Mapping[str, int]) -> int | None:
-    """The length of an axis for the given group sizes, or None if they do not determine it."""
+    """The length of an axis for the given group sizes, or None if they do not determine it.
+
+    Example:
+        >>> axis_length(parse_pattern("(a 2 + b)")[0], {"a": 3, "b": 5})
+        11
+    """
     match axis:
         case Fixed(size):
             return size
@@ -152,11 +204,17 @@ def axis_length(axis: Axis, sizes: Mapping[str, int]) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A part of an axis that is a plain product of factors.
+    """A part of an axis that is a product of factors, without sums.
 
     Attributes:
-        labels: The group of each factor, None where it stays.
-        positions: Where each unit lies in the axis; its shape is the sizes of the factors.
+        labels: The group of each factor, None where it is fixed.
+        positions: The position in the axis of each combination of units, int64; its shape is the
+            sizes of the factors.
+
+    Example:
+        >>> (block,) = axis_blocks(parse_pattern("(h 2)")[0], 6, {"h": 3})
+        >>> block.labels, block.positions.tolist()
+        (('h', None), [[0, 1], [2, 3], [4, 5]])
     """
 
     labels: tuple[str | None, ...]
@@ -164,7 +222,21 @@ class Block:
 
 
 def axis_blocks(axis: Axis, length: int, sizes: Mapping[str, int]) -> list[Block]:
-    """Split an axis at its sums into plain products that together cover `range(length)`."""
+    """Split an axis at its sums into products that together cover `range(length)`.
+
+    Args:
+        axis: One axis of a pattern.
+        length: The length of the axis.
+        sizes: The size of each group; must determine the length.
+
+    Raises:
+        SpecError: A group in a product or sum has no known size.
+
+    Example:
+        >>> blocks = axis_blocks(parse_pattern("(a + b)")[0], 5, {"a": 2, "b": 3})
+        >>> [block.positions.tolist() for block in blocks]
+        [[0, 1], [2, 3, 4]]
+    """
     match axis:
         case Fixed():
             return [Block((None,), torch.arange(length))]

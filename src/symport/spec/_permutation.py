@@ -19,18 +19,35 @@ class Permutation:
     Attributes:
         indices: One int64 tensor for each group, of shape `spec.shape_of(group)`: a nested
             group has a row for each unit of its parents (counted in the result).
+
+    Example:
+        >>> turn = Permutation({"h": torch.tensor([1, 2, 0])})
+        >>> torch.tensor([10, 20, 30])[turn.indices["h"]]
+        tensor([20, 30, 10])
     """
 
     indices: Mapping[str, Tensor]
 
     @classmethod
     def identity(cls, spec: PermutationSpec) -> "Permutation":
-        """The permutation that moves nothing."""
+        """The permutation that moves nothing.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 3})
+            >>> Permutation.identity(spec).indices
+            {'h': tensor([0, 1, 2])}
+        """
         return cls({name: _rows(spec.shape_of(name)) for name in spec.groups})
 
     @classmethod
     def random(cls, spec: PermutationSpec, generator: Generator) -> "Permutation":
-        """A uniformly random element of the whole group."""
+        """A uniformly random permutation of every group that is not fixed.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 3})
+            >>> Permutation.random(spec, Generator().manual_seed(0)).indices["h"].sort().values
+            tensor([0, 1, 2])
+        """
 
         def draw(name: str) -> Tensor:
             shape = spec.shape_of(name)
@@ -43,7 +60,18 @@ class Permutation:
         return cls({name: draw(name) for name in spec.groups})
 
     def check(self, spec: PermutationSpec) -> None:
-        """Raise SpecError unless this permutes exactly the groups of `spec`."""
+        """Check that this permutes exactly the groups of `spec`.
+
+        Raises:
+            SpecError: A group is missing or unknown; its indices are not int64 on the CPU, not of
+                the shape `spec.shape_of(group)`, or no permutation; or a fixed group moves.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+            >>> Permutation({"h": torch.tensor([0, 0])}).check(spec)
+            Traceback (most recent call last):
+            symport.errors.SpecError: group h: not a permutation of shape (2,)
+        """
         if set(self.indices) != set(spec.groups):
             odd = sorted(set(self.indices) ^ set(spec.groups))
             raise SpecError(f"permutation and spec differ in the groups {listed(odd)}")
@@ -57,13 +85,24 @@ class Permutation:
                 raise SpecError(f"group {name} is fixed, but is permuted")
 
     def moved(self) -> float:
-        """The share of units that change place, in [0, 1]."""
+        """The fraction of units that change their position, in [0, 1].
+
+        Example:
+            >>> Permutation({"a": torch.tensor([1, 0]), "b": torch.tensor([0, 1])}).moved()
+            0.5
+        """
         total = sum(index.numel() for index in self.indices.values())
         same = sum(int((i == _rows(i.shape)).sum()) for i in self.indices.values())
         return 1 - same / total if total else 0.0
 
     def equal(self, other: "Permutation") -> bool:
-        """Whether both permute every group alike."""
+        """Whether both have the same groups with the same indices.
+
+        Example:
+            >>> turn = Permutation({"h": torch.tensor([1, 2, 0])})
+            >>> turn.equal(Permutation({"h": torch.tensor([1, 0, 2])}))
+            False
+        """
         return self.indices.keys() == other.indices.keys() and all(
             torch.equal(index, other.indices[name]) for name, index in self.indices.items()
         )

@@ -33,10 +33,10 @@ def permute(
     Args:
         params: A state dict. Never modified.
         spec: The symmetry of the network.
-        permutation: Which unit goes where.
+        permutation: One of this spec.
         partial: Whether tensors of the spec may be absent, as for gradients or a displacement, or
-            a file that holds a tied tensor under one of its names only. What is absent does not
-            move, so a network needs all of them.
+            a file that holds a tied tensor under one of its names only. An absent tensor is not
+            permuted, so a network needs all of them.
 
     Returns:
         New tensors under the same names, in the same order.
@@ -66,7 +66,23 @@ def permute(
 
 
 def permute_tensor(tensor: Tensor, pattern: Pattern, permutation: Permutation) -> Tensor:
-    """Permute one tensor whose pattern is known to fit."""
+    """Permute one tensor whose pattern is known to fit.
+
+    Args:
+        tensor: Of the shape that the pattern describes. Never modified.
+        pattern: One tree per axis.
+        permutation: Covers the groups of the pattern.
+
+    Returns:
+        A new tensor of the same shape, dtype and device.
+
+    Example:
+        >>> from symport.spec import parse_pattern
+        >>> flip = Permutation({"h": torch.tensor([1, 0])})
+        >>> permute_tensor(torch.tensor([[1, 2], [3, 4]]), parse_pattern(". h"), flip)
+        tensor([[2, 1],
+                [4, 3]])
+    """
     sizes = {name: index.shape[-1] for name, index in permutation.indices.items()}
     result = tensor
     for dims in _linked(pattern):
@@ -79,7 +95,19 @@ def permute_tensor(tensor: Tensor, pattern: Pattern, permutation: Permutation) -
 
 
 def axis_index(blocks: Iterable[Block], length: int, permutation: Permutation) -> Tensor:
-    """Which old position each new position of an axis takes, shape `(length,)`, int64."""
+    """The old position that each new position of an axis takes, shape `(length,)`, int64.
+
+    Args:
+        blocks: All blocks of the axis.
+        length: The length of the axis.
+        permutation: Covers the groups of the blocks.
+
+    Example:
+        >>> from symport.spec import axis_blocks, parse_pattern
+        >>> flip = Permutation({"h": torch.tensor([1, 0])})
+        >>> axis_index(axis_blocks(parse_pattern("(h 2)")[0], 4, {"h": 2}), 4, flip)
+        tensor([2, 3, 0, 1])
+    """
     index = torch.arange(length)
     for block in blocks:
         index[block.positions] = source_positions(block, permutation)
@@ -87,7 +115,13 @@ def axis_index(blocks: Iterable[Block], length: int, permutation: Permutation) -
 
 
 def source_positions(block: Block, permutation: Permutation) -> Tensor:
-    """The old position of every element of a block, in the block's own shape."""
+    """The old position of every element of a block, int64, of the shape of `block.positions`.
+
+    Example:
+        >>> block = Block(("h",), torch.tensor([5, 6, 7]))
+        >>> source_positions(block, Permutation({"h": torch.tensor([2, 0, 1])}))
+        tensor([7, 5, 6])
+    """
     coordinates = [
         _along(torch.arange(block.positions.shape[dim]), [dim], block.positions.ndim)
         if label is None
@@ -138,19 +172,30 @@ def permute_optimizer(
 ) -> dict[str, Any]:
     """Permute the state of an optimizer along with the weights it belongs to.
 
-    Momentum and second moments have the shape of their weight and move as it does; step counts
-    stay.
+    Momentum and second moments have the shape of their weight and are permuted as it is; step
+    counts are not.
 
     Args:
         state: What `optimizer.state_dict()` returned. Never modified.
         names: The names of the parameters in the order in which the optimizer holds them, for
             instance `[name for name, _ in model.named_parameters()]`.
         spec: The symmetry of the network.
-        permutation: Which unit goes where.
+        permutation: One of this spec.
 
     Raises:
         SpecError: The optimizer holds another number of parameters, or a tensor of its state has
             neither the shape of its weight nor a single element.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        >>> optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> optimizer.step()
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> flip = Permutation({"h": torch.tensor([1, 0])})
+        >>> permuted = permute_optimizer(optimizer.state_dict(), ["w"], spec, flip)
+        >>> permuted["state"][0]["momentum_buffer"]
+        tensor([4., 3.])
     """
     count = sum(len(group["params"]) for group in state["param_groups"])
     if count != len(names):
@@ -180,7 +225,7 @@ def _permute_slot(
 
 
 def _outer(permutation: Permutation, name: str) -> tuple[Tensor, ...]:
-    """The old places of the parents of each unit of a group, each ready to index with it."""
+    """The old indices of the parents of each unit of a group, broadcastable against its own."""
     chain = parents(name)
     depth = len(chain)
     places: list[Tensor] = []

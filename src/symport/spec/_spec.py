@@ -5,7 +5,6 @@ so together they form a wreath product: `heads` permutes heads, `heads/u` the un
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,7 @@ from symport.errors import SpecError
 from symport.io import write_text
 from symport.params import Params, listed
 from symport.spec._pattern import (
-    Axis,
-    Fixed,
     Pattern,
-    Product,
-    Sum,
-    Unit,
     axis_length,
     axis_terms,
     groups_in,
@@ -31,6 +25,7 @@ from symport.spec._pattern import (
     root,
     show_pattern,
 )
+from symport.spec._sizes import infer_sizes
 
 Kind: TypeAlias = Literal["permutation", "fixed"]
 KINDS: tuple[Kind, ...] = ("permutation", "fixed")
@@ -43,8 +38,12 @@ class Group:
 
     Attributes:
         size: Number of units, inside one unit of the parent if the group is nested.
-        kind: `"permutation"`, or `"fixed"` for units that stay but that other groups nest in
-            (heads that cannot change places, say, whose inner units can).
+        kind: `"permutation"`, or `"fixed"` for units that keep their order, while groups nested in
+            them may move (heads that cannot be exchanged, say, whose inner units can).
+
+    Example:
+        >>> Group(size=12)
+        Group(size=12, kind='permutation')
     """
 
     size: int
@@ -60,12 +59,19 @@ class PermutationSpec:
         groups: Every group that the patterns name.
         buffers: Tensors that are statistics, not weights (BatchNorm's): they are permuted with
             the network, but never matched nor displaced by a transfer.
-        reasons: Why an axis stays, by tensor and axis, where that is known.
+        reasons: Why an axis is fixed, by tensor and axis, where that is known.
         ties: Which operations make the units of a group move together, where that is known.
 
     Raises:
         SpecError: A pattern names an unknown group, a parent is missing from a tensor, or a
             size is below 1.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"up": "h d", "down": "d h"}, sizes={"h": 4, "d": 2})
+        >>> print(spec)
+        up    h d
+        down  d h
+        groups: d 2, h 4
     """
 
     patterns: Mapping[str, Pattern]
@@ -96,14 +102,14 @@ class PermutationSpec:
 
         Args:
             patterns: Text of each tensor's pattern.
-            like: Tensors from which the sizes of groups are read, and against which the result
-                is checked.
-            sizes: Sizes that the shapes leave open, such as the number of heads in
+            like: Tensors from whose shapes the sizes of groups are inferred, and against which the
+                result is checked.
+            sizes: Sizes that the shapes do not determine, such as the number of heads in
                 `"(heads heads/u) ."`.
             buffers: Tensors that are statistics, not weights.
 
         Raises:
-            SpecError: A pattern is malformed, a size stays open, or a tensor does not fit.
+            SpecError: A pattern is malformed, a size is not determined, or a tensor does not fit.
 
         Example:
             >>> spec = PermutationSpec.parse({"w": "h .", "b": "h"}, sizes={"h": 3})
@@ -116,7 +122,7 @@ class PermutationSpec:
             raise SpecError(f"the size of {listed(wrong)} must be at least 1")
         if like is not None:
             _require(parsed, like)
-            known = _infer_sizes(parsed, like, known)
+            known = infer_sizes(parsed, like, known)
         names = {g for pattern in parsed.values() for axis in pattern for g in groups_in(axis)}
         names |= {p for name in names for p in parents(name)}
         if unknown := sorted(known.keys() - names):
@@ -171,22 +177,44 @@ class PermutationSpec:
         }
 
     def shape_of(self, group: str) -> tuple[int, ...]:
-        """The shape of a group's indices: the sizes of its parents, then its own."""
+        """The shape of a group's indices: the sizes of its parents, then its own.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "(a a/b)"}, sizes={"a": 2, "a/b": 3})
+            >>> spec.shape_of("a/b")
+            (2, 3)
+        """
         return tuple(self.groups[name].size for name in (*parents(group), group))
 
     def trees(self) -> dict[str, tuple[str, ...]]:
-        """The groups below each root, the root first and parents before children."""
+        """The groups below each root, the root first and parents before children.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "(a a/b) d"}, sizes={"a": 2, "a/b": 3, "d": 4})
+            >>> spec.trees()
+            {'a': ('a', 'a/b'), 'd': ('d',)}
+        """
         trees: dict[str, list[str]] = {}
         for name in sorted(self.groups, key=lambda name: name.count("/")):
             trees.setdefault(root(name), []).append(name)
         return {name: tuple(members) for name, members in trees.items()}
 
     def check(self, params: Params, *, complete: bool = False) -> None:
-        """Raise SpecError unless every tensor has a pattern that fits its shape.
+        """Check that every tensor has a pattern that fits its shape.
 
         Args:
             params: Tensors to check; a part of the network, such as gradients, will do.
             complete: Whether tensors of the spec that are absent from `params` are an error.
+
+        Raises:
+            SpecError: A tensor has no pattern or does not fit it, or is absent where `complete`.
+
+        Example:
+            >>> import torch
+            >>> spec = PermutationSpec.parse({"w": "h ."}, sizes={"h": 2})
+            >>> spec.check({"w": torch.zeros(3, 5)})
+            Traceback (most recent call last):
+            symport.errors.SpecError: w: axis 0 has length 3, but 'h' has length 2
         """
         if extra := [name for name in params if name not in self.patterns]:
             raise SpecError(f"the spec has no pattern for {listed(extra)}")
@@ -196,7 +224,13 @@ class PermutationSpec:
             _check_shape(name, self.patterns[name], tuple(tensor.shape), self.sizes)
 
     def to_json(self) -> str:
-        """The spec as JSON text, one line for each tensor."""
+        """The spec as JSON text, one line for each tensor.
+
+        Example:
+            >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+            >>> PermutationSpec.from_json(spec.to_json()) == spec
+            True
+        """
         return json.dumps(
             {
                 "format": FORMAT,
@@ -213,7 +247,7 @@ class PermutationSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "PermutationSpec":
-        """Read what `to_json` wrote.
+        """Read the text that `to_json` returns.
 
         Raises:
             SpecError: The text is not JSON, or not a spec.
@@ -235,12 +269,20 @@ class PermutationSpec:
             raise SpecError(f"this is not a permutation spec: {error!r}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write the spec as JSON; raises FileError if the file cannot be written."""
+        """Write the spec as JSON.
+
+        Raises:
+            FileError: The file cannot be written.
+        """
         write_text(path, self.to_json() + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "PermutationSpec":
-        """Read a spec that `save` wrote; raises SpecError if it is none."""
+        """Read a spec that `save` wrote.
+
+        Raises:
+            SpecError: The file cannot be read, or is not a spec.
+        """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, SpecError) as error:
@@ -278,7 +320,7 @@ def _check_groups(name: str, pattern: Pattern, groups: Mapping[str, Group]) -> N
 
 
 def _strays(terms: Sequence[Sequence[frozenset[str]]], dim: int) -> Iterator[tuple[str, str]]:
-    """Groups of an axis, with a parent whose unit is unknown wherever the group stands."""
+    """Groups of an axis, each with a parent that is missing from a term that the group is in."""
     others = [choices for other, choices in enumerate(terms) if other != dim]
     in_axis = frozenset[str]().union(*terms[dim])
     elsewhere = {g for choices in others for g in frozenset[str].intersection(*choices)} - in_axis
@@ -302,45 +344,3 @@ def _check_shape(
                 f"{name}: axis {dim} has length {length}, "
                 f"but '{show_pattern((axis,))}' has length {expected}"
             )
-
-
-def _infer_sizes(
-    patterns: Mapping[str, Pattern], params: Params, known: dict[str, int]
-) -> dict[str, int]:
-    """Solve axis by axis for the one unknown size in it, until nothing new is learned."""
-    axes = [
-        (axis, length)
-        for name, pattern in patterns.items()
-        for axis, length in zip(pattern, params[name].shape, strict=False)
-    ]
-    while True:
-        found = {g: n for axis, length in axes for g, n in _solve_axis(axis, length, known)}
-        if found.keys() <= known.keys():
-            return known
-        known = {**found, **known}
-
-
-def _solve_axis(axis: Axis, length: int, known: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    match axis:
-        case Unit(group):
-            yield group, length
-        case Product(children) | Sum(children):
-            is_open = [c for c in children if axis_length(c, known) is None]
-            if not is_open or any(child != is_open[0] for child in is_open):
-                return
-            rest = [axis_length(c, known) or 0 for c in children if c not in is_open]
-            share = _share(isinstance(axis, Product), length, rest, len(is_open))
-            if share is not None:
-                yield from _solve_axis(is_open[0], share, known)
-        case Fixed():
-            return
-
-
-def _share(is_product: bool, length: int, rest: list[int], count: int) -> int | None:
-    """The size of each of `count` equal unknown children, or None if it does not come out."""
-    if is_product:
-        done = math.prod(rest)
-        size = round((length / done) ** (1 / count))
-        return size if size >= 1 and done * size**count == length else None
-    size, left = divmod(length - sum(rest), count)
-    return size if size >= 1 and left == 0 else None
