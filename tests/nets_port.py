@@ -10,7 +10,12 @@ from symport.selection import Contest, Task, Whole
 from symport.settings import Rules
 
 RULES = Rules(
-    steps=3, lengths=(1.5,), folds=2, direct_steps=4, direct_batch_size=10, direct_lrs=(1e-3, 1e-2)
+    steps=3,
+    scales=(1.5,),
+    folds=2,
+    direct_steps=4,
+    direct_batch_size=10,
+    learning_rates=(1e-3, 1e-2),
 )
 
 

@@ -12,6 +12,16 @@ from symport.errors import FileError, SettingsError, brief, shown
 
 METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "naive")
 LOSS_NAMES: tuple[str, ...] = ("cross-entropy", "mse")
+RENAMED = {  # flags, keys and methods that users may still write, and what they are called now
+    "lengths": "scales",
+    "hold_back": "held_out",
+    "hold_out": "held_out",
+    "hold_residual": "fix_residual",
+    "recompute": "activation_checkpointing",
+    "pairs": "pairs_dtype",
+    "direct_lrs": "learning_rates",
+    "direct_lr": "learning_rates",
+}
 MAX_SEED = 2**32 - 1  # torch's generator on the CPU ignores all higher bits
 
 MethodName: TypeAlias = Literal["auto", "fgmt", "gmt", "weights", "activations", "identity"]
@@ -31,25 +41,25 @@ class Rules(BaseModel):
     steps: Count = Field(8, description="Steps T along the line from old base to fine-tune.")
     batch_size: Count = Field(64, description="Examples in a gradient that is matched.")
     micro_batch: Count = Field(8, description="Examples that pass through the model at a time.")
-    recompute: bool = Field(
+    activation_checkpointing: bool = Field(
         False, description="Compute activations twice, which keeps less: gradient checkpointing."
     )
-    pairs: Literal["as-is", "bfloat16"] = Field(
+    pairs_dtype: Literal["as-is", "bfloat16"] = Field(
         "as-is", description="How the gradients of earlier steps are kept; bfloat16: half of it."
     )
     normalize: bool = Field(True, description="Give each step of the matching the same say.")
-    lengths: tuple[Positive, ...] = Field(
+    scales: tuple[Positive, ...] = Field(
         (1.25, 1.5, 2.0), description="Factors α beyond the steps' own, of the last permutation."
     )
     folds: int = Field(
         4, ge=0, description="Of the cross-validation; 0 takes the last step and trains nothing."
     )
-    hold_back: float = Field(0.25, gt=0, lt=1, description="Share of examples that only report.")
+    held_out: float = Field(0.25, gt=0, lt=1, description="Share of examples that only report.")
     direct_steps: int = Field(
         64, ge=0, description="At most so many steps of direct training; 0 leaves it out."
     )
     direct_batch_size: Count = Field(16, description="Examples in such a step.")
-    direct_lrs: tuple[Positive, ...] = Field(
+    learning_rates: tuple[Positive, ...] = Field(
         (1e-4, 1e-3), min_length=1, description="Learning rates (Adam) to choose among."
     )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Of splits, folds and batches.")
@@ -109,6 +119,8 @@ def show_settings(settings: BaseModel) -> str:
 def _complaint(error: dict[str, Any]) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
+        if key in RENAMED:
+            return f"{key} is called {RENAMED[key]} now"
         return f"there is no setting {shown(key)}; --print-config lists all"
     if error["type"] == "missing":
         return f"{key} is missing"

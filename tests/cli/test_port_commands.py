@@ -37,15 +37,15 @@ def flags(files, *names):
 
 def test_a_port_prints_its_verdict_and_writes_the_numbers(run, files, tmp_path):
     bases = flags(files, "old_base", "tuned", "new_base", "examples")
-    quick = ["--steps", "2", "--folds", "2", "--lengths", "1.5", "--direct-steps", "1"]
-    quick += ["--direct-lrs", "1e-5", "--micro-batch", "12"]
+    quick = ["--steps", "2", "--folds", "2", "--scales", "1.5", "--direct-steps", "1"]
+    quick += ["--learning-rates", "1e-5", "--micro-batch", "12"]
     code, out, err = run("port", *bases, *quick, "--out", str(tmp_path / "out"))
     assert code == 0, err
     assert "Picked the transfer" in out
     written = json.loads((tmp_path / "out" / "result.json").read_text())
     assert written["picked"].startswith(("transfer", "then direct"))
     assert written["competitors"]["transfer"]["share_of_lift"] is None or "share of lift" in out
-    assert written["settings"]["lengths"] == [1.5]
+    assert written["settings"]["scales"] == [1.5]
     card = (tmp_path / "out" / "README.md").read_text()
     assert f'base_model: "{files["new_base"]}"' in card
     assert "direct training" in card
@@ -58,11 +58,11 @@ def test_flags_override_the_file_and_all_is_printed(run, files, tmp_path):
     keys = ("old_base", "tuned", "new_base", "out")
     path.write_text(yaml.safe_dump({**{k: files[k] for k in keys}, "steps": 5, "seed": 3}))
     code, out, _ = run("port", "--config", str(path), "--steps", "6", "--no-direct",
-                       "--lengths", "1,2", "--print-config")  # fmt: skip
+                       "--scales", "1,2", "--print-config")  # fmt: skip
     printed = yaml.safe_load(out)
     assert code == 0
     assert (printed["steps"], printed["seed"], printed["direct_steps"]) == (6, 3, 0)
-    assert printed["lengths"] == [1.0, 2.0]
+    assert printed["scales"] == [1.0, 2.0]
     path.write_text("stepz: 3\n")
     code, _, err = run("port", "--config", str(path))
     assert (code, "there is no setting 'stepz'" in err) == (1, True)

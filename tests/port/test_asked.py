@@ -15,18 +15,19 @@ from symport.settings import read_settings, show_settings
 KIND = "LlamaForCausalLM"
 FILES = {"old_base": "a", "tuned": "b", "new_base": "c", "out": "d"}
 OTHER = {
-    "steps": 9, "batch_size": 2, "micro_batch": 2, "recompute": True, "normalize": False,
-    "lengths": [3.0], "folds": 3, "hold_back": 0.5, "direct_steps": 3, "direct_batch_size": 3,
-    "direct_lrs": [0.1], "seed": 3, "unlabelled": "x", "task": "arrays", "loss": "a:b",
-    "labels": ["x"], "max_length": 9, "hold_residual": "yes", "activations": "yes",
+    "steps": 9, "batch_size": 2, "micro_batch": 2, "activation_checkpointing": True,
+    "normalize": False, "scales": [3.0], "folds": 3, "held_out": 0.5, "direct_steps": 3,
+    "direct_batch_size": 3, "learning_rates": [0.1], "seed": 3, "unlabelled": "x",
+    "task": "arrays", "loss": "a:b",
+    "labels": ["x"], "max_length": 9, "fix_residual": "yes", "activations": "yes",
     "device": "cuda", "dtype": "float64",
 }  # fmt: skip
 # What changes something, written by hand from the guide; everything else is to be refused.
 WITHOUT = {
-    "weights": {"hold_residual"},
+    "weights": {"fix_residual"},
     "identity": set(),
     "activations": {
-        "unlabelled", "hold_residual", "micro_batch", "task", "max_length", "device", "dtype"
+        "unlabelled", "fix_residual", "micro_batch", "task", "max_length", "device", "dtype"
     },
 }  # fmt: skip
 WITH = {
@@ -34,7 +35,7 @@ WITH = {
     "weights": OTHER.keys() - {"unlabelled", "batch_size", "normalize", "activations"},
     "activations": OTHER.keys() - {"unlabelled", "batch_size", "normalize", "activations"},
     "identity": OTHER.keys()
-    - {"unlabelled", "batch_size", "normalize", "activations", "hold_residual"},
+    - {"unlabelled", "batch_size", "normalize", "activations", "fix_residual"},
 }
 
 
@@ -64,13 +65,21 @@ def test_with_examples_what_changes_nothing_is_refused(method, name):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"folds": 0, "lengths": [3.0]}, "--lengths has no effect with --folds 0"),
+        ({"folds": 0, "scales": [3.0]}, "--scales has no effect with --folds 0"),
         ({"folds": 0, "direct_steps": 3}, "--direct-steps has no effect with --folds 0"),
-        ({"direct_steps": 0, "direct_lrs": [0.1]}, "--direct-lrs has no effect without direct"),
+        (
+            {"direct_steps": 0, "learning_rates": [0.1]},
+            "--learning-rates has no effect without direct",
+        ),
         ({"method": "weights", "folds": 0, "steps": 3}, "--steps has no effect"),
         (
-            {"method": "weights", "direct_steps": 0, "recompute": True, "batch_size": 3},
-            "--batch-size, --recompute have no effect .*leave them out",
+            {
+                "method": "weights",
+                "direct_steps": 0,
+                "activation_checkpointing": True,
+                "batch_size": 3,
+            },
+            "--batch-size, --activation-checkpointing have no effect .*leave them out",
         ),
         ({"folds": 0, "direct_steps": 0, "steps": 3}, None),
     ],
@@ -131,12 +140,12 @@ def test_the_method_that_was_not_asked_for_is_named_in_the_result(tmp_path):
 def test_yes_no_and_the_home_folder_are_read_as_they_are_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "port.yaml"
-    path.write_text("old_base: ~/a\ntuned: a~\nnew_base: ~\nout: ~/out\nhold_residual: no\n"
+    path.write_text("old_base: ~/a\ntuned: a~\nnew_base: ~\nout: ~/out\nfix_residual: no\n"
                     "activations: yes\n")  # fmt: skip
     with pytest.raises(SettingsError, match="new_base: input should be a valid string, not None"):
         make_settings(read_settings(path))  # a lone ~ is YAML's null
     settings = make_settings({**read_settings(path), "new_base": "~/b"})
-    assert (settings.hold_residual, settings.activations) == ("no", "yes")
+    assert (settings.fix_residual, settings.activations) == ("no", "yes")
     assert (settings.old_base, settings.tuned) == (str(tmp_path / "a"), "a~")
     assert settings.out == Path(tmp_path / "out")
     with pytest.raises(SettingsError, match=r"tuned: .*no such home folder"):

@@ -19,7 +19,7 @@ def course_of(found, rules) -> Course:
     steps = [found.plans[name].steps for name in ("direct", "then direct")]
     finals = [plan.count for plan in steps]
     plan = found.plans["transfer"]
-    return Course(plan.step, [2] * 2 * len(rules.direct_lrs) * rules.folds, finals)
+    return Course(plan.step, [2] * 2 * len(rules.learning_rates) * rules.folds, finals)
 
 
 @pytest.mark.parametrize("count", [24, 31])
@@ -97,7 +97,7 @@ def test_memory_grows_with_kept_pairs_alone():
     base = cost(given()).memory
     assert cost(given(folds=8, direct_steps=128)).memory == base
     assert cost(given(steps=16)).memory - base == 2 * 8 * 100 * 4
-    assert base - cost(given(pairs="bfloat16")).memory == 2 * 8 * 100 * 2
+    assert base - cost(given(pairs_dtype="bfloat16")).memory == 2 * 8 * 100 * 2
     assert cost(given()).disk == 400
 
 

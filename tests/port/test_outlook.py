@@ -16,7 +16,7 @@ from symport.selection import compete, fold_name, folds_of
 
 peft = pytest.importorskip("peft")
 
-LONG = RULES.model_copy(update={"direct_steps": 64, "direct_lrs": (1e-4, 3e-3, 0.1, 10.0)})
+LONG = RULES.model_copy(update={"direct_steps": 64, "learning_rates": (1e-4, 3e-3, 0.1, 10.0)})
 TARGETS = {
     "independent": lambda: weights(2),
     "the old base": lambda: source(1)[0],
@@ -28,7 +28,7 @@ def ends(folder, problem, rules, start):
     """The last step that a competition judged on the first fold, by learning rate."""
     fold = folds_of(problem.working, rules)[0]
     name = fold_name(problem.working.take(fold.train), problem.working.take(fold.held_out))
-    paths = [folder / "direct" / f"{start}-{name}-{lr:g}.json" for lr in rules.direct_lrs]
+    paths = [folder / "direct" / f"{start}-{name}-{lr:g}.json" for lr in rules.learning_rates]
     return [max(map(int, json.loads(path.read_text()))) for path in paths]
 
 
@@ -37,7 +37,7 @@ def test_the_first_fold_ends_where_it_was_expected_to(target, tmp_path):
     problem = contest(TARGETS[target]())
     found = tried(problem, LONG)
     done = compete(problem, LONG, folder=tmp_path)
-    count = len(LONG.direct_lrs)
+    count = len(LONG.learning_rates)
     starts = ["direct"]
     if done.plans["then direct"].kind == "identity":
         starts.append("then-direct")
@@ -49,7 +49,7 @@ def test_the_first_fold_ends_where_it_was_expected_to(target, tmp_path):
 
 
 def test_training_that_helps_goes_on_and_training_that_harms_ends():
-    rules = LONG.model_copy(update={"direct_lrs": (1e-3, 1e3)})
+    rules = LONG.model_copy(update={"learning_rates": (1e-3, 1e3)})
     found = tried(contest(quiet()), rules)
     assert found.least == (16, 2) * 2
     assert found.most == (64, 2) * 2
@@ -88,7 +88,7 @@ def test_check_tries_what_the_port_will_do(adapter, tmp_path, monkeypatch):
     how = {**files, "examples": examples, "method": "identity"}
 
     def cost(lr):
-        return checking.check(make_settings({**how, "direct_lrs": (lr,)})).cost
+        return checking.check(make_settings({**how, "learning_rates": (lr,)})).cost
 
     helps, harms = cost(1e-3), cost(1e4)
     assert harms.seconds < helps.seconds < helps.most_seconds == harms.most_seconds

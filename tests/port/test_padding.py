@@ -135,7 +135,7 @@ def test_a_port_reports_the_losses_that_the_libraries_give_and_writes_the_pad(
         tuned = model.eval()
     else:
         tuned = transformers.LlamaForSequenceClassification.from_pretrained(files["tuned"]).eval()
-    given = {**files, "folds": 0, "steps": 1, "micro_batch": 4, "hold_back": 0.99 - 1 / 8}
+    given = {**files, "folds": 0, "steps": 1, "micro_batch": 4, "held_out": 0.99 - 1 / 8}
     found = port(make_settings({**given, "examples": lines(tmp_path / "x.jsonl")}))
     expected = alone(tuned, load_tokenizer(Path(files["old_base"])))
     losses = found.outcome.tuned.losses

@@ -48,7 +48,7 @@ def test_weight_matching_does_so_without_examples(kind, tmp_path):
 def test_the_old_base_itself_gets_the_fine_tune_by_the_identity(tmp_path):
     """As a base that continues the old one does: its residual stream is held."""
     files = trio(tmp_path, LLAMA, new=make(LLAMA))
-    settings = {"steps": 2, "folds": 2, "direct_steps": 0, "lengths": [1.5]}
+    settings = {"steps": 2, "folds": 2, "direct_steps": 0, "scales": [1.5]}
     found = port(make_settings({**files, **settings, "examples": texts(tmp_path / "x.jsonl")}))
     assert found.outcome.pick in ("identity", "untouched")
     assert found.outcome.moved == 0
@@ -110,7 +110,7 @@ def test_a_narrow_computation_does_not_round_what_is_written(tmp_path):
     expected = logits(changed(make(LLAMA)), LLAMA)
     assert (logits(loaded(LLAMA, found.folder), LLAMA) - expected).abs().max() < 1e-5
     assert not any("rounded" in sentence for sentence in found.verdict)
-    trained = {"folds": 2, "lengths": [1.5], "steps": 1, "direct_steps": 1, "direct_lrs": [1e-2]}
+    trained = {"folds": 2, "scales": [1.5], "steps": 1, "direct_steps": 1, "learning_rates": [1e-2]}
     given |= trained | {"out": str(tmp_path / "trained"), "method": "identity"}
     found = port(make_settings(given))
     assert found.outcome.plans[found.outcome.pick].steps is not None

@@ -114,7 +114,13 @@ def test_a_fresh_adapter_changes_nothing_and_knows_nothing_of_the_old(tmp_path):
 @pytest.mark.slow
 def test_direct_training_leaves_an_adapter_of_the_same_rank(tmp_path):
     places = files(tmp_path)
-    settings = {"folds": 2, "steps": 1, "lengths": [1.5], "direct_steps": 2, "direct_lrs": [0.01]}
+    settings = {
+        "folds": 2,
+        "steps": 1,
+        "scales": [1.5],
+        "direct_steps": 2,
+        "learning_rates": [0.01],
+    }
     found = port(make_settings({**places, **settings, "examples": texts(tmp_path / "x.jsonl")}))
     before = load_adapter(places["tuned"]).tensors
     after = load_adapter(found.folder).tensors

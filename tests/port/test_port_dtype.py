@@ -45,7 +45,7 @@ def test_so_does_what_an_adapter_holds_whole(tmp_path):
     assert (logits(found, LLAMA) - logits(model.eval(), LLAMA)).abs().max() < 1e-5
 
 
-TRAINED = {"folds": 2, "steps": 1, "direct_steps": 4, "direct_lrs": [1e-3], "lengths": [0.5]}
+TRAINED = {"folds": 2, "steps": 1, "direct_steps": 4, "learning_rates": [1e-3], "scales": [0.5]}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,7 +15,7 @@ from symport import distributed
 from symport.errors import SettingsError
 from symport.port import make_settings, port
 
-SETTINGS = {"steps": 2, "folds": 2, "lengths": [1.5], "direct_steps": 2, "direct_lrs": [1e-3]}
+SETTINGS = {"steps": 2, "folds": 2, "scales": [1.5], "direct_steps": 2, "learning_rates": [1e-3]}
 
 
 def started(folder: Path, processes: int, **settings) -> subprocess.CompletedProcess[str]:

@@ -54,7 +54,7 @@ def test_settings_are_a_table_of_two_columns(tmp_path):
     assert header == ["setting", "value"]
     shown = dict(rows)
     assert shown["old_base"] == "A"
-    assert shown["lengths"] == "1.25, 1.5, 2.0"
+    assert shown["scales"] == "1.25, 1.5, 2.0"
     assert shown["accept"] == "hidden_act"
     assert shown["normalize"] == "true"
     assert shown["examples"] == "–"

@@ -2,13 +2,13 @@ import pytest
 
 from symport.errors import FileError, SettingsError
 from symport.port import PortSettings, make_settings
-from symport.settings import read_settings, show_settings
+from symport.settings import RENAMED, read_settings, show_settings
 
 FILES = {"old_base": "a", "tuned": "b", "new_base": "c", "out": "d"}
 
 
 def test_settings_printed_as_yaml_read_back_the_same(tmp_path):
-    settings = make_settings({**FILES, "method": "gmt", "lengths": [0.5, 2]})
+    settings = make_settings({**FILES, "method": "gmt", "scales": [0.5, 2]})
     path = tmp_path / "port.yaml"
     path.write_text(show_settings(settings))
     assert make_settings(read_settings(path)) == settings
@@ -19,17 +19,24 @@ def test_settings_printed_as_yaml_read_back_the_same(tmp_path):
     ("given", "message"),
     [
         ({"stepz": 3}, "no setting 'stepz'"),
+        ({"lengths": [2]}, "lengths is called scales now"),
+        ({"hold_back": 0.3, "recompute": True}, "held_out now; recompute is called activation_"),
         ({"folds": 1}, "folds: .*at least 2"),
         ({"steps": 0}, "steps: .*greater than or equal to 1, not 0"),
-        ({"lengths": [1, -1]}, "lengths.1: .*greater than 0"),
+        ({"scales": [1, -1]}, "scales.1: .*greater than 0"),
         ({"method": "magic"}, "method: .*'fgmt'.*not 'magic'"),
-        ({"direct_lrs": [float("inf")]}, "direct_lrs.0: .*finite"),
+        ({"learning_rates": [float("inf")]}, "learning_rates.0: .*finite"),
         ({"old_base": None, "steps": 0}, "steps: .*; old_base: "),
     ],
 )
 def test_what_is_wrong_is_named(given, message):
     with pytest.raises(SettingsError, match=message):
         make_settings({**FILES, **given})
+
+
+def test_no_setting_has_a_retired_name():
+    assert not RENAMED.keys() & PortSettings.model_fields.keys()
+    assert {*RENAMED.values()} <= PortSettings.model_fields.keys()
 
 
 def test_a_missing_setting_is_named():

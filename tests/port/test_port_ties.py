@@ -161,7 +161,13 @@ def test_losses_of_an_adapter_are_those_of_the_library(name, tied, tmp_path):
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_so_they_are_after_training(name, tied, tmp_path):
     files = trio(tmp_path, tied, name, drifted)
-    settings = {"folds": 2, "steps": 1, "lengths": [1.5], "direct_steps": 4, "direct_lrs": [0.01]}
+    settings = {
+        "folds": 2,
+        "steps": 1,
+        "scales": [1.5],
+        "direct_steps": 4,
+        "learning_rates": [0.01],
+    }
     given = {**files, **settings, "examples": examples(tmp_path / "x.jsonl")}
     found = port(make_settings(given)).outcome
     losses_agree(files, found, lambda base, tune: with_adapter(files[base], files[tune]))

@@ -113,7 +113,7 @@ def test_identities_longer_than_the_fine_tune_compete_too(tmp_path):
 
 def test_training_that_has_long_stopped_helping_is_cut_short(tmp_path):
     """At such a rate Adam leaves the valley at once: only the first marks are ever judged."""
-    rules = RULES.model_copy(update={"direct_steps": 64, "direct_lrs": (3.0,)})
+    rules = RULES.model_copy(update={"direct_steps": 64, "learning_rates": (3.0,)})
     found = compete(contest(source(3)[3]), rules, folder=tmp_path)
     assert found.plans["direct"].steps.count == 0
     assert list(found.plans["direct"].steps.curves[3.0]) == [0, 1, 2]

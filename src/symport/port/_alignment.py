@@ -14,17 +14,17 @@ PROVEN_BELOW = 300_000_000  # parameters: a proof takes two float64 copies and a
 
 
 def find_spec(
-    model: Any, family: Family, old: Params, new: Params, hold_residual: str
+    model: Any, family: Family, old: Params, new: Params, fix_residual: str
 ) -> PermutationSpec:
     """The symmetry, proven unless the model is large; the residual stream fixed where asked for.
 
-    With `hold_residual="auto"` it is fixed if the two bases have a common ancestor.
+    With `fix_residual="auto"` it is fixed if the two bases have a common ancestor.
     """
     is_large = sum(tensor.numel() for tensor in model.parameters()) > PROVEN_BELOW
     traced = family.outline() if is_large else model
     spec = discover(traced, example_inputs(traced, family.config), select=all_outputs)
     names = embedding_names(model)
-    if hold_residual == "yes" or (hold_residual == "auto" and are_related(old, new, names)):
+    if fix_residual == "yes" or (fix_residual == "auto" and are_related(old, new, names)):
         return fix(spec, residual_groups(spec, names), "the residual stream is fixed")
     return spec
 

@@ -296,13 +296,13 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Trio)
     if found is None or spec is None or len(examples) < FEWEST:
         outlook = untried(settings)
     else:
-        parts = examples.split(settings.hold_back, settings.seed)
+        parts = examples.split(settings.held_out, settings.seed)
         outlook = tried(contest_of(settings, (found, files), spec, task, parts), settings)
     cost = estimate(
         settings,
         len(examples),
         params,
-        speed_of(model, params, task, piece, recompute=settings.recompute),
+        speed_of(model, params, task, piece, recompute=settings.activation_checkpointing),
         _matching(spec, shapes),
         outlook,
         has_activations=settings.activations == "yes"
@@ -317,7 +317,7 @@ def _symmetry(
 ) -> PermutationSpec | None:
     """The symmetry; None if it is not found, which the port itself will say."""
     try:
-        return find_spec(family.outline(), family, old, new, settings.hold_residual)
+        return find_spec(family.outline(), family, old, new, settings.fix_residual)
     except SymportError:
         return None
 

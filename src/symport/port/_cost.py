@@ -176,7 +176,7 @@ def estimate(
         has_activations: Whether activations count in the matching.
         stored: Bytes of the result.
     """
-    reporting = round(settings.hold_back * examples)
+    reporting = round(settings.held_out * examples)
     working = examples - reporting
     weights = sum(tensor.numel() for tensor in outline.values())
     dtype = getattr(torch, settings.dtype)
@@ -191,7 +191,7 @@ def estimate(
 
     kept = 0
     if settings.method in ("fgmt", "gmt"):
-        width = 2 if settings.pairs == "bfloat16" else getattr(torch, settings.dtype).itemsize
+        width = 2 if settings.pairs_dtype == "bfloat16" else getattr(torch, settings.dtype).itemsize
         kept = 2 * settings.steps * matching.kept * width
         kept += 2 * settings.steps * whole if settings.method == "gmt" else 0
     gains = 4 * matching.similarities if has_activations else 0

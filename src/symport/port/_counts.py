@@ -66,7 +66,7 @@ def counts(rules: Rules, working: int, reporting: int, course: Course, *, fgmt: 
     folds = min(rules.folds, working)
     left = [len(range(k, working, folds)) for k in range(folds)]
     known = [working - count for count in left]
-    per_curve = [k for _ in range(2 * len(rules.direct_lrs)) for k in range(folds)]
+    per_curve = [k for _ in range(2 * len(rules.learning_rates)) for k in range(folds)]
     trained = sum(course.lasts) + sum(course.finals)
     gradients = forwards = matched = 0
     if fgmt:
@@ -76,10 +76,10 @@ def counts(rules: Rules, working: int, reporting: int, course: Course, *, fgmt: 
     forwards = 1 + reporting * (2 + (COMPETITORS if course.finals else COMPETITORS - 2))
     placed = len(course.finals) + 3
     if folds:
-        scored = 1 + 2 * rules.steps + len(rules.lengths)
+        scored = 1 + 2 * rules.steps + len(rules.scales)
         forwards += scored * working
-        forwards += len(rules.lengths) * working
-        placed += scored * folds + len(rules.lengths) + matched
+        forwards += len(rules.scales) * working
+        placed += scored * folds + len(rules.scales) + matched
     for last, fold in zip(course.lasts, per_curve, strict=False):
         gradients += last * min(rules.direct_batch_size, known[fold])
         forwards += len([mark for mark in marks(rules.direct_steps) if mark <= last]) * left[fold]

@@ -28,12 +28,12 @@ def untried(rules: Rules) -> Outlook:
     """All that is known beforehand: training may end at once, or never.
 
     Example:
-        >>> untried(Rules(direct_steps=64, direct_lrs=(0.001,)))
+        >>> untried(Rules(direct_steps=64, learning_rates=(0.001,)))
         Outlook(least=(2, 2), most=(64, 64), finals=((0, 64), (0, 64)))
     """
     if not rules.folds or not rules.direct_steps:
         return Outlook()
-    count = 2 * len(rules.direct_lrs)
+    count = 2 * len(rules.learning_rates)
     least, most = fewest_steps(rules), rules.direct_steps
     return Outlook((least,) * count, (most,) * count, ((0, most),) * 2)
 
@@ -62,12 +62,12 @@ def tried(contest: Contest, rules: Rules) -> Outlook:
 
     def curves(length: float) -> list[dict[int, float]]:
         trial = Trial("first", lambda: contest.space.place(identity, length), known, left_out)
-        return [curve(contest, rules, trial, lr, few) for lr in rules.direct_lrs]
+        return [curve(contest, rules, trial, lr, few) for lr in rules.learning_rates]
 
     untouched = curves(0.0)
     if 0 not in untouched[0]:  # no finite loss: the port itself will say so
         return untried(rules)
-    lengths = (0.0, *contest.source.fractions[1:], *rules.lengths)
+    lengths = (0.0, *contest.source.fractions[1:], *rules.scales)
     best = min(lengths, key=loss)
     found = [untouched, curves(best) if best else untouched]
     spans = [_span(one, rules) for start in found for one in start]

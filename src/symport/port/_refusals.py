@@ -75,11 +75,11 @@ def _idle(settings: PortSettings) -> Iterator[tuple[str, str]]:
     if settings.method not in MATCHING:
         yield from _idle_without_matching(settings, is_trained=is_trained)
     if not settings.folds:
-        yield "lengths", "with --folds 0"
+        yield "scales", "with --folds 0"
         if settings.direct_steps:
             yield "direct_steps", "with --folds 0"
     if not is_trained:
-        for name in ("direct_batch_size", "direct_lrs"):
+        for name in ("direct_batch_size", "learning_rates"):
             yield name, "without direct training"
 
 
@@ -87,25 +87,25 @@ def _idle_without_matching(
     settings: PortSettings, *, is_trained: bool
 ) -> Iterator[tuple[str, str]]:
     how = f"with --method {settings.method}"
-    for name in ("batch_size", "normalize", "pairs", "activations"):
+    for name in ("batch_size", "normalize", "pairs_dtype", "activations"):
         yield name, how
     if not settings.folds:
         yield "steps", f"{how} and --folds 0"
     if not is_trained:
-        yield "recompute", f"{how} and without direct training"
+        yield "activation_checkpointing", f"{how} and without direct training"
     if settings.method == "identity":
-        yield "hold_residual", how
+        yield "fix_residual", how
 
 
 def _idle_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
     """Without labels nothing is chosen, trained or reported; models run only for activations."""
-    for name in ("steps", "batch_size", "recompute", "normalize", "pairs", "lengths", "folds",
-                 "hold_back", "direct_steps", "direct_batch_size", "direct_lrs", "seed",
-                 "activations", "loss", "labels"):  # fmt: skip
+    for name in ("steps", "batch_size", "activation_checkpointing", "normalize", "pairs_dtype",
+                 "scales", "folds", "held_out", "direct_steps", "direct_batch_size",
+                 "learning_rates", "seed", "activations", "loss", "labels"):  # fmt: skip
         yield name, "without --examples"
     if settings.method != "activations":
         reason = f"with --method {settings.method} and without --examples"
         for name in ("unlabelled", "micro_batch", "task", "max_length", "device", "dtype"):
             yield name, reason
     if settings.method == "identity":
-        yield "hold_residual", "with --method identity"
+        yield "fix_residual", "with --method identity"

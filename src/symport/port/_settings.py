@@ -26,7 +26,7 @@ class PortSettings(Rules):
         (), description="The classes' names in their order, where the fine-tune has none."
     )
     max_length: int = Field(512, ge=2, description="Tokens of a text; what is longer is cut.")
-    hold_residual: YesNo = Field(
+    fix_residual: YesNo = Field(
         "auto", description="Keep the residual stream's order; auto: if the bases share ancestry."
     )
     activations: YesNo = Field(
@@ -40,7 +40,7 @@ class PortSettings(Rules):
         "float32", description="Of weights in memory while porting."
     )
 
-    @field_validator("hold_residual", "activations", mode="before")
+    @field_validator("fix_residual", "activations", mode="before")
     @classmethod
     def _yes_or_no(cls, value: Any) -> Any:
         """YAML reads yes and no as true and false."""

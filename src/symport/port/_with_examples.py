@@ -70,12 +70,12 @@ def port_by_examples(
             "leave --examples out to port without any"
         )
     examples = in_dtype(read.examples, settings.dtype)
-    working, reporting = examples.split(settings.hold_back, settings.seed)
+    working, reporting = examples.split(settings.held_out, settings.seed)
     family.said.extend(coverage(working, reporting, read.classes))
     for note in family.said:
         say(note, show=progress)
     loaded = load_all(folders, family, settings)
-    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.fix_residual)
     how = make_task(task, settings.loss)
     also: list[LinearTerm] = []
     if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
@@ -108,7 +108,7 @@ def contest_of(
         *parts,
         settings.micro_batch,
         also,
-        settings.recompute,
+        settings.activation_checkpointing,
         loaded.source_model,
     )
 

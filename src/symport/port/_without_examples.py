@@ -77,7 +77,7 @@ def _found(
         return _by_activations(settings, folders, family)
     old, new = files.old.tensors, files.new.tensors
     with bar("symmetry", 1, show=progress) as advance:
-        spec = find_spec(family.outline(), family, old, new, settings.hold_residual)
+        spec = find_spec(family.outline(), family, old, new, settings.fix_residual)
         advance("")
     path = work / FOUND
     if path.is_file():  # the same again: what is written already follows it
@@ -103,7 +103,7 @@ def _by_activations(
 ) -> tuple[PermutationSpec, Permutation]:
     inputs = _inputs(settings, folders, family)
     loaded = load_all(folders, family, settings)
-    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.fix_residual)
     source = Trajectory.linear(loaded.old, loaded.tuned, 1)
     return spec, align("activations", Problem(source, loaded.new, spec), loaded.model, inputs)
 

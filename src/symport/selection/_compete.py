@@ -175,7 +175,7 @@ class _Run:
             self.contest.working,
             folds=folds_of(self.contest.working, self.rules),
             score=lambda params, part: -self.contest.judge(params, part).loss,
-            lengths=self.rules.lengths,
+            lengths=self.rules.scales,
             folder=self._place("folds"),
             progress=self.progress,
         )
@@ -190,7 +190,7 @@ class _Run:
         better = min((plans[n] for n in ("transfer", "identity") if n in plans), key=_loss)
         starts: dict[Name, Plan] = {"direct": plans["untouched"], "then direct": better}
         folds = folds_of(self.contest.working, self.rules)
-        count = len(starts) * len(self.rules.direct_lrs) * len(folds)
+        count = len(starts) * len(self.rules.learning_rates) * len(folds)
         result: dict[Name, Plan] = {}
         with bar("direct training", count, show=self.progress) as advance:
             for name, plan in starts.items():
@@ -251,14 +251,14 @@ class _Run:
             self.contest.gradient(batches, keep=kind is GMT),
             normalize=self.rules.normalize,
             also=self.contest.also,
-            keep=torch.bfloat16 if self.rules.pairs == "bfloat16" else None,
+            keep=torch.bfloat16 if self.rules.pairs_dtype == "bfloat16" else None,
         )
 
     def _longer_identities(self) -> list[Ranked]:
         """No fold changes the identity, so all examples judge it at once."""
         identity = Permutation.identity(self.contest.spec)
         found: list[Ranked] = []
-        for length in self.rules.lengths:
+        for length in self.rules.scales:
             params = self.contest.space.dense(self.contest.space.place(identity, length))
             loss = self.contest.judge(params, self.contest.working).loss
             found.append(Ranked("identity", self.contest.source.steps, length, -loss))

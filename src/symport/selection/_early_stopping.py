@@ -95,7 +95,7 @@ def choose_steps(
     """
     total = sum(len(trial.left_out) for trial in trials)
     curves: dict[float, dict[int, float]] = {}
-    for lr in rules.direct_lrs:
+    for lr in rules.learning_rates:
         mean = dict.fromkeys(marks(rules.direct_steps), 0.0)
         for trial in trials:
             path = None if folder is None else folder / f"{trial.name}-{lr:g}.json"

@@ -88,7 +88,7 @@ def networks(scene: Scene, target: str, rules: Rules) -> Networks:
     folders = find_folders(*places)
     family = find_family(folders)
     loaded = load_all(folders, family, settings)
-    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.hold_residual)
+    spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.fix_residual)
     return Networks(loaded, spec)
 
 

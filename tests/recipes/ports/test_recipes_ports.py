@@ -146,7 +146,7 @@ def test_a_fine_tune_goes_home_by_the_identity(tmp_path):
     scene = Scene(
         "causal-lm", tmp_path / "old", tmp_path / "tuned", {"same": tmp_path / "new"}, text, text
     )
-    rules = Rules(steps=1, lengths=(1.25,), folds=2, direct_steps=1, direct_lrs=(1e-6,))
+    rules = Rules(steps=1, scales=(1.25,), folds=2, direct_steps=1, learning_rates=(1e-6,))
     result = run_one("llama", scene, "same", rules, 16)
     assert result.losses["fine-tune"] == pytest.approx(float(expected), rel=1e-4)
     assert result.losses["untouched"] == pytest.approx(result.losses["old base"])
