@@ -193,19 +193,29 @@ def _dependencies(
     for axes, rows in ((axes, rows) for found, rows in occurrences for axes in found):
         certain = [_certain(term) for term in axes]
         present = _added(certain)
-        assigned = [row for row in rows if all(present[key] == 1 for key in row[0])]
+        belonging = [row for row in rows if all(present[key] for key in row[0])]
         for k, term in enumerate(axes):
             others = _added(c for j, c in enumerate(certain) if j != k)
             for atom, beside in _beside(term):
-                around = _added([others, *_owners(atom, assigned)]) if assigned else others
+                owners = _owners(atom, belonging, present) if belonging else ()
+                around = _added([others, *owners]) if owners else others
                 here = _companions(beside, around) & order.keys() - {atom}
                 deps[atom] = deps[atom] & here if atom in deps else here
     return {key: deps.get(key, set()) for key in order}
 
 
-def _owners(atom: int, rows: Rows) -> Iterator[Counter[int]]:
-    """What the units of an atom in these rows belong to; twice if in two ways."""
-    yield from (Counter(owners) for _, owners, units in rows if units is None or atom in units)
+def _owners(atom: int, rows: Rows, present: Counter[int]) -> list[Counter[int]]:
+    """What the units of an atom in these rows belong to; twice if in two ways.
+
+    Where an axis of the rows is there twice, it is not known which of the two says what a position
+    belongs to, so that counts as two ways.
+    """
+    found: list[Counter[int]] = []
+    for keys, owners, units in rows:
+        if units is None or atom in units:
+            ways = 1 if all(present[key] == 1 for key in keys) else 2
+            found.append(Counter(dict.fromkeys(owners, ways)))
+    return found
 
 
 def _companions(beside: Counter[int], others: Counter[int]) -> set[int]:

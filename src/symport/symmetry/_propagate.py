@@ -26,6 +26,7 @@ from symport.symmetry.axes import (
     fresh,
     given,
     joined,
+    laid_out,
     meeting,
     pinned,
     rule_of,
@@ -263,11 +264,12 @@ def _apply(relations: Relations, operation: Operation, computed: Collection[str]
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes.blank())
     apart = told_apart(call.tensors)
-    before = meeting(call, computed)
+    before, laid = meeting(call, computed), laid_out(call.tensors)
     results = _ruled(call)
     relations.ties += joined(before, call, operation.layer)
     _note_moved(call, results)
     relations.notes.add(call.notes)
+    relations.notes.together += laid
     values = [
         None if axes is None else _described(call, place, axes, apart)
         for place, axes in enumerate(results)

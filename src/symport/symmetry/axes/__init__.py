@@ -19,7 +19,7 @@ from symport.symmetry.axes._registry import (
     values_in,
 )
 from symport.symmetry.axes._ties import Tie, joined, meeting, told
-from symport.symmetry.axes._uniform import alike, copied, told_apart
+from symport.symmetry.axes._uniform import alike, copied, laid_out, told_apart
 
 __all__ = [
     "Axes",
@@ -36,6 +36,7 @@ __all__ = [
     "given",
     "has_rule",
     "joined",
+    "laid_out",
     "meeting",
     "pinned",
     "pointwise",

@@ -9,7 +9,7 @@ stay as they are, and the result must stay as well.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from symport.symmetry._terms import Term, atoms, resolve
+from symport.symmetry._terms import Term, atoms, factors, product, resolve
 from symport.symmetry.axes._registry import Axes, Value
 
 
@@ -20,6 +20,22 @@ def copied(value: Value) -> Value:
     copies = {atom: Term(atom.size) for atom in value.alike}
     axes = tuple(_renewed(term, copies) for term in value.axes)
     return replace(value, axes=axes, alike=frozenset(copies.values()))
+
+
+def laid_out(values: Iterable[Value]) -> list[Axes]:
+    """The axes of values that have copies beside units in one axis, the copies on their own.
+
+    Copies may turn out to be an axis that the value has already. What they lie beside is not
+    nested in them but in that axis, so an operation sees them as one of their own.
+    """
+    return [axes for value in values if len(axes := tuple(_laid_out(value))) > len(value.axes)]
+
+
+def _laid_out(value: Value) -> Iterator[Term]:
+    for term in value.axes:
+        found = factors(term)
+        yield product(factor for factor in found if factor not in value.alike)
+        yield from (factor for factor in found if factor in value.alike)
 
 
 def told_apart(values: Iterable[Value]) -> list[Term]:

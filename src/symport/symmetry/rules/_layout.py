@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
-from symport.symmetry._terms import Term, product, split, tie, total
+from symport.symmetry._terms import Term, factors, product, split, tie, total
 from symport.symmetry.axes import Axes, Call, Result, Value, fresh, pinned, rule_for, unknown
 
 
@@ -18,6 +18,7 @@ def reshape(call: Call) -> Result:
     if 0 in call.shape:
         return fresh(call.shape)
     axes: dict[int, Term] = {}
+    regrouped: set[int] = set()
     for old, new in segments(value.shape, call.shape):
         wide = [k for k in new if call.shape[k] != 1]
         before = product([value.axes[k] for k in old])
@@ -26,6 +27,10 @@ def reshape(call: Call) -> Result:
         else:
             axes |= dict(zip(wide, fresh(call.shape[k] for k in wide), strict=True))
             tie(before, product(axes[k] for k in wide))
+            regrouped |= set(old) if sum(value.shape[k] != 1 for k in old) > 1 else set()
+    if regrouped:  # a factor beside some units may now be that of another axis
+        old = (factors(t) if k in regrouped else [t] for k, t in enumerate(value.axes))
+        call.alone(*itertools.chain(*old))
     return tuple(axes.get(k, Term(1)) for k in range(len(call.shape)))
 
 
@@ -166,8 +171,10 @@ def _strided(call: Call) -> Result:
     length, reason = value.shape[dim], f"taken in steps of {step}"
     if length == call.shape[dim] * step:
         units = Term(call.shape[dim])
-        tie(axes[dim], product([units, *pinned((step,), reason)]))
+        lane = pinned((step,), reason)
+        tie(axes[dim], product([units, *lane]))
         axes[dim] = units
+        call.alone(*axes, *lane)
     else:
         call.mix(value, [dim], reason)
         axes[dim] = Term(call.shape[dim], reason=reason)

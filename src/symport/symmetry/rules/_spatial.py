@@ -107,6 +107,7 @@ def im2col(call: Call) -> Result:
     *before, channels, _, _ = call["self"].axes
     call.mix(call["self"], [-2, -1], POSITION)
     spots = pinned((call.shape[-2] // channels.size,), "kernel position")
+    call.alone(*before, channels, *spots)
     return (*before, product([channels, *spots]), *pinned(call.shape[-1:], POSITION))
 
 
@@ -118,6 +119,7 @@ def col2im(call: Call) -> Result:
     channels = Term(call.shape[-3])
     spots = pinned((entries.size // channels.size,), "kernel position")
     tie(entries, product([channels, *spots]))
+    call.alone(*before, channels, *spots)
     call.alone(*before, channels)
     return (*before, channels, *pinned(call.shape[-2:], POSITION))
 
