@@ -9,8 +9,8 @@ from symport import params as module
 from symport.errors import ParamsError
 from symport.params import (
     add,
-    check_alike,
     check_finite,
+    check_same_structure,
     inner,
     interpolate,
     listed,
@@ -154,20 +154,20 @@ def test_integers_are_never_cast_silently():
 
 def test_check_alike_says_which_side_lacks_what():
     a, b = network(1), network(2)
-    check_alike(a, dict(reversed(b.items())), "the source", "the target")
+    check_same_structure(a, dict(reversed(b.items())), "the source", "the target")
     with pytest.raises(ParamsError, match="the target lacks weight, bias, which the source has"):
-        check_alike(
+        check_same_structure(
             a, {"num_batches_tracked": a["num_batches_tracked"]}, "the source", "the target"
         )
     with pytest.raises(ParamsError, match="the source lacks extra, which the target has"):
-        check_alike(a, {**b, "extra": torch.ones(1)}, "the source", "the target")
+        check_same_structure(a, {**b, "extra": torch.ones(1)}, "the source", "the target")
 
 
 def test_check_alike_compares_dtypes_unless_told_otherwise():
     a, b = network(1), network(2, torch.float64)
     with pytest.raises(ParamsError, match=r"weight: .*float32 in A, torch\.float64 in B; convert"):
-        check_alike(a, b, "A", "B")
-    check_alike(a, b, "A", "B", dtypes=False)
+        check_same_structure(a, b, "A", "B")
+    check_same_structure(a, b, "A", "B", dtypes=False)
 
 
 def test_check_finite_counts_what_is_wrong():

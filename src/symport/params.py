@@ -19,7 +19,7 @@ Params: TypeAlias = Mapping[str, Tensor]
 CHUNK = 2**22  # elements held in float64 at a time: 32 MiB, however large the tensor
 
 
-def takes_part(tensor: Tensor) -> bool:
+def is_inexact(tensor: Tensor) -> bool:
     """Whether arithmetic touches this tensor: floating-point or complex, not a count or mask."""
     return tensor.is_floating_point() or tensor.is_complex()
 
@@ -44,7 +44,9 @@ def add(a: Params, b: Params, scale: float = 1.0) -> dict[str, Tensor]:
     """
     if extra := [name for name in b if name not in a]:
         raise ParamsError(f"cannot add {listed(extra)}: the first operand has no such tensor")
-    check_alike({name: a[name] for name in b}, b, "the first operand", "the second", dtypes=False)
+    check_same_structure(
+        {name: a[name] for name in b}, b, "the first operand", "the second", dtypes=False
+    )
     return _combine(a, b, lambda x, y: x + scale * y)
 
 
@@ -65,7 +67,7 @@ def subtract(a: Params, b: Params) -> dict[str, Tensor]:
         >>> subtract({"w": torch.tensor([3.0])}, {"w": torch.tensor([1.0])})
         {'w': tensor([2.])}
     """
-    check_alike(a, b, "the first operand", "the second", dtypes=False)
+    check_same_structure(a, b, "the first operand", "the second", dtypes=False)
     return _combine(a, b, lambda x, y: x - y)
 
 
@@ -88,7 +90,7 @@ def interpolate(a: Params, b: Params, fraction: float) -> dict[str, Tensor]:
         >>> interpolate({"w": torch.tensor([1.0])}, {"w": torch.tensor([5.0])}, 0.25)
         {'w': tensor([2.])}
     """
-    check_alike(a, b, "the first operand", "the second", dtypes=False)
+    check_same_structure(a, b, "the first operand", "the second", dtypes=False)
     if fraction in (0, 1):  # 0 · x + y would turn −0 into 0, and NaN · 0 is NaN
         return _combine(a, b, lambda x, y: y if fraction else x)
     return _combine(a, b, lambda x, y: (1 - fraction) * x + fraction * y)
@@ -106,8 +108,8 @@ def inner(a: Params, b: Params) -> float:
         >>> inner({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 4.0])})
         11.0
     """
-    check_alike(a, b, "the first operand", "the second", dtypes=False)
-    return sum((_dot(x, b[name]) for name, x in a.items() if takes_part(x)), 0.0)
+    check_same_structure(a, b, "the first operand", "the second", dtypes=False)
+    return sum((_dot(x, b[name]) for name, x in a.items() if is_inexact(x)), 0.0)
 
 
 def norm(a: Params) -> float:
@@ -120,7 +122,9 @@ def norm(a: Params) -> float:
     return inner(a, a) ** 0.5
 
 
-def check_alike(a: Params, b: Params, what_a: str, what_b: str, *, dtypes: bool = True) -> None:
+def check_same_structure(
+    a: Params, b: Params, what_a: str, what_b: str, *, dtypes: bool = True
+) -> None:
     """Raise ParamsError unless `a` and `b` have the same names, shapes and dtypes.
 
     Args:
@@ -154,7 +158,7 @@ def check_finite(params: Params, what: str) -> None:
         what: What they are called in the message, for instance "step 3".
     """
     for name, tensor in params.items():
-        if takes_part(tensor) and not is_finite(tensor):
+        if is_inexact(tensor) and not is_finite(tensor):
             bad = tensor.numel() - int(torch.isfinite(_wide(tensor)).sum())
             raise ParamsError(f"{name}: {bad} of {tensor.numel()} values of {what} are NaN or inf")
 
@@ -193,7 +197,7 @@ def _combine(
     """Apply an operation where both operands have a tensor that takes part; clone the rest."""
     return {
         name: _apply(x.detach(), b[name].detach(), operation)
-        if name in b and takes_part(x)
+        if name in b and is_inexact(x)
         else x.detach().clone()
         for name, x in a.items()
     }

@@ -17,7 +17,7 @@ from symport.data import Labelled
 from symport.errors import DataError, FileError, SettingsError
 from symport.io import load_tensors
 from symport.model import Loss
-from symport.params import Params, takes_part
+from symport.params import Params, is_inexact
 from symport.settings import LOSS_NAMES
 
 
@@ -136,7 +136,7 @@ def load_examples(reference: str, *, like: Params | None = None) -> Labelled:
     dtypes = {tensor.dtype for tensor in (like or {}).values() if tensor.is_floating_point()}
     if inputs.is_floating_point() and len(dtypes) == 1:
         inputs = inputs.to(dtypes.pop())
-    if not takes_part(labels):
+    if not is_inexact(labels):
         labels = labels.long()
     try:
         return Labelled(inputs, labels)

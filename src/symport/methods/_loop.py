@@ -15,7 +15,7 @@ from symport.memory import give_back
 from symport.methods._base import Memory, Method, Problem, State
 from symport.methods._journal import Journal, StepRecord
 from symport.methods._result import Candidate, Explored, TransferResult, comparable
-from symport.params import Params, check_alike, check_finite, takes_part
+from symport.params import Params, check_finite, check_same_structure, is_inexact
 from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -270,11 +270,11 @@ def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) ->
     """
     start = source[0]
     shared = {name: target_init[name] for name in start if name in target_init}
-    check_alike(shared, start, "the target initialization", "the source")
+    check_same_structure(shared, start, "the target initialization", "the source")
     spec.check(target_init)
     check_finite(target_init, "the target initialization")
     for name, tensor in target_init.items():
-        if spec.moves(name) and not takes_part(tensor):
+        if spec.moves(name) and not is_inexact(tensor):
             raise ParamsError(
                 f"{name}: weights of {tensor.dtype} cannot be transferred; convert them to a "
                 "floating-point dtype first, or name the tensor among the spec's buffers"

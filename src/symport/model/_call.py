@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from symport.errors import DataError
-from symport.params import Params, takes_part
+from symport.params import Params, is_inexact
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def apply(model: nn.Module, params: Params, inputs: Any) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        dtypes = ", ".join(sorted({str(t.dtype) for t in params.values() if takes_part(t)}))
+        dtypes = ", ".join(sorted({str(t.dtype) for t in params.values() if is_inexact(t)}))
         raise DataError(
             f"the model fails on inputs {outline(inputs)} with weights of {dtypes}: "
             f"{first_line(error)}"

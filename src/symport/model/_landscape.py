@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from symport.errors import ParamsError, SettingsError
-from symport.params import Params, add, check_alike, inner, interpolate, norm, subtract
+from symport.params import Params, add, check_same_structure, inner, interpolate, norm, subtract
 
 Score: TypeAlias = Callable[[Params], float]
 Reference: TypeAlias = Literal["linear", "mean", "max"]
@@ -85,7 +85,7 @@ def interpolation_curve(score: Score, a: Params, b: Params, *, points: int = 11)
     """
     if points < 2:
         raise SettingsError(f"points must be at least 2, for the two ends, not {points}")
-    check_alike(a, b, "the network at 0", "the network at 1")
+    check_same_structure(a, b, "the network at 0", "the network at 1")
     fractions = _grid(0, 1, points)
     values = (_scored(score, interpolate(a, b, f), f"fraction {f:g}") for f in fractions)
     return LandscapeCurve(fractions, tuple(values))
@@ -168,8 +168,8 @@ def plane(
         given = f"{len(corners)} corners, points={points}, margin={margin}"
         raise SettingsError(f"a plane takes 3 corners, points >= 2 and margin >= 0, not {given}")
     origin, second, third = corners
-    check_alike(origin, second, "the first network", "the second")
-    check_alike(origin, third, "the first network", "the third")
+    check_same_structure(origin, second, "the first network", "the second")
+    check_same_structure(origin, third, "the first network", "the third")
     u, v = subtract(second, origin), subtract(third, origin)
     width, reach = norm(u), norm(v)
     foot = inner(u, v) / width if width else 0.0

@@ -25,7 +25,7 @@ from symport.matching import (
     solve,
 )
 from symport.outofcore._row_blocks import outlined, permuted_rows, plain_rows, runs
-from symport.params import Params, check_alike, check_finite
+from symport.params import Params, check_finite, check_same_structure
 from symport.spec import Permutation, PermutationSpec, fix
 
 CHUNK = 2**23  # elements converted to float32 at a time: 32 MiB
@@ -93,7 +93,7 @@ class _FromFiles:
         self._indices = {g: i.clone() for g, i in Permutation.identity(spec).indices.items()}
         outline = spec.matched(outlined(new))
         source = spec.matched(outlined(old))
-        check_alike(outline, source, "the new base", "the old base", dtypes=False)
+        check_same_structure(outline, source, "the new base", "the old base", dtypes=False)
         spec.check(outline)
         self.shapes = {name: tuple(tensor.shape) for name, tensor in outline.items()}
         self.parts = {name: cut(name, shape, spec) for name, shape in self.shapes.items()}

@@ -26,7 +26,7 @@ from symport.outofcore._row_blocks import (
     runs,
     whole_rows,
 )
-from symport.params import Params, check_finite, listed, takes_part
+from symport.params import Params, check_finite, is_inexact, listed
 from symport.spec import Fixed, Permutation, PermutationSpec
 
 COUNTS = (torch.int64, torch.bool)  # positions and masks too; quantized weights are narrower
@@ -159,7 +159,7 @@ class _Task:
     def _has_arithmetic(self, name: str) -> bool:
         """Whether all three are floating-point of 16 bits or more; 8-bit formats need scales."""
         sides = [plain_rows(params, name)(0, 0) for params in (self.old, self.tuned, self.new)]
-        return all(takes_part(side) and side.itemsize > 1 for side in sides)
+        return all(is_inexact(side) and side.itemsize > 1 for side in sides)
 
     def _unchanged(self, name: str, like: Tensor) -> Tensor:
         """The new base's tensor, if the fine-tune has that of the old base."""
@@ -195,7 +195,7 @@ class _Task:
     def _check(self, name: str, part: Tensor) -> None:
         """Raise ParamsError, naming the input, if part of a result is not finite."""
         wide = torch.promote_types(part.dtype, torch.float32)
-        if not takes_part(part) or part.sum(dtype=wide).isfinite():
+        if not is_inexact(part) or part.sum(dtype=wide).isfinite():
             return
         sides = {"the old base": self.old, "the fine-tune": self.tuned, "the new base": self.new}
         for what, params in sides.items():

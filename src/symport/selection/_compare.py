@@ -35,7 +35,7 @@ from symport.model import (
     state_for,
     train_directly,
 )
-from symport.params import Params, check_finite, takes_part
+from symport.params import Params, check_finite, is_inexact
 from symport.selection._cross_validation import LENGTHS, CrossValidation, cross_validate
 from symport.selection._interval import mean_interval, too_few
 from symport.settings import MAX_SEED, METHODS
@@ -258,7 +258,7 @@ def check_examples(model: nn.Module, params: Params, examples: Mapping[str, Labe
         state = state_for(model, params)
     except ParamsError as error:
         raise ParamsError(f"the target initialization does not fit the model: {error}") from error
-    if odd := [name for name, _ in model.named_parameters() if not takes_part(state[name])]:
+    if odd := [name for name, _ in model.named_parameters() if not is_inexact(state[name])]:
         raise ParamsError(
             f"{odd[0]}: weights of {state[odd[0]].dtype} cannot be transferred; convert them to a "
             "floating-point dtype first"

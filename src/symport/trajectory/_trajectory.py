@@ -17,7 +17,14 @@ from torch import Tensor
 
 from symport.errors import TrajectoryError
 from symport.io import PathLike, digest, load_tensors, open_tensors
-from symport.params import Params, check_alike, check_finite, interpolate, subtract, takes_part
+from symport.params import (
+    Params,
+    check_finite,
+    check_same_structure,
+    interpolate,
+    is_inexact,
+    subtract,
+)
 from symport.trajectory._recorder import step_files
 
 Schedule: TypeAlias = Literal["uniform", "cosine"]
@@ -121,7 +128,7 @@ class Trajectory(ABC):
             {'w': tensor([3.])}
         """
         start, end = self[0], self[step]
-        moving = [name for name, tensor in start.items() if takes_part(tensor)]
+        moving = [name for name, tensor in start.items() if is_inexact(tensor)]
         return subtract(
             {name: end[name] for name in moving}, {name: start[name] for name in moving}
         )
@@ -211,7 +218,7 @@ class _Displacement(Mapping[str, Tensor]):
 
     def __init__(self, start: Params, end: Params, fraction: float) -> None:
         self._start, self._end, self._fraction = start, end, fraction
-        self._names = [name for name, tensor in start.items() if takes_part(tensor)]
+        self._names = [name for name, tensor in start.items() if is_inexact(tensor)]
 
     def __len__(self) -> int:
         return len(self._names)
@@ -220,7 +227,7 @@ class _Displacement(Mapping[str, Tensor]):
         return iter(self._names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._start and takes_part(self._start[str(name)])
+        return name in self._start and is_inexact(self._start[str(name)])
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self:
@@ -268,7 +275,7 @@ class _FolderTrajectory(Trajectory):
             with open_tensors(path) as tensors:
                 outlines.append(tensors.outline())
         for path, outline in zip(self._files, outlines, strict=True):
-            check_alike(outlines[0], outline, self._files[0].name, str(path))
+            check_same_structure(outlines[0], outline, self._files[0].name, str(path))
 
 
 class _ThinnedTrajectory(Trajectory):
@@ -301,7 +308,7 @@ def _fractions(steps: int, schedule: str) -> list[float]:
 
 def _check_points(points: Sequence[Params], names: Sequence[str]) -> None:
     for point, name in zip(points, names, strict=True):
-        check_alike(points[0], point, names[0], name)
+        check_same_structure(points[0], point, names[0], name)
         check_finite(point, name)
     for (a, name_a), (b, name_b) in pairwise(zip(points, names, strict=True)):
         if _are_same_memory(a, b):
@@ -312,5 +319,5 @@ def _check_points(points: Sequence[Params], names: Sequence[str]) -> None:
 
 
 def _are_same_memory(a: Params, b: Params) -> bool:
-    moving = [name for name, tensor in a.items() if takes_part(tensor) and tensor.numel()]
+    moving = [name for name, tensor in a.items() if is_inexact(tensor) and tensor.numel()]
     return bool(moving) and all(a[name].data_ptr() == b[name].data_ptr() for name in moving)
