@@ -19,7 +19,7 @@ def transferred() -> dict[str, object]:
     method = symport.FGMT(nets.gradient(count=3), normalize=True)
     result = symport.transfer(nets.source(3), nets.weights(2), nets.spec(), method)
     return {
-        "processes": distributed.world(),
+        "processes": distributed.world_size(),
         "permutation": {g: index.tolist() for g, index in result.permutation.indices.items()},
         "objectives": [record.objective for record in result.history],
         "params": {name: tensor.tolist() for name, tensor in result.params.items()},
@@ -43,7 +43,7 @@ def sharded_net() -> torch.nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    model, mesh = nets.net(), init_device_mesh("cpu", (distributed.world(),))
+    model, mesh = nets.net(), init_device_mesh("cpu", (distributed.world_size(),))
     for layer in [*model.children(), model]:
         if list(layer.parameters()):
             fully_shard(layer, mesh=mesh)
@@ -125,10 +125,10 @@ def test_joined_processes_refuse_what_they_cannot_do(in_both):
 def test_a_single_process_is_alone():
     distributed.join()  # not started by torchrun
     tensor = torch.ones(2)
-    distributed.add_up([tensor])
-    assert (distributed.rank(), distributed.world(), distributed.total(2.5)) == (0, 1, 2.5)
+    distributed.all_reduce_([tensor])
+    assert (distributed.rank(), distributed.world_size(), distributed.total(2.5)) == (0, 1, 2.5)
     assert tensor.tolist() == [1, 1]
-    assert distributed.whole(tensor) is tensor
+    assert distributed.full_tensor(tensor) is tensor
 
 
 LEAVING = """

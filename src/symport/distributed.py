@@ -46,32 +46,32 @@ def rank() -> int:
     return dist.get_rank() if _joined() else 0
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes there are, 1 if this one is alone."""
     return dist.get_world_size() if _joined() else 1
 
 
-def add_up(tensors: Sequence[Tensor]) -> None:
+def all_reduce_(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, in place.
 
     Args:
         tensors: The same number, shapes and dtypes in every process, in the same order.
     """
-    if world() > 1:
+    if world_size() > 1:
         for tensor in tensors:
-            _add_up_one(tensor)
+            _all_reduce_one_(tensor)
 
 
 def total(value: float) -> float:
     """The sum of a number over all processes."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     shared = torch.tensor(value, dtype=torch.float64)
-    add_up([shared])
+    all_reduce_([shared])
     return float(shared)
 
 
-def agreed(value: bool) -> bool:
+def broadcast_flag(value: bool) -> bool:
     """What the first process says; all processes must call it, and wait for the first one.
 
     Of a file that another program may write at any moment, so that all take the same way.
@@ -79,7 +79,7 @@ def agreed(value: bool) -> bool:
     return total(float(value and rank() == 0)) > 0
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor that FSDP2 has sharded, gathered; any other as it is. All processes must call it."""
     gather = getattr(tensor, "full_tensor", None)  # only a DTensor has it; its import takes seconds
     return tensor if gather is None else gather()
@@ -103,7 +103,7 @@ def _joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _add_up_one(tensor: Tensor) -> None:
+def _all_reduce_one_(tensor: Tensor) -> None:
     """Through the backend's own device: NCCL knows no CPU tensors."""
     if dist.get_backend() != "nccl" or tensor.is_cuda:
         dist.all_reduce(tensor)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from symport.distributed import add_up, whole
+from symport.distributed import all_reduce_, full_tensor
 from symport.matching._bilinear import gram
 from symport.matching._pair import LinearTerm, Pair
 from symport.matching._unfolding import cut
@@ -83,7 +83,7 @@ def _add_linear_term(term: LinearTerm, facets: dict[str, dict[Facet, Tensor]]) -
     for tree, own in term.facets.items():
         for facet in sorted(own):
             gain = own[facet].double()
-            add_up([gain])
+            all_reduce_([gain])
             known = facets[tree].get(facet)
             facets[tree][facet] = gain if known is None else known.add_(gain)
 
@@ -92,7 +92,7 @@ def _add_tensor(
     spec: PermutationSpec, pair: Pair, name: str, facets: dict[str, dict[Facet, Tensor]]
 ) -> None:
     """Add the similarity of each slot of one tensor."""
-    whole_target, whole_source = whole(pair.target[name]), whole(pair.source[name])
+    whole_target, whole_source = full_tensor(pair.target[name]), full_tensor(pair.source[name])
     for part in cut(name, tuple(whole_target.shape), spec):
         target, source = part.lay_out(whole_target), part.lay_out(whole_source)
         for k, slot in enumerate(part.slots):

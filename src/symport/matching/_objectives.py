@@ -6,7 +6,7 @@ Concatenate lists to add objectives.
 
 from torch import Tensor
 
-from symport.distributed import whole
+from symport.distributed import full_tensor
 from symport.errors import ParamsError
 from symport.matching._pair import Pair
 from symport.params import Params, inner
@@ -64,7 +64,7 @@ def _norm(grads: Params) -> float:
     """Gathers sharded tensors one at a time."""
     squares = 0.0
     for tensor in grads.values():
-        one = {"": whole(tensor)}
+        one = {"": full_tensor(tensor)}
         squares += inner(one, one)
     return squares**0.5
 

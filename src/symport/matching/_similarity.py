@@ -17,7 +17,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from symport.distributed import add_up, rank, total, whole, world
+from symport.distributed import all_reduce_, full_tensor, rank, total, world_size
 from symport.errors import SpecError
 from symport.matching._bilinear import BilinearPart, gram
 from symport.matching._pair import LinearTerm, Pair, check_pair
@@ -88,10 +88,10 @@ class Similarity:
     def gains(self, tree: str) -> Mapping[Facet, Tensor]:
         """The similarity of each facet of a tree, float64, `(n, n)`."""
         facets = self._facets[tree]
-        if world() == 1:
+        if world_size() == 1:
             return facets
         summed = {facet: facets[facet].clone() for facet in sorted(facets)}
-        add_up(list(summed.values()))
+        all_reduce_(list(summed.values()))
         return summed
 
     def indices(self, tree: str) -> dict[str, Tensor]:
@@ -137,11 +137,11 @@ class Similarity:
         gained = 0.0
         # In the spec's order, so that sums do not depend on that of the pair.
         for number, name in enumerate(n for n in self.spec.patterns if n in pair.target):
-            target, source = whole(pair.target[name]), whole(pair.source[name])
+            target, source = full_tensor(pair.target[name]), full_tensor(pair.source[name])
             if not self.spec.matched({name: target}):
                 continue
             self._cut(name, tuple(target.shape))
-            if number % world() == rank():
+            if number % world_size() == rank():
                 gained += self._add_tensor(name, target, source, pair.weight)
             else:
                 self._expect(name)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from symport.distributed import world
+from symport.distributed import world_size
 from symport.errors import ParamsError, SettingsError
 from symport.memory import give_back
 from symport.methods._base import Memory, Method, Problem, State
@@ -157,7 +157,7 @@ def explore(
     _check_scales(scales, score)
     last = problem.source.steps if last_step is None else last_step
     _check_step(last, problem.source.steps)
-    if folder is not None and world() > 1:
+    if folder is not None and world_size() > 1:
         raise SettingsError(
             "joined processes cannot resume: pass no folder, save the result at rank 0"
         )

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from symport.distributed import add_up, rank, world
+from symport.distributed import all_reduce_, rank, world_size
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.model._activation_checkpointing import blocks_of, recomputing
 from symport.model._call import apply, batch_statistics, first_line, outline, to_device, within
@@ -117,7 +117,7 @@ class LossGradient:
             result = self._sharded(params, pieces)
         else:
             result = self._summed(params, pieces)
-            add_up(list(result.values()))  # those of shards are summed as they are computed
+            all_reduce_(list(result.values()))  # those of shards are summed as they are computed
         self.evaluations += 1
         self.elapsed_seconds += time.perf_counter() - begun
         return _finite(result, number)
@@ -155,17 +155,17 @@ class LossGradient:
 
     def _spans(self, total: int) -> list[tuple[int, int]]:
         """The pieces of a batch that this process computes: all of them if it is alone."""
-        if total < world():
+        if total < world_size():
             raise DataError(
-                f"a batch of {total} samples cannot be shared out among {world()} processes; "
+                f"a batch of {total} samples cannot be shared out among {world_size()} processes; "
                 "use larger batches or fewer processes"
             )
-        if is_sharded(self.model) and total % world():
+        if is_sharded(self.model) and total % world_size():
             raise DataError(
-                f"a batch of {total} samples does not divide evenly among {world()} processes, "
-                "which a sharded model needs; use another batch size"
+                f"a batch of {total} samples does not divide evenly among {world_size()} "
+                "processes, which a sharded model needs; use another batch size"
             )
-        first, last = (total * place // world() for place in (rank(), rank() + 1))
+        first, last = (total * place // world_size() for place in (rank(), rank() + 1))
         size = self.micro_batch or last - first
         return [(begin, min(begin + size, last)) for begin in range(first, last, size)]
 
@@ -205,7 +205,7 @@ class LossGradient:
         inputs, labels = to_device((piece.inputs, piece.labels), like)
         with loaded(self.model, state), self._mode(), torch.enable_grad():
             value = self._value(call_sharded(self.model, inputs), labels, piece.number)
-            return backward(self.model, piece.scaled(value) * world())
+            return backward(self.model, piece.scaled(value) * world_size())
 
     @contextmanager
     def _mode(self) -> Generator[None]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from symport.distributed import rank, world
+from symport.distributed import rank, world_size
 from symport.errors import SettingsError
 from symport.huggingface import (
     Family,
@@ -88,7 +88,7 @@ def _port(
         place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
     if settings.examples is None:
         return _port_without_examples(settings, folders, family, place, progress=progress)
-    work = None if place is None or world() > 1 else place.folder  # joined ones cannot go on
+    work = None if place is None or world_size() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
     sentences = [*verdict(outcome, settings.seed), *what_is_left_out(folders, family)]
     sentences += [*family.notes, *family.said]
@@ -107,7 +107,7 @@ def _port_without_examples(
     *,
     progress: bool,
 ) -> Ported:
-    if place is None or world() > 1:
+    if place is None or world_size() > 1:
         raise SettingsError(
             "without examples a port has no gradients that processes could share; start it alone, "
             "without torchrun"

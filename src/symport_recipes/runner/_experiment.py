@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from symport.distributed import agreed, rank
+from symport.distributed import broadcast_flag, rank
 from symport.errors import FileError
 from symport.io import make_folder, write_text
 from symport.model import LandscapePlane
@@ -106,14 +106,14 @@ def run(
     with bar(folder.parent.name, len(seeds), show=progress and rank() == 0) as advance:
         for seed in seeds:
             path = folder / f"seed-{seed}.json"
-            if not agreed(path.exists()):
+            if not broadcast_flag(path.exists()):
                 begun = time.perf_counter()
                 found = experiment.pair(seed, bench)
                 seconds = time.perf_counter() - begun
                 outcome = Outcome(seed, experiment.summary(), found, _environment(bench, seconds))
                 if rank() == 0:
                     write_outcome(path, outcome)
-                agreed(True)  # the others wait until it is written
+                broadcast_flag(True)  # the others wait until it is written
             outcomes.append(_of_these_settings(path, experiment))
             advance("")
     return outcomes

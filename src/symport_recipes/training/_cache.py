@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from symport.distributed import agreed, rank
+from symport.distributed import broadcast_flag, rank
 from symport.errors import FileError
 from symport.io import digest, make_folder, open_tensors, save_tensors
 from symport.params import Params
@@ -69,7 +69,7 @@ def trained(
     """
     key = _key(model, init, examples, settings, seed)
     path = None if folder is None else folder / f"{key}.safetensors"
-    if path is not None and agreed(path.exists()):
+    if path is not None and broadcast_flag(path.exists()):
         found = _read(path)
         if score is None or found.scores:
             return found
@@ -115,14 +115,14 @@ def recorded(
         return Trajectory.recorded(points)
     key = _key(model, init, examples, settings, seed)
     steps = folder / f"{key}-steps"
-    if not agreed(steps.exists()):
+    if not broadcast_flag(steps.exists()):
         unfinished = folder / f"{key}-unfinished"
         recorder = _fresh(unfinished) if rank() == 0 else None
         result = train(model, init, examples, settings, seed=seed, recorder=recorder)
         _write(folder / f"{key}.safetensors", _done(result), settings)
         if rank() == 0:
             unfinished.rename(steps)
-    agreed(True)  # the others wait for the first one's files
+    broadcast_flag(True)  # the others wait for the first one's files
     return Trajectory.open(steps)
 
 
@@ -138,7 +138,7 @@ def _done(result: TrainResult) -> Trained:
 def _write(path: Path, done: Trained, settings: TrainSettings) -> None:
     """By the first of joined processes; the others wait."""
     if rank() > 0:
-        agreed(False)
+        broadcast_flag(False)
         return
     make_folder(path.parent)
     note = {
@@ -148,7 +148,7 @@ def _write(path: Path, done: Trained, settings: TrainSettings) -> None:
         "scores": json.dumps(done.scores),
     }
     save_tensors(path, done.params, note)
-    agreed(True)
+    broadcast_flag(True)
 
 
 def _read(path: Path) -> Trained:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LRScheduler
 
-from symport.distributed import add_up, rank, total, world
+from symport.distributed import all_reduce_, rank, total, world_size
 from symport_recipes.data import Examples, LazyImages, batches, counted
 from symport_recipes.training._loop import descend_
 from symport_recipes.training._schedule import BASE_LR, scheduled
@@ -119,7 +119,7 @@ class Run:
             self._batches(examples),
             self._loss,
             schedule=schedule if self._settings.steps else None,
-            change_gradients_=partial(_add_up_gradients_, self.net) if world() > 1 else None,
+            change_gradients_=partial(_add_up_gradients_, self.net) if world_size() > 1 else None,
         )
         for number, step in zip(steps, taken, strict=False):
             whole = min(size, len(examples) - seen)
@@ -138,11 +138,11 @@ class Run:
             augment=self._settings.augment,
             dtype=next(self.net.parameters()).dtype,
             place=rank(),
-            among=world(),
+            among=world_size(),
         )
         for first, (inputs, labels) in zip(range(0, len(examples), size), drawn, strict=True):
             whole = min(size, len(examples) - first)
-            yield inputs, labels, counted(whole, rank(), world()) / whole
+            yield inputs, labels, counted(whole, rank(), world_size()) / whole
 
     def _loss(self, batch: tuple[Tensor, Tensor, float]) -> Tensor:
         """The mean of a batch, or what this process's part adds to it."""
@@ -157,18 +157,18 @@ class Run:
 
     def _average_statistics_(self) -> None:
         """BatchNorm's running ones, over the processes."""
-        if world() > 1:
+        if world_size() > 1:
             floats = [b for b in self.net.buffers() if b.is_floating_point()]
-            add_up(floats)
+            all_reduce_(floats)
             for buffer in floats:
-                buffer.div_(world())
+                buffer.div_(world_size())
 
 
 def _add_up_gradients_(net: nn.Module) -> None:
     """All of them as one vector: a sum over processes costs more for its start than its length."""
     grads = [tensor.grad for tensor in net.parameters() if tensor.grad is not None]
     vector = torch.cat([grad.reshape(-1) for grad in grads])
-    add_up([vector])
+    all_reduce_([vector])
     for grad, summed in zip(grads, vector.split([g.numel() for g in grads]), strict=True):
         grad.copy_(summed.view(grad.shape))
 

@@ -20,7 +20,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from symport.distributed import add_up, agreed, rank, world
+from symport.distributed import all_reduce_, broadcast_flag, rank, world_size
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.params import Params
 from symport_recipes.data import Dataset, Examples, LazyImages, check_images
@@ -95,7 +95,7 @@ def train(
     examples = _prepared(data, next(net.parameters()), augment=settings.augment)
     _check_labels(net, examples)
     run = Run(net.train(), settings, seed, compiled=compiled)
-    goes_on = agreed(resume is not None and resume.exists())
+    goes_on = broadcast_flag(resume is not None and resume.exists())
     if resume is not None and goes_on:
         resuming.restore_run_(resume, run)
 
@@ -157,9 +157,9 @@ def _network(model: nn.Module, params0: Params) -> nn.Module:
     except RuntimeError as error:
         found = " ".join(str(error).split())  # torch's list of differences, on one line
         raise ParamsError(f"the initial weights do not fit the model: {found}") from error
-    if world() > 1:  # those of the first process, should they differ in the last bits
+    if world_size() > 1:  # those of the first process, should they differ in the last bits
         for tensor in net.state_dict().values():
-            add_up([tensor.mul_(0) if rank() else tensor])
+            all_reduce_([tensor.mul_(0) if rank() else tensor])
     return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
