@@ -51,11 +51,11 @@ def brief(error: BaseException, most: int = 200) -> str:
     return f"{type(error).__name__}: {cut}" if cut else type(error).__name__
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value from a foreign file as a message can show it, however long or deep it is.
 
     Example:
-        >>> shown([[[[1]]], "a" * 300])[:30]
+        >>> short_repr([[[[1]]], "a" * 300])[:30]
         "[[[[...]]], 'aaaaaaaaaaaaaaaaa"
     """
     short = Repr()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return free memory to the system, in milliseconds; does nothing where that is not known."""
     if not sys.platform.startswith("linux"):
         return

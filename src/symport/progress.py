@@ -49,7 +49,7 @@ def bar(title: str, total: int, *, show: bool, done: int = 0) -> Generator[Calla
             raise
 
 
-def say(text: str, *, show: bool) -> None:
+def print_line(text: str, *, show: bool) -> None:
     """Print a line to standard error, if it is to be shown."""
     if show:
         print(text, file=sys.stderr, flush=True)

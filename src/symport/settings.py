@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from symport.errors import FileError, SettingsError, brief, shown
+from symport.errors import FileError, SettingsError, brief, short_repr
 
 METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "naive")
 LOSS_NAMES: tuple[str, ...] = ("cross-entropy", "mse")
@@ -105,7 +105,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise FileError(f"{path}: cannot be read as YAML ({brief(error)})") from error
     if not isinstance(found, dict):
-        raise SettingsError(f"{path}: expected lines such as 'steps: 8', not {shown(found)}")
+        raise SettingsError(f"{path}: expected lines such as 'steps: 8', not {short_repr(found)}")
     return {str(key): value for key, value in cast("dict[Any, Any]", found).items()}
 
 
@@ -121,7 +121,7 @@ def _complaint(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         if key in RENAMED:
             return f"{key} is called {RENAMED[key]} now"
-        return f"there is no setting {shown(key)}; --print-config lists all"
+        return f"there is no setting {short_repr(key)}; --print-config lists all"
     if error["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}: {str(error['msg']).lower()}, not {shown(error['input'])}"
+    return f"{key}: {str(error['msg']).lower()}, not {short_repr(error['input'])}"

@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import torch
-from symport.memory import give_back
+from symport.memory import release_memory
 
 def resident():
     lines = open("/proc/self/status").read().splitlines()
@@ -18,7 +18,7 @@ held = [torch.ones(2**20) for _ in range(50)]  # 200 MiB in blocks of 4
 kept = held[-1]
 del held
 before = resident()
-give_back()
+release_memory()
 print(before - resident())
 """
 

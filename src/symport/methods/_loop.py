@@ -11,7 +11,7 @@ from torch import Tensor
 
 from symport.distributed import world_size
 from symport.errors import ParamsError, SettingsError
-from symport.memory import give_back
+from symport.memory import release_memory
 from symport.methods._base import Memory, Method, Problem, State
 from symport.methods._journal import Journal, StepRecord
 from symport.methods._result import Candidate, Explored, TransferResult, comparable
@@ -234,7 +234,7 @@ def _take_steps(
                 journal.commit(record)
             steps.permutations.append(state.permutation)
             steps.records.append(record)
-            give_back()
+            release_memory()
             advance("" if record.score is None else f"score {record.score:.4f}")
     return steps
 

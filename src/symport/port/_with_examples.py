@@ -20,7 +20,7 @@ from symport.port._coverage import coverage
 from symport.port._output import rebased, write_weights
 from symport.port._refusals import refuse_idle_for_task
 from symport.port._settings import PortSettings
-from symport.progress import say
+from symport.progress import print_line
 from symport.selection import Contest, Factors, Masters, Outcome, Space, Task, Whole, compete
 from symport.spec import Permutation, PermutationSpec
 from symport.tasks import Reading, make_task, read_examples, task_named
@@ -73,7 +73,7 @@ def port_by_examples(
     working, reporting = examples.split(settings.held_out, settings.seed)
     family.said.extend(coverage(working, reporting, read.classes))
     for note in family.said:
-        say(note, show=progress)
+        print_line(note, show=progress)
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.fix_residual)
     how = make_task(task, settings.loss)

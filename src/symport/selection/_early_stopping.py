@@ -11,7 +11,7 @@ from torch import Tensor
 from symport.data import Labelled, ShuffledBatches
 from symport.errors import ParamsError
 from symport.io import write_text
-from symport.memory import give_back
+from symport.memory import release_memory
 from symport.model import train_directly_
 from symport.params import Params
 from symport.selection._problem import Contest
@@ -104,7 +104,7 @@ def choose_steps(
             share = len(trial.left_out) / total
             reached = {mark: loss for mark, loss in found.items() if mark in mean}
             mean = {mark: mean[mark] + share * loss for mark, loss in reached.items()}
-            give_back()
+            release_memory()
             advance("")
         curves[lr] = mean
     loss, count, lr = min(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from symport.errors import DataError, FileError, shown
+from symport.errors import DataError, FileError, short_repr
 
 # What other kinds of files begin with, and what to do about them.
 FOREIGN = {
@@ -84,7 +84,7 @@ def class_of(name: object, classes: Mapping[str, int], where: str) -> int:
     generic = all(name == f"LABEL_{number}" for name, number in classes.items())
     advice = "; it has no names for them: give them in order with --labels a,b,…" if generic else ""
     raise DataError(
-        f"{where}: the label {shown(name)} is none of the fine-tune's classes: "
+        f"{where}: the label {short_repr(name)} is none of the fine-tune's classes: "
         f"{', '.join(classes)}{advice}"
     )
 

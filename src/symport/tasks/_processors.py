@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from symport.errors import SettingsError, shown
+from symport.errors import SettingsError, short_repr
 from symport.io import read_json
 from symport.tasks._images import Picturing
 
@@ -51,7 +51,7 @@ def picturing(folder: Path, config: Any) -> Picturing:
     path = folder / "preprocessor_config.json"
     known: Any = read_json(path) if path.is_file() else {}
     if not isinstance(known, dict):
-        raise SettingsError(f"{path}: expected an object with keys, not {shown(known)}")
+        raise SettingsError(f"{path}: expected an object with keys, not {short_repr(known)}")
     processor = cast("dict[str, Any]", known)
     channels = _whole(getattr(config, "num_channels", 3))
     if channels not in (1, 3):
@@ -79,7 +79,9 @@ def _size(folder: Path, config: Any, processor: Mapping[str, Any]) -> tuple[int,
             sides = (sides, sides)
         both = [_whole(side) for side in cast("list[Any]", sides)]
         if len(both) != 2 or not all(0 < side <= 2**14 for side in both):
-            raise SettingsError(f"{folder}: the size of images is {shown(given)}, expected pixels")
+            raise SettingsError(
+                f"{folder}: the size of images is {short_repr(given)}, expected pixels"
+            )
         return both[0], both[1]
     raise SettingsError(
         f"{folder}: neither config.json (image_size) nor preprocessor_config.json (size) says how "
@@ -94,7 +96,7 @@ def _numbers(
     values: list[Any] = cast("list[Any]", given) if isinstance(given, list) else [given] * channels
     numbers = [float(v) if isinstance(v, int | float) else math.nan for v in values]
     if len(numbers) != channels or not all(map(math.isfinite, numbers)):
-        raise SettingsError(f"{path}: {key} is {shown(given)}, expected {channels} numbers")
+        raise SettingsError(f"{path}: {key} is {short_repr(given)}, expected {channels} numbers")
     return tuple(numbers)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-from symport.errors import DataError, brief, shown
+from symport.errors import DataError, brief, short_repr
 from symport.tasks._lines import Line
 
 Message: TypeAlias = Mapping[str, Any]
@@ -114,7 +114,9 @@ def _instructed(line: Line, tokenizer: Any, key: str) -> Tokens:
         messages.append({"role": "system", "content": _text(line, "system")})
     for turn in line.values.get("history") or []:
         if not (isinstance(turn, list) and len(cast("list[Any]", turn)) == 2):
-            raise DataError(f"{line.where}: 'history' holds {shown(turn)}, expected pairs of texts")
+            raise DataError(
+                f"{line.where}: 'history' holds {short_repr(turn)}, expected pairs of texts"
+            )
         asked, said = cast("list[Any]", turn)
         messages += [{"role": "user", "content": asked}, _said(said)]
     question = f"{instruction}\n\n{given}" if has_input else instruction
@@ -168,7 +170,7 @@ def _turn(line: Line, number: int, turn: Any) -> dict[str, Any]:
     """A message as chat templates take it."""
     if not isinstance(turn, Mapping):
         raise DataError(
-            f"{line.where}: message {number} is {shown(turn)}, expected "
+            f"{line.where}: message {number} is {short_repr(turn)}, expected "
             '{"role": …, "content": …} or {"from": …, "value": …}'
         )
     message = dict(cast("Mapping[str, Any]", turn))
@@ -176,7 +178,8 @@ def _turn(line: Line, number: int, turn: Any) -> dict[str, Any]:
         who = message.pop("from")
         if who not in ROLES:
             raise DataError(
-                f"{line.where}: message {number} is from {shown(who)}, none of {', '.join(ROLES)}"
+                f"{line.where}: message {number} is from {short_repr(who)}, none of "
+                f"{', '.join(ROLES)}"
             )
         message["role"] = ROLES[who]
         message["content"] = message.pop("value", None)
@@ -215,7 +218,9 @@ def _failed(line: Line, what: str, error: BaseException) -> DataError:
 def _listed(line: Line, key: str) -> list[Any]:
     found = line.values[key]
     if not isinstance(found, list) or not found:
-        raise DataError(f"{line.where}: {key!r} is {shown(found)}, expected a list of messages")
+        raise DataError(
+            f"{line.where}: {key!r} is {short_repr(found)}, expected a list of messages"
+        )
     return cast("list[Any]", found)
 
 
@@ -227,11 +232,11 @@ def _text(line: Line, key: str, *, may_be_empty: bool = False) -> str:
     """The text under a key, which can be written as UTF-8."""
     text = line.values.get(key)
     if key == "text" and text is None and "text" not in line.values:
-        keys = ", ".join(map(shown, list(line.values)[:9])) or "no keys"
+        keys = ", ".join(map(short_repr, list(line.values)[:9])) or "no keys"
         raise DataError(f"{line.where}: has {keys}, expected {LAYOUTS}")
     if not isinstance(text, str) or not (text or may_be_empty):
         raise DataError(
-            f"{line.where}: {key!r} is {shown(text)}, expected a text that is not empty"
+            f"{line.where}: {key!r} is {short_repr(text)}, expected a text that is not empty"
         )
     try:
         text.encode()
