@@ -7,7 +7,7 @@ import symport
 from symport.errors import DataError, SpecError
 from symport.matching import Pair, Similarity, match
 from symport.methods import ActivationMatching
-from symport.model import activations, layers_of, rows_of, standardised, with_activations
+from symport.model import activations, layers_of, rows_of, standardize, with_activations
 from symport.spec import Permutation, PermutationSpec, permute
 from tests import nets
 
@@ -48,12 +48,12 @@ def test_columns_are_correlations_as_numpy_computes_them():
 
 def test_a_unit_that_always_answers_the_same_correlates_with_none():
     rows = torch.tensor([[0.1, 1.0], [0.1, 2.0], [0.1, 4.0]])
-    assert standardised(rows)[:, 0].tolist() == [0, 0, 0]
+    assert standardize(rows)[:, 0].tolist() == [0, 0, 0]
 
 
 def test_many_rows_are_thinned_evenly():
     rows = torch.arange(10_000.0)[:, None]
-    assert len(standardised(rows)) == 3334
+    assert len(standardize(rows)) == 3334
 
 
 def test_activation_matching_finds_planted_heads_and_channels():

@@ -4,7 +4,7 @@ from nets import batch_norm_net, examples, net, same, weights
 from torch import nn
 
 from symport.errors import DataError
-from symport.model import call, evaluation, outline, to_device
+from symport.model import call, describe_shapes, evaluation, to_device
 from symport.model._call import batch_statistics
 
 
@@ -83,7 +83,7 @@ def test_running_out_of_memory_is_no_fault_of_the_data():
 
 def test_an_outline_names_shapes_and_dtypes_at_any_depth():
     batch = (torch.zeros(2), {"mask": torch.ones(3, 1, dtype=torch.bool), "n": None})
-    assert outline(batch) == "[(2,) torch.float32, {mask: (3, 1) torch.bool, n: NoneType}]"
+    assert describe_shapes(batch) == "[(2,) torch.float32, {mask: (3, 1) torch.bool, n: NoneType}]"
 
 
 def test_every_tensor_of_a_batch_moves_to_the_device():

@@ -4,11 +4,11 @@ from symport.model._activations import (
     activations,
     layers_of,
     rows_of,
-    standardised,
+    standardize,
     with_activations,
 )
 from symport.model._batchnorm import has_batchnorm, reestimate
-from symport.model._call import call, evaluation, first_line, outline, to_device
+from symport.model._call import call, describe_shapes, evaluation, first_line, to_device
 from symport.model._cka import hidden_states, linear_cka
 from symport.model._finetune import train_directly, train_directly_
 from symport.model._gradients import GradientsAlong, Loss, LossGradient, Points
@@ -45,6 +45,7 @@ __all__ = [
     "barrier",
     "barrier_of",
     "call",
+    "describe_shapes",
     "ece",
     "evaluate",
     "evaluation",
@@ -55,13 +56,12 @@ __all__ = [
     "layers_of",
     "linear_cka",
     "nll",
-    "outline",
     "own_tensors",
     "plane",
     "predict",
     "reestimate",
     "rows_of",
-    "standardised",
+    "standardize",
     "state_for",
     "to_device",
     "train_directly",

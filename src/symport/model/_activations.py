@@ -88,7 +88,7 @@ def activations(
     layers: Collection[str] | None = None,
     rows: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
-    """What every unit answers, standardised, so that inner products are correlations.
+    """What every unit answers, standardize, so that inner products are correlations.
 
     Args:
         model: Gives the computation; in evaluation mode, left as found.
@@ -120,14 +120,14 @@ def activations(
         seen.setdefault(name, []).append(answers)
 
     _listen(model, params, inputs, names, collect)
-    return {f"{name}{MARK}": standardised(torch.cat(seen.pop(name))) for name in list(seen)}
+    return {f"{name}{MARK}": standardize(torch.cat(seen.pop(name))) for name in list(seen)}
 
 
-def standardised(rows: Tensor) -> Tensor:
+def standardize(rows: Tensor) -> Tensor:
     """Columns of mean 0 and length 1, those that are constant 0; float32 or wider.
 
     Example:
-        >>> standardised(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))[:, 1]
+        >>> standardize(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))[:, 1]
         tensor([0., 0.])
     """
     thinned = rows[:: _stride(len(rows))]

@@ -83,7 +83,7 @@ def apply(model: nn.Module, params: Params, inputs: Any) -> Any:
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         dtypes = ", ".join(sorted({str(t.dtype) for t in params.values() if is_inexact(t)}))
         raise DataError(
-            f"the model fails on inputs {outline(inputs)} with weights of {dtypes}: "
+            f"the model fails on inputs {describe_shapes(inputs)} with weights of {dtypes}: "
             f"{first_line(error)}"
         ) from error
 
@@ -99,19 +99,21 @@ class _Within(nn.Module):
         return run()
 
 
-def outline(value: Any) -> str:
+def describe_shapes(value: Any) -> str:
     """The shapes and dtypes of all tensors in a batch, for messages.
 
     Example:
-        >>> outline({"x": torch.zeros(2, 3), "scale": 1.0})
+        >>> describe_shapes({"x": torch.zeros(2, 3), "scale": 1.0})
         '{x: (2, 3) torch.float32, scale: float}'
     """
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {value.dtype}"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {outline(item)}" for key, item in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{key}: {describe_shapes(item)}" for key, item in value.items()) + "}"
+        )
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(outline, value)) + "]"
+        return "[" + ", ".join(map(describe_shapes, value)) + "]"
     return type(value).__name__
 
 

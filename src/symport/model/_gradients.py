@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from symport.distributed import all_reduce_, rank, world_size
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.model._activation_checkpointing import blocks_of, recomputing
-from symport.model._call import apply, batch_statistics, first_line, outline, to_device, within
+from symport.model._call import (
+    apply,
+    batch_statistics,
+    describe_shapes,
+    first_line,
+    to_device,
+    within,
+)
 from symport.model._fsdp import backward, call_sharded, is_sharded, loaded, local
 from symport.model._state import state_for
 from symport.params import Params, is_finite
@@ -235,13 +242,13 @@ class LossGradient:
             raise
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(
-                f"batch {number}: the loss failed on outputs {outline(outputs)} and labels "
-                f"{outline(labels)}: {first_line(error)}{_hint(error)}"
+                f"batch {number}: the loss failed on outputs {describe_shapes(outputs)} and labels "
+                f"{describe_shapes(labels)}: {first_line(error)}{_hint(error)}"
             ) from error
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise SettingsError(
                 f"the loss must return a scalar tensor that depends on the parameters, not "
-                f"{outline(value)}"
+                f"{describe_shapes(value)}"
             )
         return value
 

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from symport.data import Labelled
 from symport.errors import DataError, SettingsError
 from symport.matching import LinearTerm, Pair
-from symport.model import LossGradient, call, evaluation, first_line, outline, state_for, to_device
+from symport.model import (
+    LossGradient,
+    call,
+    describe_shapes,
+    evaluation,
+    first_line,
+    state_for,
+    to_device,
+)
 from symport.params import Params
 from symport.selection._parameterization import Space
 from symport.spec import PermutationSpec
@@ -141,13 +149,13 @@ class Contest:
             losses = self.task.losses(outputs, labels)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(
-                f"the loss failed on outputs {outline(outputs)} and labels {outline(labels)}: "
-                f"{first_line(error)}"
+                f"the loss failed on outputs {describe_shapes(outputs)} and labels "
+                f"{describe_shapes(labels)}: {first_line(error)}"
             ) from error
         if losses.shape != (len(labels),):
             raise SettingsError(
-                f"the loss returned {outline(losses)} for {len(labels)} examples; it must return "
-                "one value for each"
+                f"the loss returned {describe_shapes(losses)} for {len(labels)} examples; it must "
+                "return one value for each"
             )
         right = None if self.task.right is None else self.task.right(outputs, labels).cpu()
         return Judged(losses.double().cpu(), right)
