@@ -11,15 +11,15 @@ from symport.lora import (
     EMBEDDED,
     Adapter,
     Shapes,
-    by_pattern,
     check_known,
     check_supported,
+    full_tensors,
     load_adapter,
+    parse_key,
     read_adapter_config,
-    role,
     targets,
-    touched,
-    wholes,
+    tie_breaking_names,
+    value_for_module,
 )
 
 OF_TASK = {
@@ -95,7 +95,7 @@ def untied_by(folder: Path, names: Names, config: Any) -> frozenset[str]:
     adapter = load_adapter(folder, names.ties)
     shapes = {name: tuple(tensor.shape) for name, tensor in names.outline.items()}
     check_fits(adapter, shapes, getattr(config.get_text_config(), "vocab_size", None))
-    groups = {names.ties[name] for name in touched(adapter) if name in names.ties}
+    groups = {names.ties[name] for name in tie_breaking_names(adapter) if name in names.ties}
     return frozenset(n for n, first in names.ties.items() if first in groups and n != first)
 
 
@@ -109,7 +109,7 @@ def check_fits(adapter: Adapter, shapes: Shapes, vocabulary: int | None = None) 
     """
     check_supported(adapter)
     _check_vocabulary(adapter, shapes, vocabulary)
-    for key, name in wholes(adapter).items():
+    for key, name in full_tensors(adapter).items():
         shape, known = tuple(adapter.tensors[key].shape), shapes.get(name)
         if known is not None and shape != tuple(known):
             raise ParamsError(
@@ -117,11 +117,11 @@ def check_fits(adapter: Adapter, shapes: Shapes, vocabulary: int | None = None) 
                 "base"
             )
     found = targets(adapter, shapes)
-    check_known([*found, *wholes(adapter).values()], shapes, "the base")
+    check_known([*found, *full_tensors(adapter).values()], shapes, "the base")
     ranks = adapter.config.get("rank_pattern") or {}
     for name, target in found.items():
         module = name.removesuffix(".weight")
-        rank = by_pattern(ranks, module, adapter.config.get("r"))
+        rank = value_for_module(ranks, module, adapter.config.get("r"))
         if isinstance(rank, int) and rank != (held := adapter.tensors[target.a].shape[0]):
             raise ParamsError(
                 f"adapter_config.json: the rank of {module} is {rank}, its factors have {held}; "
@@ -132,7 +132,7 @@ def check_fits(adapter: Adapter, shapes: Shapes, vocabulary: int | None = None) 
 def _check_vocabulary(adapter: Adapter, shapes: Shapes, vocabulary: int | None) -> None:
     """Raise ParamsError if embeddings or head of an adapter have other tokens than the base."""
     for key, tensor in adapter.tensors.items():
-        kind, name = role(key)
+        kind, name = parse_key(key)
         known = shapes.get(name)
         counts = {"a": tensor.shape[-1:], "b": tensor.shape[:1], "value": tensor.shape[:1]}
         is_long = kind == ("a" if EMBEDDED in key else "b") or kind == "value"

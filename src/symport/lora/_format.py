@@ -143,7 +143,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+def value_for_module(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
     """The value of the first pattern that matches a module's name, as PEFT finds it."""
     matching = [key for key in patterns if re.fullmatch(rf"(.*\.)?({key})", module)]
     return patterns[matching[0]] if matching else default
@@ -163,15 +163,15 @@ def targets(adapter: Adapter, shapes: Shapes | None = None) -> dict[str, Target]
     check_supported(adapter)
     found: dict[str, dict[Kind, str]] = {}
     for key in adapter.tensors:
-        kind, name = role(key)
+        kind, name = parse_key(key)
         if kind != "value":
             found.setdefault(name, {})[kind] = key
     return {name: _target(adapter, name, keys, shapes or {}) for name, keys in found.items()}
 
 
-def wholes(adapter: Adapter) -> dict[str, str]:
+def full_tensors(adapter: Adapter) -> dict[str, str]:
     """For each tensor that an adapter holds whole, by its name there, its name in the base."""
-    roles = {key: role(key) for key in adapter.tensors}
+    roles = {key: parse_key(key) for key in adapter.tensors}
     return {key: name for key, (kind, name) in roles.items() if kind == "value"}
 
 
@@ -183,7 +183,7 @@ def values(adapter: Adapter) -> dict[str, str]:
         stands under each of its names, unless a module's own copy stands in for it.
     """
     found: dict[str, str] = {}
-    held = wholes(adapter)
+    held = full_tensors(adapter)
     order = {name: place for place, name in enumerate(adapter.ties)}
     shared = {name: key for key, name in held.items() if not _is_own(adapter, key, name)}
     for name in sorted(shared, key=lambda name: order.get(name, 0)):  # the last one wins
@@ -200,9 +200,9 @@ def aliases(adapter: Adapter, name: str) -> list[str]:
     return [name] if first is None else [n for n, other in adapter.ties.items() if other == first]
 
 
-def touched(adapter: Adapter) -> set[str]:
+def tie_breaking_names(adapter: Adapter) -> set[str]:
     """The tensors of the base that an adapter changes under one of their names alone."""
-    roles = {key: role(key) for key in adapter.tensors}
+    roles = {key: parse_key(key) for key in adapter.tensors}
     return {
         name
         for key, (kind, name) in roles.items()
@@ -232,14 +232,14 @@ def _keeps_ties(adapter: Adapter) -> bool:
     return bool(adapter.config.get("ensure_weight_tying"))
 
 
-def followers(adapter: Adapter) -> dict[str, tuple[str, bool]]:
+def tied_tensors(adapter: Adapter) -> dict[str, tuple[str, bool]]:
     """For each tensor that PEFT ties to another of the adapter, that one, and whether transposed.
 
     The factors of an embedding are those of its head exchanged and transposed.
     """
     if not _keeps_ties(adapter):
         return {}
-    keys: dict[tuple[str, str], str] = {role(key): key for key in adapter.tensors}
+    keys: dict[tuple[str, str], str] = {parse_key(key): key for key in adapter.tensors}
     keys |= {("value", name): key for name, key in values(adapter).items()}
     found: dict[str, tuple[str, bool]] = {}
     for (kind, name), key in keys.items():
@@ -254,26 +254,26 @@ def followers(adapter: Adapter) -> dict[str, tuple[str, bool]]:
     return found
 
 
-def completed(adapter: Adapter, tensors: Mapping[str, Tensor]) -> Adapter:
+def with_tensors(adapter: Adapter, tensors: Mapping[str, Tensor]) -> Adapter:
     """The adapter with other tensors; what PEFT ties to them follows, and need not be given."""
     made = {
         key: tensors[lead].T.contiguous() if turned else tensors[lead]
-        for key, (lead, turned) in followers(adapter).items()
+        for key, (lead, turned) in tied_tensors(adapter).items()
     }
     whole = {**tensors, **made}
     return replace(adapter, tensors={key: whole[key] for key in adapter.tensors})
 
 
-def role(key: str) -> tuple[Kind, str]:
+def parse_key(key: str) -> tuple[Kind, str]:
     """What a tensor of an adapter is, and the tensor of the base it belongs to.
 
     Raises:
         ParamsError: The name is none that PEFT gives to the tensors of a LoRA adapter.
 
     Example:
-        >>> role("base_model.model.h.0.c_attn.lora_A.weight")
+        >>> parse_key("base_model.model.h.0.c_attn.lora_A.weight")
         ('a', 'h.0.c_attn.weight')
-        >>> role("base_model.model.score.weight")
+        >>> parse_key("base_model.model.score.weight")
         ('value', 'score.weight')
     """
     name = key.removeprefix(PREFIX)
@@ -324,7 +324,7 @@ def _agree(shape: Sequence[int], known: Sequence[int | None]) -> bool:
 
 
 def _scaling(config: Mapping[str, Any], module: str, rank: int) -> float:
-    alpha = by_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"])
+    alpha = value_for_module(config.get("alpha_pattern") or {}, module, config["lora_alpha"])
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 

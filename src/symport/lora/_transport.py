@@ -11,7 +11,15 @@ from torch import Tensor
 
 from symport.errors import FileError, ParamsError, SpecError
 from symport.io import ADAPTER, PathLike, load_tensors, write_checkpoint, write_text
-from symport.lora._format import Adapter, Target, check_known, completed, targets, values, wholes
+from symport.lora._format import (
+    Adapter,
+    Target,
+    check_known,
+    full_tensors,
+    targets,
+    values,
+    with_tensors,
+)
 from symport.outofcore import outlined, transport
 from symport.params import Params, listed
 from symport.spec import (
@@ -51,7 +59,7 @@ def load_adapter(folder: PathLike, ties: Mapping[str, str] | None = None) -> Ada
             "where you trust it, and save it with save_pretrained(..., safe_serialization=True)"
         )
     adapter = Adapter(config, load_tensors(folder / ADAPTER), ties or {})
-    return completed(adapter, adapter.tensors)
+    return with_tensors(adapter, adapter.tensors)
 
 
 def read_adapter_config(folder: PathLike) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def transport_adapter(
     """
     found = targets(adapter, _shapes(spec, new_base))
     known = spec.patterns if new_base is None else outlined(new_base)
-    whole = {key: _known(adapter, name, known) for key, name in wholes(adapter).items()}
+    whole = {key: _known(adapter, name, known) for key, name in full_tensors(adapter).items()}
     check_known([*found, *whole.values()], spec.patterns, "the spec of the base")
     permutation.check(spec)
     result = _permuted(adapter, found, whole, spec, permutation)
@@ -170,7 +178,7 @@ def transport_adapter(
             f"the adapter holds {listed(odd)} not as products alone; a length of {length} needs "
             "old_base and new_base"
         )
-    return completed(adapter, result)
+    return with_tensors(adapter, result)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 from symport.data import Labelled
 from symport.errors import DataError
 from symport.huggingface import Family, Folders, Trio, load, load_tokenizer, open_models, wide
-from symport.lora import Adapter, completed, displacement, load_adapter, save_adapter
+from symport.lora import Adapter, displacement, load_adapter, save_adapter, with_tensors
 from symport.matching import LinearTerm, Pair, Similarity
 from symport.methods import Problem
 from symport.model import activations, layers_of, rows_of, with_activations
@@ -170,7 +170,7 @@ def write_outcome(
         return
     before = loaded.adapter.tensors
     tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in outcome.held.items()}
-    whole = completed(loaded.adapter, tensors)
+    whole = with_tensors(loaded.adapter, tensors)
     save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
 
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from symport.lora import Adapter, completed, displacement, followers, targets, transport_adapter
+from symport.lora import (
+    Adapter,
+    displacement,
+    targets,
+    tied_tensors,
+    transport_adapter,
+    with_tensors,
+)
 from symport.methods import place
 from symport.outofcore import transport
 from symport.params import Params, add, widened
@@ -128,7 +135,7 @@ class Factors(Space):
             old_base=self.old_base,
             new_base=self.target_init if self.new_base is None else self.new_base,
         )
-        following = followers(self.adapter)
+        following = tied_tensors(self.adapter)
         tensors = {key: t for key, t in carried.tensors.items() if key not in following}
         if length == 0:
             generator = Generator().manual_seed(self.seed)
@@ -145,14 +152,14 @@ class Factors(Space):
 
         What the adapter leaves alone are the new base's own tensors.
         """
-        change = displacement(completed(self.adapter, held), self.target_init)
+        change = displacement(with_tensors(self.adapter, held), self.target_init)
         moved = add({name: self.target_init[name] for name in change}, change)
         return {**self.target_init, **moved}
 
     def pull(self, held: Params, gradient: Params) -> dict[str, Tensor]:
         """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W, and so on for whatever it holds."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in held.items()}
-        change = displacement(completed(self.adapter, leaves), self.target_init)
+        change = displacement(with_tensors(self.adapter, leaves), self.target_init)
         reached = [name for name in change if name in gradient]
         found = torch.autograd.grad(
             [change[name] for name in reached],
