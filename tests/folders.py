@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import drawn
 
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 
 transformers = pytest.importorskip("transformers")
 
@@ -121,7 +121,7 @@ def made(case: Case, seed: int = 0, kind: str | None = None):
 
 def write(case: Case, folder: Path, seed: int = 0) -> Path:
     """A folder in the layout of the case; its configuration names the class that reads it."""
-    with quiet():
+    with quiet_transformers():
         made(case, seed, case.saved_by).save_pretrained(folder)
     if case.saved_by:
         made(case).config.save_pretrained(folder)
@@ -140,7 +140,7 @@ def named(case: Case, name: str) -> str:
 
 def read(case: Case, folder: Path):
     """The library itself loads the folder; it must have found every tensor."""
-    with quiet():
+    with quiet_transformers():
         model, info = getattr(transformers, case.kind).from_pretrained(
             folder, output_loading_info=True, dtype=torch.float32
         )

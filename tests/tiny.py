@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import seeded
 
-from symport.huggingface import Family, all_outputs, example_inputs, quiet
+from symport.huggingface import Family, all_outputs, example_inputs, quiet_transformers
 from symport.spec import Permutation, permute
 from symport.symmetry import discover
 
@@ -74,7 +74,7 @@ def shuffled(model, seed: int = 9):
 
 
 def save(model, folder, **options):
-    with quiet():
+    with quiet_transformers():
         model.save_pretrained(folder, **options)
     return folder
 
@@ -148,7 +148,7 @@ def trio(folder, kind: str, *, new=None, **options) -> dict[str, str]:
 
 
 def loaded(kind: str, folder):
-    with quiet():
+    with quiet_transformers():
         return getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32).eval()
 
 

@@ -20,7 +20,7 @@ from folders import (
 from safetensors.torch import load_file, save_file
 
 from symport.errors import ParamsError
-from symport.huggingface import Family, quiet
+from symport.huggingface import Family, quiet_transformers
 from symport.huggingface._names import open_named
 
 
@@ -148,7 +148,7 @@ def test_the_heads_of_a_base_are_its_own(kind, options, saved_by, new, left, tmp
     case = Case(kind, options, saved_by)
     write(case, tmp_path)
     family = Family(getattr(transformers, kind), made(case).config)
-    with quiet():
+    with quiet_transformers():
         _, info = family.kind.from_pretrained(tmp_path, output_loading_info=True)
     found = opened(tmp_path, family, base=True)
     assert found.absent == set(info["missing_keys"]) == new

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import logits, make, save, shuffled, tokenizer, transformers
 
 from symport.errors import FileError, ParamsError, SettingsError, SymportError
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 from symport.port import make_settings, port
 
 peft = pytest.importorskip("peft")
@@ -35,7 +35,7 @@ def files(bases, folder) -> dict[str, str]:
 
 
 def base(folder):
-    with quiet():
+    with quiet_transformers():
         return transformers.LlamaForCausalLM.from_pretrained(folder)
 
 

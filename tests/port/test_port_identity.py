@@ -13,7 +13,7 @@ from folders import CASES, made, read, write
 from safetensors.torch import load_file
 from tiny import changed, make, save, shuffled, tokenizer
 
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 from symport.io import _checkpoint as checkpoint
 from symport.port import _without_examples as unlabelled
 from symport.port import make_settings, port
@@ -52,7 +52,7 @@ def test_the_fine_tune_itself_comes_back_on_its_own_base(name, tmp_path):
     with torch.no_grad():
         for tensor in model.buffers():
             tensor.add_(1)
-    with quiet():
+    with quiet_transformers():
         model.save_pretrained(tmp_path / "tuned")
     places = {"old_base": "old", "tuned": "tuned", "new_base": "old", "out": "out"}
     given = {key: str(tmp_path / folder) for key, folder in places.items()}

@@ -8,7 +8,7 @@ from cases import seeded
 from safetensors.torch import load_file, save_file
 from tiny import changed, logits, make, save, shuffled, tokenizer, transformers
 
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 from symport.port import make_settings, port
 
 peft = pytest.importorskip("peft")
@@ -46,7 +46,7 @@ def drifted(model):
 
 
 def read(folder):
-    with quiet():
+    with quiet_transformers():
         return transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 

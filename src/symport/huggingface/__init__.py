@@ -12,25 +12,25 @@ from symport.huggingface._configs import write_config
 from symport.huggingface._models import (
     Family,
     Folders,
-    Trio,
+    ModelFiles,
     check_device,
     check_weights,
     find_family,
     find_folders,
     load,
     open_models,
-    what_is_left_out,
+    unused_tensor_notes,
 )
-from symport.huggingface._names import Named
-from symport.huggingface._tokenizers import check_tokenizers, load_tokenizer, quiet
+from symport.huggingface._names import NamedCheckpoint
+from symport.huggingface._tokenizers import check_tokenizers, load_tokenizer, quiet_transformers
 from symport.huggingface._wide import wide
 
 __all__ = [
     "LEARNED",
     "Family",
     "Folders",
-    "Named",
-    "Trio",
+    "ModelFiles",
+    "NamedCheckpoint",
     "all_outputs",
     "check_device",
     "check_tokenizers",
@@ -44,8 +44,8 @@ __all__ = [
     "load_architecture",
     "load_tokenizer",
     "open_models",
-    "quiet",
-    "what_is_left_out",
+    "quiet_transformers",
+    "unused_tensor_notes",
     "wide",
     "write_config",
 ]

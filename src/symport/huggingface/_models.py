@@ -17,8 +17,8 @@ from symport.errors import FileError, ParamsError, SettingsError, brief
 from symport.huggingface._adapter import class_under, odd_base, untied_by
 from symport.huggingface._architecture import settle
 from symport.huggingface._compatibility import Configs, agree
-from symport.huggingface._names import Named, Names, open_named
-from symport.huggingface._tokenizers import quiet
+from symport.huggingface._names import NamedCheckpoint, Names, open_named
+from symport.huggingface._tokenizers import quiet_transformers
 from symport.io import read_json
 from symport.model import own_tensors
 from symport.params import Params, listed
@@ -62,7 +62,7 @@ class Family:
         source: The configuration as the old base and its fine-tune have it; None if that is the
             same.
         notes: How the configurations differ, and what becomes of it, a sentence each.
-        said: What else there is to say; reading examples adds to it.
+        remarks: What else there is to say; reading examples adds to it.
     """
 
     kind: Any
@@ -70,7 +70,7 @@ class Family:
     untied: frozenset[str] = frozenset()
     source: Any = None
     notes: tuple[str, ...] = ()
-    said: list[str] = field(default_factory=list[str])
+    remarks: list[str] = field(default_factory=list[str])
 
     def of_source(self) -> "Family":
         """The same architecture as the old base and its fine-tune are computed.
@@ -118,7 +118,7 @@ class Family:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class LoadedModel:
     """A base or a fine-tune in memory.
 
     Attributes:
@@ -207,7 +207,7 @@ def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
 
 
 @dataclass(frozen=True, eq=False)
-class Trio:
+class ModelFiles:
     """The files of a port, by the names of the model.
 
     Attributes:
@@ -217,14 +217,14 @@ class Trio:
         new_heads: What a base lacks, or has for other classes, and the fine-tune has.
     """
 
-    old: Named
-    tuned: Named | None
-    new: Named
+    old: NamedCheckpoint
+    tuned: NamedCheckpoint | None
+    new: NamedCheckpoint
     new_heads: frozenset[str]
 
 
 @contextmanager
-def open_models(folders: Folders, family: Family) -> Generator[Trio]:
+def open_models(folders: Folders, family: Family) -> Generator[ModelFiles]:
     """Open bases and fine-tune by the names of the model; bases without the heads that are new.
 
     Raises:
@@ -233,13 +233,13 @@ def open_models(folders: Folders, family: Family) -> Generator[Trio]:
     """
     with ExitStack() as stack:
 
-        def opened(folder: Path, *, base: bool) -> Named:
+        def opened(folder: Path, *, base: bool) -> NamedCheckpoint:
             return stack.enter_context(open_named(folder, family.names, base=base))
 
         old, new = (opened(f, base=True) for f in (folders.old_base, folders.new_base))
         tuned = None if folders.is_adapter else opened(folders.tuned, base=False)
         heads = old.absent | new.absent
-        yield Trio(old.without(heads), tuned, new.without(heads), heads)
+        yield ModelFiles(old.without(heads), tuned, new.without(heads), heads)
 
 
 def check_weights(folders: Folders, family: Family) -> Family:
@@ -260,7 +260,7 @@ def check_weights(folders: Folders, family: Family) -> Family:
     return replace(family, untied=family.untied | untied) if untied else family
 
 
-def what_is_left_out(folders: Folders, family: Family) -> list[str]:
+def unused_tensor_notes(folders: Folders, family: Family) -> list[str]:
     """A sentence on the tensors that the model has no place for, if there are any."""
     with open_models(folders, family) as files:
         sides = [side for side in (files.old, files.tuned, files.new) if side is not None]
@@ -268,14 +268,14 @@ def what_is_left_out(folders: Folders, family: Family) -> list[str]:
     return [f"Left out, as {family.name} has no such parts: {'; '.join(found)}."] if found else []
 
 
-def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Opened:
+def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> LoadedModel:
     """Load a base or a fine-tune as the family has it.
 
     Raises:
         FileError: transformers cannot load the folder.
         ParamsError: Shapes differ from the family's.
     """
-    with quiet():
+    with quiet_transformers():
         try:
             model, info = family.kind.from_pretrained(
                 folder,
@@ -296,7 +296,7 @@ def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Op
         for name in absent - {name for name in own if family.names.may_lack(name)}:
             own[name].zero_()
     model.to(device)
-    return Opened(model, params_of(model), absent)
+    return LoadedModel(model, params_of(model), absent)
 
 
 def untie_(model: Any, names: Collection[str]) -> Any:

@@ -154,7 +154,7 @@ class Names:
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class NamedCheckpoint:
     """A folder of weights, read through the names of a model.
 
     Attributes:
@@ -175,7 +175,7 @@ class Named:
     _copies: Mapping[str, Place]
     _bundles: Mapping[str, tuple[Bundle, str]]
 
-    def without(self, names: Collection[str]) -> "Named":
+    def without(self, names: Collection[str]) -> "NamedCheckpoint":
         """The same as if some tensors were not there."""
         places = {n: place for n, place in self.tensors.places.items() if n not in names}
         return replace(self, tensors=self.file.view(places))
@@ -226,7 +226,7 @@ class Named:
 
 
 @contextmanager
-def open_named(folder: Path, names: Names, *, base: bool = False) -> Generator[Named]:
+def open_named(folder: Path, names: Names, *, base: bool = False) -> Generator[NamedCheckpoint]:
     """Open a folder of weights by the names of a model.
 
     Args:
@@ -242,7 +242,7 @@ def open_named(folder: Path, names: Names, *, base: bool = False) -> Generator[N
         yield _named(file, names, base=base)
 
 
-def _named(file: Checkpoint, names: Names, *, base: bool) -> Named:
+def _named(file: Checkpoint, names: Names, *, base: bool) -> NamedCheckpoint:
     bundles, extra = bundles_of(file, names.model, names.outline)
     given = {name: (bundle, name) for bundle in bundles for name in bundle.names}
     left_out = _left_out(file, names, extra, base=base)
@@ -268,7 +268,7 @@ def _named(file: Checkpoint, names: Names, *, base: bool) -> Named:
     copies = {name: first for name, first in copies.items() if first in left}
     # what is read under another tensor's name is written under its own
     written = {n: pair for n, pair in left.items() if names.first[pair[1]] == n}
-    return Named(
+    return NamedCheckpoint(
         file,
         view,
         frozenset(absent | other),

@@ -24,7 +24,7 @@ def load_tokenizer(folder: Path) -> Any:
     if not there:
         return None
     try:
-        with quiet():
+        with quiet_transformers():
             return transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -72,7 +72,7 @@ def about_tokens(first: Path, other: Path) -> str:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
+def quiet_transformers() -> Generator[None]:
     """Keep transformers from printing what our own messages say better."""
     from transformers.utils import logging
 

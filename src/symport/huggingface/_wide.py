@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from symport.huggingface._names import Named
+from symport.huggingface._names import NamedCheckpoint
 from symport.io import Checkpoint, Place
 from symport.params import Params, widened
 
 
-def wide(side: Named, memory: Params) -> Checkpoint:
+def wide(side: NamedCheckpoint, memory: Params) -> Checkpoint:
     """A network read from its files, each tensor when it is asked for, in at least float32.
 
     Args:

@@ -12,7 +12,7 @@ from symport.errors import SymportError
 from symport.huggingface import (
     Family,
     Folders,
-    Trio,
+    ModelFiles,
     check_device,
     check_tokenizers,
     check_weights,
@@ -130,7 +130,9 @@ def check(settings: PortSettings) -> Checked:
             cka,
             _cost(settings, folders, family, files),
         )
-    return replace(found, verdict=[*judge(found), *found.cost.notes, *family.notes, *family.said])
+    return replace(
+        found, verdict=[*judge(found), *found.cost.notes, *family.notes, *family.remarks]
+    )
 
 
 def judge(found: Checked) -> list[str]:
@@ -217,7 +219,7 @@ def _compared(old: Checkpoint, new: Checkpoint, names: Collection[str]) -> _Apar
     return _Apart(square, apart, matrices[2] / size if size else 0.0, same and apart > 0)
 
 
-def _displaced(folders: Folders, family: Family, files: Trio) -> float:
+def _displaced(folders: Folders, family: Family, files: ModelFiles) -> float:
     """‖tuned − old‖² over what both have."""
     old = files.old.tensors
     if files.tuned is None:
@@ -269,7 +271,7 @@ def _cka(settings: PortSettings, folders: Folders, family: Family, batches: list
     return mean(linear_cka(x, y) for x, y in zip(*states, strict=True))
 
 
-def _cost(settings: PortSettings, folders: Folders, family: Family, files: Trio) -> Cost:
+def _cost(settings: PortSettings, folders: Folders, family: Family, files: ModelFiles) -> Cost:
     """With examples the model is timed on a few of them; without, tensors pass one at a time."""
     old, new = files.old.tensors, files.new.tensors
     outline = new.outline()

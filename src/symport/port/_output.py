@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from symport.errors import FileError, ParamsError, SpecError
-from symport.huggingface import Family, Folders, Named, Trio, open_models
+from symport.huggingface import Family, Folders, ModelFiles, NamedCheckpoint, open_models
 from symport.io import finished_files, open_checkpoint, write_checkpoint, write_text
 from symport.lora import load_adapter, save_adapter, transport_adapter
 from symport.outofcore import outline_of, transport
@@ -31,7 +31,7 @@ CARRIED = (
 def write_carried(
     folder: Path,
     settings: PortSettings,
-    files: Trio,
+    files: ModelFiles,
     models: tuple[Folders, Family],
     how: tuple[PermutationSpec, Permutation],
     *,
@@ -93,7 +93,7 @@ def write_weights(folder: Path, folders: Folders, family: Family, params: Params
 
 def write_as(
     folder: Path,
-    like: Named,
+    like: NamedCheckpoint,
     outline: Params,
     tensors: Iterable[tuple[str, Tensor]],
     *,

@@ -15,7 +15,7 @@ from symport.huggingface import (
     find_family,
     find_folders,
     load_tokenizer,
-    what_is_left_out,
+    unused_tensor_notes,
     write_config,
 )
 from symport.port._model_card import rows_of, write_card, write_numbers
@@ -82,7 +82,7 @@ def _port(
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders, settings.accept)
     family = check_weights(folders, family)
-    family.said.extend(notes)
+    family.remarks.extend(notes)
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))
     if place is not None:
         place.claim(settings.model_dump(mode="json"), _inputs(settings, folders))
@@ -90,8 +90,8 @@ def _port(
         return _port_without_examples(settings, folders, family, place, progress=progress)
     work = None if place is None or world_size() > 1 else place.folder  # joined ones cannot go on
     outcome, loaded = port_by_examples(settings, folders, family, work, progress=progress)
-    sentences = [*verdict(outcome, settings.seed), *what_is_left_out(folders, family)]
-    sentences += [*family.notes, *family.said]
+    sentences = [*verdict(outcome, settings.seed), *unused_tensor_notes(folders, family)]
+    sentences += [*family.notes, *family.remarks]
     if place is not None:
         result = place.begin_result()
         write_outcome(result, settings, (folders, family), loaded, outcome)
@@ -114,7 +114,7 @@ def _port_without_examples(
         )
     result, models = place.begin_result(), (folders, family)
     sentences = port_without_labels(settings, models, result, place.folder, progress=progress)
-    sentences += [*what_is_left_out(folders, family), *family.notes, *family.said]
+    sentences += [*unused_tensor_notes(folders, family), *family.notes, *family.remarks]
     _finish(place, settings, (folders, family), sentences, None)
     return Ported(settings.out, sentences, None)
 

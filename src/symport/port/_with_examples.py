@@ -9,7 +9,7 @@ import torch
 
 from symport.data import Labelled
 from symport.errors import DataError
-from symport.huggingface import Family, Folders, Trio, load, load_tokenizer, open_models, wide
+from symport.huggingface import Family, Folders, ModelFiles, load, load_tokenizer, open_models, wide
 from symport.lora import Adapter, displacement, load_adapter, save_adapter, with_tensors
 from symport.matching import LinearTerm, Pair, Similarity
 from symport.methods import Problem
@@ -71,8 +71,8 @@ def port_by_examples(
         )
     examples = in_dtype(read.examples, settings.dtype)
     working, reporting = examples.split(settings.held_out, settings.seed)
-    family.said.extend(coverage(working, reporting, read.classes))
-    for note in family.said:
+    family.remarks.extend(coverage(working, reporting, read.classes))
+    for note in family.remarks:
         print_line(note, show=progress)
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.fix_residual)
@@ -90,7 +90,7 @@ def port_by_examples(
 
 def contest_of(
     settings: PortSettings,
-    models: tuple[Loaded, Trio],
+    models: tuple[Loaded, ModelFiles],
     spec: PermutationSpec,
     task: Task,
     parts: tuple[Labelled, Labelled],
@@ -126,7 +126,7 @@ def reading(
         folder,
         settings.max_length,
         settings.labels,
-        family.said,
+        family.remarks,
     )
 
 
@@ -174,7 +174,9 @@ def write_outcome(
     save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
 
 
-def _space(loaded: Loaded, spec: PermutationSpec, settings: PortSettings, files: Trio) -> Space:
+def _space(
+    loaded: Loaded, spec: PermutationSpec, settings: PortSettings, files: ModelFiles
+) -> Space:
     """What is kept of a result: read from the files where the computation rounds them."""
     adapter, seed = loaded.adapter, settings.seed
     if is_rounded(files.new.tensors.outline(), getattr(torch, settings.dtype)):

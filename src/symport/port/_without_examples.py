@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from symport.huggingface import LEARNED, Family, Folders, Trio, open_models
+from symport.huggingface import LEARNED, Family, Folders, ModelFiles, open_models
 from symport.io import load_tensors, save_tensors
 from symport.methods import Problem
 from symport.outofcore import match_checkpoints
@@ -63,7 +63,7 @@ def port_without_labels(
 
 def _found(
     settings: PortSettings,
-    files: Trio,
+    files: ModelFiles,
     models: tuple[Folders, Family],
     work: Path,
     *,
@@ -88,7 +88,7 @@ def _found(
     return spec, found
 
 
-def _nothing_moves(files: Trio, family: Family) -> tuple[PermutationSpec, Permutation]:
+def _nothing_moves(files: ModelFiles, family: Family) -> tuple[PermutationSpec, Permutation]:
     """The spec under which every unit stays, which any architecture has."""
     sides = [files.old.tensors] if files.tuned is None else [files.tuned.tensors]
     outline = {**sides[0].outline(), **family.names.outline}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 from symport.io import write_text
 from symport.report import save_picture
 from symport_recipes.ports._bert import bert
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--page-only", action="store_true", help="run nothing")
     given = parser.parse_args()
     folder = given.out / "ports"
-    with quiet():
+    with quiet_transformers():
         for family in [] if given.page_only else given.families:
             run_family(family, given.cache, folder, given.seeds)
     found = [f for name in TITLES for f in read(folder / f"{name}.json")]

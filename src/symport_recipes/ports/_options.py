@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import symport
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 from symport.io import write_text
 from symport.methods import GradientMatching, Start, comparable
 from symport.params import Params
@@ -124,7 +124,7 @@ def main() -> None:
     given = parser.parse_args()
     file = given.out / "ports" / FILE
     found = json.loads(file.read_text()) if file.exists() else {}
-    with quiet():
+    with quiet_transformers():
         scene = llama(given.cache)["llama"]
         for seed, (name, option) in product(range(given.seeds), OPTIONS.items()):
             done = found.setdefault(name, [])
