@@ -15,7 +15,7 @@ from symport.huggingface import _models as models
 from symport.port import make_settings, port
 from symport.port._with_examples import reading
 from symport.port._work_folder import Workplace
-from symport.tasks import make_task, read_examples, task_named
+from symport.tasks import make_task, read_examples, resolve_task
 
 KIND = "LlamaForCausalLM"
 
@@ -232,7 +232,7 @@ def read(kind, reference, folder):
     place = Folders(*[folder / "m"] * 3)
     family = family_of(kind)
     needs = reading(settings, str(reference), place, family)
-    return read_examples(task_named("auto", family.name), needs)
+    return read_examples(resolve_task("auto", family.name), needs)
 
 
 def test_empty_examples(tmp_path):
@@ -261,6 +261,6 @@ def test_images_that_are_none(tmp_path):
 
 def test_a_task_that_nothing_tells():
     with pytest.raises(SettingsError, match="T5Model is for none of causal-lm"):
-        task_named("auto", "T5Model")
+        resolve_task("auto", "T5Model")
     with pytest.raises(SettingsError, match="needs a loss"):
         make_task("arrays", None)

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from symport.errors import DataError, FileError
-from symport.tasks._images import Picturing, find_images, load_images
+from symport.tasks._images import ImageScaling, find_images, load_images
 
-PLAIN = Picturing((4, 4), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = ImageScaling((4, 4), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 RAMP = np.linspace(0, 65535, 16).reshape(4, 4).round()
 
 
@@ -50,7 +50,7 @@ def test_pixels_are_shares_of_the_most_that_their_depth_holds(tmp_path, name, pi
     Image.fromarray(pixels).save(tmp_path / name)
     expected = torch.tensor(pixels.astype(np.float64) / most).float().expand(3, 4, 4)
     assert torch.allclose(shares(tmp_path / name), expected, atol=1e-6)
-    grey = Picturing((4, 4), (0.5,), (0.25,))
+    grey = ImageScaling((4, 4), (0.5,), (0.25,))
     assert torch.allclose(shares(tmp_path / name, grey), (expected[:1] - 0.5) / 0.25, atol=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_scaling_sixteen_bits_is_scaling_eight(tmp_path):
     eight = np.random.default_rng(0).integers(0, 256, (32, 24)).astype(np.uint8)
     Image.fromarray(eight).save(tmp_path / "8.png")
     Image.fromarray(eight.astype(np.uint16) * 257).save(tmp_path / "16.png")
-    how = Picturing((7, 5), (0.5, 0.4, 0.3), (0.5, 0.5, 0.2))
+    how = ImageScaling((7, 5), (0.5, 0.4, 0.3), (0.5, 0.5, 0.2))
     first, second = (shares(tmp_path / name, how) for name in ("8.png", "16.png"))
     assert torch.allclose(first, second, atol=0.02)
 

@@ -13,7 +13,7 @@ from symport.huggingface import Folders, load_tokenizer
 from symport.model import LossGradient, hidden_states, linear_cka
 from symport.port import make_settings
 from symport.port._with_examples import reading
-from symport.tasks import make_task, read_examples, read_inputs, task_named
+from symport.tasks import make_task, read_examples, read_inputs, resolve_task
 from symport.tasks._lines import read_lines
 from symport.tasks._tasks import causal_losses
 from symport.tasks._texts import IGNORED
@@ -139,7 +139,7 @@ def test_recomputing_activations_gives_the_gradients_of_plain_training(kind):
         inputs = torch.rand(3, 3, 16, 16, generator=seeded(0))
     elif not kind.startswith("Bert"):
         labels = tokens
-    task = make_task(task_named("auto", kind), None)
+    task = make_task(resolve_task("auto", kind), None)
 
     def loss(outputs, labels):
         return task.losses(outputs, labels).mean()
@@ -153,8 +153,8 @@ def test_recomputing_activations_gives_the_gradients_of_plain_training(kind):
 
 
 def test_a_task_follows_from_the_architecture():
-    assert task_named("auto", "GPT2LMHeadModel") == "causal-lm"
-    assert task_named("image", "GPT2LMHeadModel") == "image"
+    assert resolve_task("auto", "GPT2LMHeadModel") == "causal-lm"
+    assert resolve_task("image", "GPT2LMHeadModel") == "image"
 
 
 def test_cka_is_blind_to_rotations_and_sees_differences():

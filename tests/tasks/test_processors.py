@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from symport.errors import FileError, SettingsError
-from symport.tasks._images import Picturing
-from symport.tasks._processors import class_numbers, picturing
+from symport.tasks._images import ImageScaling
+from symport.tasks._processors import class_numbers, image_scaling
 
 
 def config(**values):
@@ -18,12 +18,12 @@ def config(**values):
 
 def processed(folder, content, **values):
     (folder / "preprocessor_config.json").write_text(json.dumps(content))
-    return picturing(folder, config(**values))
+    return image_scaling(folder, config(**values))
 
 
 def test_sizes_and_norms_come_from_model_and_processor(tmp_path):
-    assert picturing(tmp_path, config()) == Picturing((16, 16), (0.5,) * 3, (0.5,) * 3)
-    assert picturing(tmp_path, config(image_size=[8, 4])).size == (8, 4)
+    assert image_scaling(tmp_path, config()) == ImageScaling((16, 16), (0.5,) * 3, (0.5,) * 3)
+    assert image_scaling(tmp_path, config(image_size=[8, 4])).size == (8, 4)
     norms = {"image_mean": [0.1, 0.2, 0.3], "image_std": 0.5}
     found = processed(tmp_path, norms)
     assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
@@ -62,14 +62,14 @@ def test_a_size_that_is_none_is_refused(tmp_path, size):
 def test_a_broken_file_is_named(tmp_path, content):
     (tmp_path / "preprocessor_config.json").write_bytes(content)
     with pytest.raises(FileError, match=r"preprocessor_config\.json: "):
-        picturing(tmp_path, config())
+        image_scaling(tmp_path, config())
 
 
 def test_what_else_a_processor_needs(tmp_path):
     with pytest.raises(SettingsError, match=r"neither config.json .* how large images"):
-        picturing(tmp_path, config(image_size=None))
+        image_scaling(tmp_path, config(image_size=None))
     with pytest.raises(SettingsError, match="num_channels is 4, expected 1 or 3"):
-        picturing(tmp_path, config(num_channels=4))
+        image_scaling(tmp_path, config(num_channels=4))
 
 
 def test_classes_are_numbered_from_0(tmp_path):

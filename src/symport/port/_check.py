@@ -35,7 +35,7 @@ from symport.port._relatedness import Kinship, kinship
 from symport.port._settings import PortSettings
 from symport.port._with_examples import FEWEST, contest_of, in_dtype, load_all, reading
 from symport.spec import PermutationSpec
-from symport.tasks import feed_of, make_task, read_examples, read_inputs, task_named
+from symport.tasks import feed_of, make_task, read_examples, read_inputs, resolve_task
 
 FEW = 32  # inputs that activations are compared on
 SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
@@ -255,7 +255,7 @@ def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[An
     reference = settings.examples or settings.unlabelled
     if reference is None:
         return None
-    name = task_named(settings.task, family.name)
+    name = resolve_task(settings.task, family.name)
     inputs = read_inputs(name, reading(settings, reference, folders, family))[:FEW]
     feed = feed_of(name)
     return [feed(piece.to(settings.device)) for piece in inputs.split(settings.micro_batch)]
@@ -280,7 +280,7 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Model
         return Cost(None, 4 * max(tensor.nbytes for tensor in outline.values()), stored)
     if folders.is_adapter:
         stored = sum(path.stat().st_size for path in folders.tuned.glob("*.safetensors"))
-    name = task_named(settings.task, family.name)
+    name = resolve_task(settings.task, family.name)
     read = read_examples(name, reading(settings, settings.examples, folders, family))
     examples = in_dtype(read.examples, settings.dtype)
     task = make_task(name, settings.loss)

@@ -23,7 +23,7 @@ from symport.port._settings import PortSettings
 from symport.progress import print_line
 from symport.selection import Contest, Factors, Masters, Outcome, Space, Task, Whole, compete
 from symport.spec import Permutation, PermutationSpec
-from symport.tasks import Reading, make_task, read_examples, task_named
+from symport.tasks import ExampleSource, make_task, read_examples, resolve_task
 from symport.trajectory import Trajectory
 
 UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
@@ -61,7 +61,7 @@ def port_by_examples(
     Raises:
         SymportError: As `port`.
     """
-    task = task_named(settings.task, family.name)
+    task = resolve_task(settings.task, family.name)
     refuse_idle_for_task(settings, task)
     read = read_examples(task, reading(settings, settings.examples, folders, family))
     if (count := len(read.examples)) < FEWEST:
@@ -115,11 +115,11 @@ def contest_of(
 
 def reading(
     settings: PortSettings, reference: str | None, folders: Folders, family: Family
-) -> Reading:
+) -> ExampleSource:
     """What reading examples needs: the fine-tune's tokenizer, or that of the new base."""
     tokenizer = load_tokenizer(folders.tuned) or load_tokenizer(folders.new_base)
     folder = folders.new_base if folders.is_adapter else folders.tuned
-    return Reading(
+    return ExampleSource(
         str(reference),
         family.config,
         tokenizer,

@@ -14,7 +14,7 @@ from symport.port._settings import PortSettings
 from symport.port._with_examples import load_all, reading
 from symport.progress import bar
 from symport.spec import Fixed, Pattern, Permutation, PermutationSpec
-from symport.tasks import feed_of, read_inputs, task_named
+from symport.tasks import feed_of, read_inputs, resolve_task
 from symport.trajectory import Trajectory
 
 FOUND = "permutation.safetensors"  # in the work folder
@@ -110,7 +110,7 @@ def _by_activations(
 
 def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[Any]:
     """The inputs without labels, in batches as the model takes them."""
-    name = task_named(settings.task, family.name)
+    name = resolve_task(settings.task, family.name)
     refuse_idle_for_task(settings, name)
     inputs = read_inputs(name, reading(settings, settings.unlabelled, folders, family))
     feed = feed_of(name)

@@ -1,23 +1,23 @@
 """Examples in files, and how a model of each task reads them."""
 
 from symport.tasks._tasks import (
-    Reading,
+    ExampleSource,
     class_losses,
     feed_of,
     make_task,
     read_examples,
     read_inputs,
-    task_named,
+    resolve_task,
 )
 from symport.tasks._texts import valid_pad
 
 __all__ = [
-    "Reading",
+    "ExampleSource",
     "class_losses",
     "feed_of",
     "make_task",
     "read_examples",
     "read_inputs",
-    "task_named",
+    "resolve_task",
     "valid_pad",
 ]

@@ -17,7 +17,7 @@ BIT_16 = 65535.0
 
 
 @dataclass(frozen=True)
-class Picturing:
+class ImageScaling:
     """How an image becomes a tensor.
 
     Attributes:
@@ -66,7 +66,7 @@ def find_images(folder: str | Path) -> Found:
     return Found(images, [path for path, _ in paths if path not in known])
 
 
-def load_images(paths: Sequence[Path], how: Picturing) -> Tensor:
+def load_images(paths: Sequence[Path], how: ImageScaling) -> Tensor:
     """Images scaled to one size, shape `(n, channels, height, width)`, float32.
 
     Images of 8 bits in any mode are shares of 255, those of 16 bits shares of 65535. Floating-point
@@ -93,7 +93,7 @@ def load_images(paths: Sequence[Path], how: Picturing) -> Tensor:
     return (torch.stack(pixels) - mean) / std
 
 
-def _scaled(image: Any, how: Picturing) -> Tensor:
+def _scaled(image: Any, how: ImageScaling) -> Tensor:
     """One image as shares from 0 to 1, `(channels, height, width)`."""
     import numpy as np
     from PIL import Image

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from symport.errors import SettingsError, short_repr
 from symport.io import read_json
-from symport.tasks._images import Picturing
+from symport.tasks._images import ImageScaling
 
 
 def class_numbers(folder: Path, config: Any) -> Mapping[str, int]:
@@ -41,7 +41,7 @@ def class_numbers(folder: Path, config: Any) -> Mapping[str, int]:
     return {name: found[name] for name in sorted(found, key=found.__getitem__)}
 
 
-def picturing(folder: Path, config: Any) -> Picturing:
+def image_scaling(folder: Path, config: Any) -> ImageScaling:
     """As the image processor of the folder says, at the size of the model.
 
     Raises:
@@ -58,11 +58,11 @@ def picturing(folder: Path, config: Any) -> Picturing:
         raise SettingsError(f"{folder}/config.json: num_channels is {channels}, expected 1 or 3")
     size = _size(folder, config, processor)
     if processor.get("do_normalize", True) is False:
-        return Picturing(size, (0.0,) * channels, (1.0,) * channels)
+        return ImageScaling(size, (0.0,) * channels, (1.0,) * channels)
     mean, std = (_numbers(path, processor, key, channels) for key in ("image_mean", "image_std"))
     if min(std) <= 0:
         raise SettingsError(f"{path}: image_std is {list(std)}, expected numbers above 0")
-    return Picturing(size, mean, std)
+    return ImageScaling(size, mean, std)
 
 
 def _size(folder: Path, config: Any, processor: Mapping[str, Any]) -> tuple[int, int]:

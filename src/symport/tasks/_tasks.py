@@ -16,7 +16,7 @@ from symport.references import load_examples, load_function
 from symport.selection import Feed, Task
 from symport.tasks._images import find_images, load_images
 from symport.tasks._lines import class_of, read_lines
-from symport.tasks._processors import class_numbers, picturing
+from symport.tasks._processors import class_numbers, image_scaling
 from symport.tasks._texts import IGNORED, Texts, read_texts
 
 SUFFIXES = {
@@ -27,7 +27,7 @@ SUFFIXES = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class ExampleSource:
     """What is needed to read examples.
 
     Attributes:
@@ -51,7 +51,7 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Read:
+class NamedExamples:
     """Examples, and where each of them stands.
 
     Attributes:
@@ -65,14 +65,14 @@ class Read:
     classes: Sequence[str] = ()
 
 
-def task_named(name: str, architecture: str) -> str:
+def resolve_task(name: str, architecture: str) -> str:
     """The task itself, or for `"auto"` what an architecture is for.
 
     Raises:
         SettingsError: The architecture says nothing that is known here.
 
     Example:
-        >>> task_named("auto", "LlamaForCausalLM")
+        >>> resolve_task("auto", "LlamaForCausalLM")
         'causal-lm'
     """
     if name != "auto":
@@ -112,7 +112,7 @@ def feed_of(name: str) -> Feed:
     return feeds[name]
 
 
-def read_examples(name: str, reading: Reading) -> Read:
+def read_examples(name: str, reading: ExampleSource) -> NamedExamples:
     """All examples of a task, in the order of their file.
 
     Raises:
@@ -120,7 +120,7 @@ def read_examples(name: str, reading: Reading) -> Read:
         DataError: An example is not what the task needs; the message says where.
         SettingsError: There is no tokenizer, or the configuration has no classes.
     """
-    readers: dict[str, Callable[[Reading], Read]] = {
+    readers: dict[str, Callable[[ExampleSource], NamedExamples]] = {
         "causal-lm": _read_texts,
         "classification": _read_classified,
         "image": _read_images,
@@ -129,7 +129,7 @@ def read_examples(name: str, reading: Reading) -> Read:
     return readers[name](reading)
 
 
-def read_inputs(name: str, reading: Reading) -> Tensor:
+def read_inputs(name: str, reading: ExampleSource) -> Tensor:
     """The inputs alone, where no labels are needed.
 
     Raises:
@@ -143,7 +143,7 @@ def read_inputs(name: str, reading: Reading) -> Tensor:
         found = find_images(reading.reference)
         _note_others(reading, found.others)
         paths = [path for path, _ in found.images]
-        return load_images(paths, picturing(reading.folder, reading.config))
+        return load_images(paths, image_scaling(reading.folder, reading.config))
     return load_examples(reading.reference).inputs
 
 
@@ -189,13 +189,13 @@ def _feed_as_is(inputs: Tensor) -> Tensor:
     return inputs
 
 
-def _read_texts(reading: Reading) -> Read:
+def _read_texts(reading: ExampleSource) -> NamedExamples:
     texts = _texts(reading, answers=True, pads=False)
     labels = texts.rows[:, 0].masked_fill(~texts.counted, IGNORED)
-    return Read(Labelled(texts.rows, labels), texts.names)
+    return NamedExamples(Labelled(texts.rows, labels), texts.names)
 
 
-def _read_classified(reading: Reading) -> Read:
+def _read_classified(reading: ExampleSource) -> NamedExamples:
     classes = _classes(reading)
     labels: list[int] = []
     for line in read_lines(reading.reference):
@@ -205,24 +205,26 @@ def _read_classified(reading: Reading) -> Read:
             )
         labels.append(class_of(line.values["label"], classes, line.where))
     texts = _texts(reading, answers=False, pads=True)
-    return Read(Labelled(texts.rows, torch.tensor(labels)), texts.names, list(classes))
+    return NamedExamples(Labelled(texts.rows, torch.tensor(labels)), texts.names, list(classes))
 
 
-def _read_images(reading: Reading) -> Read:
+def _read_images(reading: ExampleSource) -> NamedExamples:
     found, classes = find_images(reading.reference), _classes(reading)
     _note_others(reading, found.others)
     labels = [class_of(name, classes, str(path)) for path, name in found.images]
     paths = [path for path, _ in found.images]
-    pixels = load_images(paths, picturing(reading.folder, reading.config))
-    return Read(Labelled(pixels, torch.tensor(labels)), list(map(str, paths)), list(classes))
+    pixels = load_images(paths, image_scaling(reading.folder, reading.config))
+    return NamedExamples(
+        Labelled(pixels, torch.tensor(labels)), list(map(str, paths)), list(classes)
+    )
 
 
-def _read_arrays(reading: Reading) -> Read:
+def _read_arrays(reading: ExampleSource) -> NamedExamples:
     found = load_examples(reading.reference)
-    return Read(found, [f"{reading.reference}, example {k}" for k in range(len(found))])
+    return NamedExamples(found, [f"{reading.reference}, example {k}" for k in range(len(found))])
 
 
-def _texts(reading: Reading, *, answers: bool, pads: bool) -> Texts:
+def _texts(reading: ExampleSource, *, answers: bool, pads: bool) -> Texts:
     """Tokens of all texts; if `pads`, the configuration gets a token for padding if it has none."""
     if reading.tokenizer is None:
         raise SettingsError(
@@ -244,7 +246,7 @@ def _texts(reading: Reading, *, answers: bool, pads: bool) -> Texts:
     return texts
 
 
-def _classes(reading: Reading) -> Mapping[str, int]:
+def _classes(reading: ExampleSource) -> Mapping[str, int]:
     """Names and numbers of the classes, in the order of their numbers."""
     known = class_numbers(reading.folder, reading.config)
     if not reading.labels:
@@ -257,7 +259,7 @@ def _classes(reading: Reading) -> Mapping[str, int]:
     return {name: number for number, name in enumerate(reading.labels)}
 
 
-def _note_others(reading: Reading, others: Sequence[Path]) -> None:
+def _note_others(reading: ExampleSource, others: Sequence[Path]) -> None:
     if others:
         more = f" and {len(others) - 3} others" if len(others) > 3 else ""
         shown = ", ".join(str(path.relative_to(reading.reference)) for path in others[:3])
