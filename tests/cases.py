@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from symport.spec import PermutationSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,9 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 def seeded(seed: int) -> Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def present(value: T | None) -> T:
+    """What has to be there."""
+    assert value is not None
+    return value

@@ -9,10 +9,10 @@ from symport.model import LossGradient
 from symport.params import Params
 from symport.selection import Case
 from symport.spec import Permutation, PermutationSpec, permute
-from symport.trajectory import Trajectory
+from symport.trajectory import LinearTrajectory, Trajectory
 
 
-def net(seed: int = 0) -> nn.Module:
+def net(seed: int = 0) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(),
@@ -51,7 +51,7 @@ def trained(params: dict[str, Tensor], steps: int = 40) -> dict[str, Tensor]:
     return params
 
 
-def source(steps: int = 5) -> Trajectory:
+def source(steps: int = 5) -> LinearTrajectory:
     return Trajectory.linear(weights(1), trained(weights(1)), steps)
 
 
@@ -61,15 +61,15 @@ def planted_target() -> tuple[dict[str, Tensor], Permutation]:
     return permute(weights(1), spec(), permutation), permutation
 
 
-def accuracy(params: dict[str, Tensor]) -> float:
+def accuracy(params: Params) -> float:
     inputs, labels = examples(seed=99, count=200)
     model = net()
-    model.load_state_dict(params)
+    model.load_state_dict(dict(params))
     with torch.no_grad():
         return float((model(inputs).argmax(1) == labels).double().mean())
 
 
-def batch_norm_net(seed: int = 0) -> nn.Module:
+def batch_norm_net(seed: int = 0) -> nn.Sequential:
     """BatchNorm and dropout, both of which behave otherwise in training."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -7,16 +7,13 @@ from torch.nn import functional
 
 from symport.params import Params
 from symport.selection import Contest, Task, Whole
-from symport.settings import Rules
+from symport.settings import Rules, checked
 
-RULES = Rules(
-    steps=3,
-    scales=(1.5,),
-    folds=2,
-    direct_steps=4,
-    direct_batch_size=10,
-    learning_rates=(1e-3, 1e-2),
-)
+RULES = checked(
+    Rules,
+    {"steps": 3, "scales": (1.5,), "folds": 2, "direct_steps": 4, "direct_batch_size": 10,
+     "learning_rates": (1e-3, 1e-2)},
+)  # fmt: skip
 
 
 def cross_entropies(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tests import nets
 from tests.joined import in_two_processes, run_joined
 
 
-def transferred() -> dict[str, object]:
+def transferred() -> dict[str, Any]:
     """The permutations and objectives of a transfer, and the parameters at its end."""
     method = symport.FGMT(nets.gradient(count=3), normalize=True)
     result = symport.transfer(nets.source(3), nets.weights(2), nets.spec(), method)
@@ -50,7 +51,7 @@ def sharded_net() -> torch.nn.Module:
     return model
 
 
-def transferred_sharded() -> dict[str, object]:
+def transferred_sharded() -> dict[str, Any]:
     """As `transferred`, with a model that FSDP2 has cut; and whether its weights are its own."""
     model = sharded_net()
     batches = [nets.examples(seed=k) for k in range(3)]
@@ -70,8 +71,8 @@ def transferred_sharded() -> dict[str, object]:
 def refused() -> dict[str, str]:
     """What joined processes say to what they cannot do."""
     said: dict[str, str] = {}
-    one = [tuple(tensor[:1] for tensor in nets.examples())]
-    small = symport.LossGradient(nets.net(), torch.nn.functional.cross_entropy, one)
+    inputs, labels = nets.examples(1)
+    small = symport.LossGradient(nets.net(), torch.nn.functional.cross_entropy, [(inputs, labels)])
     try:
         small(nets.weights(1), 0)
     except DataError as error:
@@ -84,13 +85,13 @@ def refused() -> dict[str, str]:
     return said
 
 
-def everything() -> dict[str, dict[str, object]]:
+def everything() -> dict[str, dict[str, Any]]:
     functions = (transferred, matched, transferred_sharded, refused)
     return {function.__name__: function() for function in functions}
 
 
 @pytest.fixture(scope="module")
-def in_both() -> dict[str, dict[str, object]]:
+def in_both() -> dict[str, dict[str, Any]]:
     return in_two_processes("tests.test_distributed", "everything")
 
 

@@ -91,7 +91,7 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = [name if name in MODULES else node.module for name in names]
+            modules = [name if name in MODULES else str(node.module) for name in names]
             yield from (name for name in modules if name in MODULES)
 
 
@@ -108,10 +108,10 @@ def functions(path: Path) -> Iterator[Function]:
 def body_lines(function: Function) -> int:
     """Lines of a function after its signature and docstring."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def place(path: Path, node: ast.AST) -> str:
+def place(path: Path, node: Function | ast.ClassDef) -> str:
     return f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}"
 
 
@@ -305,8 +305,10 @@ def test_no_tracked_file_names_a_place_on_one_machine():
 def test_body_lines_counts_neither_signature_nor_docstring():
     source = 'def f(\n    x,\n):\n    """Doc.\n\n    More.\n    """\n    y = x\n\n    return y\n'
     (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
     assert body_lines(function) == 3
     (stub,) = ast.parse('def f():\n    """Only words."""\n').body
+    assert isinstance(stub, ast.FunctionDef)
     assert body_lines(stub) == 0
 
 

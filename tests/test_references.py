@@ -254,8 +254,8 @@ def _libraries(monkeypatch: pytest.MonkeyPatch) -> None:
         return nn.Linear(2, num_classes)
 
     torchvision, models, timm = (ModuleType(n) for n in ("torchvision", "models", "timm"))
-    models.get_model, timm.create_model = make, make
-    torchvision.models = models
+    vars(models)["get_model"] = vars(timm)["create_model"] = make
+    vars(torchvision)["models"] = models
     for name, module in (
         ("torchvision", torchvision), ("torchvision.models", models), ("timm", timm)
     ):  # fmt: skip

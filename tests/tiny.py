@@ -122,8 +122,10 @@ def pictures(folder, count: int = 4):
 def examples(kind: str, folder):
     if kind.startswith("ViT"):
         return pictures(folder / "images")
-    extra = {"label": lambda k: f"LABEL_{k % 3}"} if kind.startswith("Bert") else {}
-    return texts(folder / "examples.jsonl", **extra)
+    path = folder / "examples.jsonl"
+    if kind.startswith("Bert"):
+        return texts(path, label=lambda k: f"LABEL_{k % 3}")
+    return texts(path)
 
 
 def logits(model, kind: str):

@@ -109,4 +109,5 @@ def test_sizes_and_seeds_out_of_range_are_refused():
     for seed in (-1, MAX_SEED + 1):
         with pytest.raises(SettingsError, match=f"between 0 and {MAX_SEED}, not {seed}"):
             ShuffledBatches(numbered(4), size=1, count=1, seed=seed)
-    assert ShuffledBatches(numbered(4), size=4, count=9, seed=MAX_SEED)[8]
+    inputs, _ = ShuffledBatches(numbered(4), size=4, count=9, seed=MAX_SEED)[8]
+    assert len(inputs) == 4

@@ -233,7 +233,7 @@ def test_the_outputs_that_stay_are_told_and_can_be_chosen(tmp_path):
 
 def test_a_first_input_that_is_unknown_names_the_way_out(tmp_path):
     found = load_architecture(folder_of("BertModel", BERT, tmp_path))
-    found.model.main_input_name = "smells"
+    vars(found.model)["main_input_name"] = "smells"
     from symport.huggingface import example_inputs
 
     with pytest.raises(SettingsError, match=r"takes smells first.*--inputs FILE"):

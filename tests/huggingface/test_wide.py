@@ -14,7 +14,7 @@ from symport.lora import Adapter
 from symport.params import is_rounded
 from symport.selection import Contest, Factors, Masters, Task
 from symport.selection._early_stopping import Steps, train
-from symport.settings import Rules
+from symport.settings import Rules, checked
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
@@ -74,7 +74,7 @@ def test_steps_that_bfloat16_would_lose_add_up():
     case = contest(space)
     before = {name: tensor.clone() for name, tensor in start.items()}
     steps = Steps(count, lr, 0.0, {})
-    found = train(case, Rules(direct_batch_size=4), start, case.working, steps)
+    found = train(case, checked(Rules, {"direct_batch_size": 4}), start, case.working, steps)
     sign = torch.tensor([-1.0, 1.0]).repeat(3)
     expected = {"weight": before["weight"] - count * lr * sign, "bias": before["bias"] - count * lr}
     for name, tensor in found.items():
@@ -108,8 +108,11 @@ def test_what_a_narrow_adapter_trains_is_wide_too():
 def test_a_file_is_read_in_its_own_width_and_at_least_float32(tmp_path):
     """What it lacks comes from memory, as a copy: what was read may be written over."""
     model = nn.Module()
-    model.base_model_prefix, model._keys_to_ignore_on_load_missing = "", ["late"]
-    model._keys_to_ignore_on_load_unexpected = None
+    vars(model).update(
+        base_model_prefix="",
+        _keys_to_ignore_on_load_missing=["late"],
+        _keys_to_ignore_on_load_unexpected=None,
+    )
     for name, dtype in (("a", torch.bfloat16), ("b", torch.float64), ("late", torch.bfloat16)):
         model.register_parameter(name, nn.Parameter(torch.rand(3, dtype=dtype)))
     model.register_buffer("count", torch.tensor(3))

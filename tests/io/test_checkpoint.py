@@ -153,8 +153,10 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path:
 
 def pickled_llama(folder: Path, name: str):
     """A model as old versions saved it, in one file or two, beside what training leaves there."""
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
-    config = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=11, tie_word_embeddings=True)
+    config = LlamaConfig(
+        hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=11, tie_word_embeddings=True,
+    )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
     config.save_pretrained(folder)
     state = list(model.state_dict().items())

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from cases import present
 from nets import same
 from torch import nn
 from torch.nn import functional
@@ -54,7 +55,7 @@ def by_hand(model, params):
     model.load_state_dict(params)
     model.eval()
     functional.cross_entropy(model(batch()[0]), batch()[1]).backward()
-    return {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: present(parameter.grad) for name, parameter in model.named_parameters()}
 
 
 def slope(model, **options):
@@ -149,8 +150,9 @@ def test_less_is_kept_between_the_passes():
 
 
 def test_blocks_are_the_members_of_the_outermost_lists():
-    net = nn.ModuleDict({"a": nn.ModuleList([Net(), Net()]), "b": Net()})
-    assert blocks_of(net) == [*net["a"], *net["b"].layers]
+    first, second = nn.ModuleList([Net(), Net()]), Net()
+    net = nn.ModuleDict({"a": first, "b": second})
+    assert blocks_of(net) == [*first, *second.layers]
 
 
 def test_a_network_without_lists_of_layers_is_refused():

@@ -63,7 +63,8 @@ def test_activation_matching_finds_planted_heads_and_channels():
     source = {name: t.detach().clone() for name, t in model.state_dict().items()}
     target = permute(source, spec, planted)
     extended = with_activations(spec, model)
-    pair = Pair(*(activations(model, w, [inputs], extended) for w in (target, source)))
+    goal, moved = (activations(model, w, [inputs], extended) for w in (target, source))
+    pair = Pair(goal, moved)
     found = match(extended, [pair]).permutation
     for name, tensor in permute(source, spec, found).items():
         torch.testing.assert_close(tensor, target[name], msg=name)
@@ -96,7 +97,8 @@ def test_activations_join_gradients_in_one_objective(kind, tmp_path):
     model, target = nets.net(), nets.weights(2)
     spec = with_activations(nets.spec(), model)
     inputs = [nets.examples()[0]]
-    pair = Pair(*(activations(model, w, inputs, spec) for w in (target, nets.weights(1))), 1e6)
+    goal, moved = (activations(model, w, inputs, spec) for w in (target, nets.weights(1)))
+    pair = Pair(goal, moved, 1e6)
 
     def run(also, folder=None):
         method = kind(nets.gradient(count=2), also=also)
@@ -140,7 +142,8 @@ def test_the_gains_of_activations_stand_for_the_pair(kind):
     model, target = nets.net(), nets.weights(2)
     spec = with_activations(nets.spec(), model)
     inputs = [nets.examples()[0]]
-    pair = Pair(*(activations(model, w, inputs, spec) for w in (target, nets.weights(1))), 0.1)
+    goal, moved = (activations(model, w, inputs, spec) for w in (target, nets.weights(1)))
+    pair = Pair(goal, moved, 0.1)
     similarity = Similarity(spec)
     similarity.add(Pair(pair.target, pair.source))
 

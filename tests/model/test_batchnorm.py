@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from cases import present
 from torch import Tensor, nn
 
 from symport.errors import DataError, ParamsError
@@ -69,7 +70,7 @@ def test_statistics_by_formula_weigh_batches_equally():
 
 def test_given_parameters_count_not_the_models_own():
     model, other = small(), small()
-    nn.init.normal_(other[0].weight)
+    nn.init.normal_(other.get_parameter("0.weight"))
     found = reestimate(model, other.state_dict(), batches())
     assert all(torch.equal(found[n], t) for n, t in plainly(other, batches()).items())
 
@@ -142,8 +143,8 @@ def test_a_shared_layer_has_the_same_statistics_under_all_of_its_names():
 
 def test_a_layer_that_is_not_reached_keeps_its_statistics():
     model = Branch()
-    model.auxiliary.running_mean.fill_(7)
-    model.auxiliary.num_batches_tracked.fill_(3)
+    present(model.auxiliary.running_mean).fill_(7)
+    present(model.auxiliary.num_batches_tracked).fill_(3)
     given = state_of(model)
     found = reestimate(model, given, [torch.randn(6, 2)])
     for buffer in BUFFERS:

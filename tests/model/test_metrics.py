@@ -121,11 +121,11 @@ def test_ece_needs_a_bin():
 # A model
 
 
-def model_and_state() -> tuple[nn.Module, dict[str, Tensor]]:
+def model_and_state() -> tuple[nn.Sequential, dict[str, Tensor]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
     other = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
-    other[1].running_var.fill_(3)
+    other.get_buffer("1.running_var").fill_(3)
     return model, {name: tensor.clone() for name, tensor in other.state_dict().items()}
 
 

@@ -14,7 +14,7 @@ class Tied(nn.Module):
         self.encoder = nn.Linear(3, 3, bias=False)
         self.decoder = nn.Linear(3, 3, bias=False)
         self.decoder.weight = self.encoder.weight
-        self.register_buffer("calls", torch.zeros(()), persistent=False)
+        self.calls = nn.Buffer(torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls.add_(1)
@@ -28,7 +28,7 @@ def copied(model: nn.Module) -> dict[str, Tensor]:
 def test_a_call_reads_only_the_given_parameters():
     torch.manual_seed(0)
     model, other = (nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).eval() for _ in range(2))
-    other[1].running_mean.fill_(2)
+    other.get_buffer("1.running_mean").fill_(2)
     x = torch.randn(4, 2)
     assert torch.equal(call(model, state_for(model, other.state_dict()), x), other(x))
 

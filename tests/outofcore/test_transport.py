@@ -80,7 +80,7 @@ def test_files_give_the_same_as_memory(tmp_path: Path, monkeypatch):
     for k, params in enumerate(models):
         (tmp_path / f"{k}").mkdir()
         save_file(params, tmp_path / f"{k}" / "model.safetensors")
-    expected = dict(transport(*models, SPEC, drawn(), length=0.7))
+    expected = dict(transport(models[0], models[1], models[2], SPEC, drawn(), length=0.7))
     with (
         open_checkpoint(tmp_path / "0") as old,
         open_checkpoint(tmp_path / "1") as tuned,
@@ -141,7 +141,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_model(side: int, what: str
     models = [base(seed) for seed in range(3)]
     models[side]["down"][1, 2] = value
     with pytest.raises(ParamsError, match=f"down: 1 of 60 values of the {what} are NaN or inf"):
-        dict(transport(*models, SPEC, drawn()))
+        dict(transport(models[0], models[1], models[2], SPEC, drawn()))
 
 
 def test_overflow_in_the_dtype_of_the_new_base_is_noticed():
@@ -175,7 +175,7 @@ def test_tensors_that_cannot_be_computed_with_stay_or_are_refused():
         dict(transport(old, tuned, new, spec, identity))
     narrow = [{"packed": t["packed"].to(torch.float8_e4m3fn)} for t in (old, tuned, new)]
     with pytest.raises(ParamsError, match=r"packed: .*float8_e4m3fn.* dequantize"):
-        dict(transport(*narrow, spec, identity))
+        dict(transport(narrow[0], narrow[1], narrow[2], spec, identity))
     none = PermutationSpec({}, {})
     assert torch.equal(dict(transport(old, old, new, none, identity))["packed"], new["packed"])
     with pytest.raises(SpecError, match="packed: the fine-tune changed it, and the spec has no"):

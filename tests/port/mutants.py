@@ -60,15 +60,12 @@ def _bytes(path: Path, draw: random.Random) -> str:
 
 
 def _structure(path: Path, draw: random.Random) -> str:
-    lines = path.read_text(encoding="utf-8").split("\n") if path.suffix == ".jsonl" else [None]
-    number = draw.randrange(len(lines))
-    text = lines[number]
-    tree = json.loads(path.read_text(encoding="utf-8") if text is None else text)
-    tree, what = _changed(tree, draw)
-    text = json.dumps(tree).replace('"DEEP"', deep(path))
-    if lines[number] is not None:
-        text = "\n".join([*lines[:number], text, *lines[number + 1 :]])
-    path.write_text(text, encoding="utf-8")
+    content = path.read_text(encoding="utf-8")
+    parts = content.split("\n") if path.suffix == ".jsonl" else [content]
+    number = draw.randrange(len(parts))
+    tree, what = _changed(json.loads(parts[number]), draw)
+    parts[number] = json.dumps(tree).replace('"DEEP"', deep(path))
+    path.write_text("\n".join(parts), encoding="utf-8")
     return f"{path.name}: {what}"
 
 

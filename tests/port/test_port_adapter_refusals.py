@@ -47,7 +47,7 @@ def lora(**options):
     return peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", **options)
 
 
-def refused(places, message, error=ParamsError):
+def refused(places, message, error: type[SymportError] = ParamsError):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("symport.port._without_examples.find_spec", None)  # nothing is traced before
         with pytest.raises(error, match=message):

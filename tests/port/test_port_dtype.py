@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import seeded
+from cases import present, seeded
 from safetensors.torch import load_file
 from tiny import changed, examples, loaded, logits, make, trio
 
@@ -57,8 +57,9 @@ def test_what_was_trained_in_bfloat16_is_not_rounded_by_it(dtype, tmp_path):
     files = trio(tmp_path, LLAMA, new=make(LLAMA).to(dtype))
     given = {**files, **TRAINED, "method": "identity", "dtype": "bfloat16"}
     done = port(make_settings({**given, "examples": examples(LLAMA, tmp_path)}))
-    plan = done.outcome.plans[done.outcome.pick]
-    assert plan.steps.count == 4
+    outcome = present(done.outcome)
+    plan = outcome.plans[outcome.pick]
+    assert present(plan.steps).count == 4
     assert not [sentence for sentence in done.verdict if "round" in sentence]
     old, tuned, new, after = (
         loaded(LLAMA, files[side]).state_dict() for side in ("old_base", "tuned", "new_base", "out")
@@ -90,11 +91,12 @@ def test_neither_is_what_an_adapter_trains_whole(tmp_path):
     given = {**files, **TRAINED, "method": "identity", "tuned": str(tmp_path / "adapter")}
     given |= {"dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
     done = port(make_settings(given))
-    assert done.outcome.plans[done.outcome.pick].steps.count == 4
+    outcome = present(done.outcome)
+    assert present(outcome.plans[outcome.pick].steps).count == 4
     found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"])
     after = found.get_base_model().model.embed_tokens.weight
     start = model.get_base_model().model.embed_tokens.weight
-    if done.outcome.pick == "direct":
+    if outcome.pick == "direct":
         start = make(LLAMA).model.embed_tokens.weight
     assert 5 <= (after != start).any(1).sum() <= 8
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from cases import seeded
+from cases import present, seeded
 from safetensors.torch import load_file, save_file
 from tiny import changed, logits, make, save, shuffled, tokenizer, transformers
 
@@ -150,7 +150,7 @@ def losses_agree(files, found, with_fine_tune) -> None:
 def test_losses_of_an_adapter_are_those_of_the_library(name, tied, tmp_path):
     files = trio(tmp_path, tied, name, reordered)
     settings = {"folds": 0, "steps": 1, "examples": examples(tmp_path / "x.jsonl")}
-    found = port(make_settings({**files, **settings})).outcome
+    found = present(port(make_settings({**files, **settings})).outcome)
     assert found.pick == "transfer"
     losses_agree(files, found, lambda base, tune: with_adapter(files[base], files[tune]))
     assert found.judged["transfer"].loss == pytest.approx(found.tuned.loss, rel=1e-5)
@@ -169,7 +169,7 @@ def test_so_they_are_after_training(name, tied, tmp_path):
         "learning_rates": [0.01],
     }
     given = {**files, **settings, "examples": examples(tmp_path / "x.jsonl")}
-    found = port(make_settings(given)).outcome
+    found = present(port(make_settings(given)).outcome)
     losses_agree(files, found, lambda base, tune: with_adapter(files[base], files[tune]))
     assert found.pick in ("direct", "then direct")
 

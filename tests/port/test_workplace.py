@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import present
 
 from symport.errors import FileError
 from symport.port._work_folder import MARKER, Workplace, fingerprint, settled
@@ -146,9 +147,10 @@ def test_a_port_that_stands_still_keeps_its_place_and_one_that_was_killed_gives_
     )
     out = tmp_path / "out"
     command = [sys.executable, "-c", program, str(out)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as first:
-        assert first.stdout.readline() == "ready\n"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert present(first.stdout).readline() == "ready\n"
         first.send_signal(signal.SIGSTOP)
         with pytest.raises(FileError, match="another process"):
             Workplace(out).__enter__()

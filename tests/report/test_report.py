@@ -145,11 +145,11 @@ def test_curves_are_drawn_as_they_are():
     left, right = figure.axes
     assert [axis.get_title() for axis in (left, right)] == ["left", "right"]
     assert (left.get_xlabel(), left.get_ylabel()) == ("step", "score")
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in left.lines}
+    drawn = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in left.lines}
     assert drawn == {"a": [[0, 3], [1, 1], [2, 2]], "b": [[0, 5], [1, 6]]}
     assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
     (band,) = right.collections
-    heights = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    heights = {tuple(point) for point in np.asarray(band.get_paths()[0].vertices).tolist()}
     assert {(1, 6.5), (1, 7.5), (2, 7.75), (2, 8.25)} <= heights
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["a", "b"]

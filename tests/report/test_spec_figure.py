@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from cases import ATTENTION, MLP
 
@@ -9,7 +10,7 @@ from symport.spec import PermutationSpec
 def test_a_mark_stands_for_each_axis_that_moves_with_a_group():
     (axes,) = draw_spec(MLP.spec).axes
     # w1 a, b1 a, w2 b (axis 0), b2 b; w2 a, w3 b (axis 1)
-    assert [len(marks.get_offsets()) for marks in axes.collections] == [4, 2]
+    assert [len(np.asarray(marks.get_offsets())) for marks in axes.collections] == [4, 2]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["a (6)", "b (5)"]
     assert [text.get_text() for text in axes.get_yticklabels()] == list(MLP.patterns)
 

@@ -1,6 +1,6 @@
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 
 import numpy as np
@@ -208,7 +208,7 @@ def test_permuting_a_network_is_multiplying_with_matrices():
 # The function of a network stays the same
 
 
-def mlp(p: dict[str, Tensor], x: Tensor) -> Tensor:
+def mlp(p: Mapping[str, Tensor], x: Tensor) -> Tensor:
     hidden = F.relu(x @ p["w1"].T + p["b1"])
     return F.gelu(hidden @ p["w2"].T + p["b2"]) @ p["w3"].T + p["b3"]
 
@@ -285,9 +285,9 @@ def test_permuting_leaves_the_function_unchanged(case: Case):
 def test_batchnorm_moves_with_its_statistics():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
-    for tensor in (model[1].weight.data, model[1].bias.data, *model[1].buffers()):
+    for tensor in (*model[1].parameters(), *model[1].buffers()):
         if tensor.is_floating_point():
-            tensor.uniform_(0.5, 2)
+            tensor.data.uniform_(0.5, 2)
     patterns = {
         **{f"1.{name}": "h" for name in ("weight", "bias", "running_mean", "running_var")},
         "0.weight": "h .",
@@ -379,7 +379,8 @@ def test_inputs_are_never_modified():
     indices = copy.deepcopy(dict(permutation.indices))
     for tensor in permute(params, spec, permutation).values():
         tensor.zero_()
-    invert(permutation), compose(permutation, permutation)
+    invert(permutation)
+    compose(permutation, permutation)
     assert all(torch.equal(params[name], before[name]) for name in params)
     assert all(torch.equal(permutation.indices[name], indices[name]) for name in indices)
 

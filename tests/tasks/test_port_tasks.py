@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from cases import seeded
+from cases import present, seeded
 from tiny import CONFIGS, family_of, make, pictures, save, texts, tokenizer
 from torch.nn import functional
 
@@ -84,7 +84,7 @@ def test_classes_are_read_by_name_or_number_and_judged(tmp_path):
         outputs = model(**task.feed(data.inputs))
     expected = functional.cross_entropy(outputs.logits, data.labels)
     assert task.losses(outputs, data.labels).mean() == pytest.approx(expected.item())
-    assert task.right(outputs, data.labels).tolist() == [
+    assert present(task.right)(outputs, data.labels).tolist() == [
         bool(row.argmax() == label) for row, label in zip(outputs.logits, data.labels, strict=True)
     ]
 
@@ -125,7 +125,7 @@ def test_another_loss_may_take_the_place_of_the_tasks_own(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     task = make_task("causal-lm", "my_port_loss:first")
     scores = SimpleNamespace(logits=torch.arange(8.0).reshape(2, 2, 2))
-    assert task.losses(scores, None).tolist() == [0.0, 4.0]
+    assert task.losses(scores, torch.zeros(2)).tolist() == [0.0, 4.0]
     assert task.right is None
     with pytest.raises(SettingsError, match="my_port_loss"):
         make_task("causal-lm", "my_port_loss:second")

@@ -146,7 +146,7 @@ def test_a_cosine_line_steps_as_a_cosine_annealed_learning_rate():
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=9)
     reached = [0.0]
     for _ in range(9):
-        reached.append(reached[-1] + schedule.get_last_lr()[0])
+        reached.append(reached[-1] + float(schedule.get_last_lr()[0]))
         optimizer.step()
         schedule.step()
     trajectory = Trajectory.linear(network(0), network(1), 9, schedule="cosine")
