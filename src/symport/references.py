@@ -84,9 +84,9 @@ def load_model(reference: str, **options: Any) -> nn.Module:
     """
     library, _, name = reference.partition(":")
     if library in LIBRARIES:
-        model = _called(LIBRARIES[library], name, **options)
+        model = call_function(LIBRARIES[library], name, **options)
     else:
-        model = _called(reference, **options)
+        model = call_function(reference, **options)
     if not isinstance(model, nn.Module):
         raise SettingsError(f"{reference} returned a {type(model).__name__}, not an nn.Module")
     return model
@@ -179,7 +179,7 @@ def _load_npz(path: Path) -> dict[str, Tensor]:
 
 
 def _pair(reference: str) -> dict[str, Tensor]:
-    found = _called(reference)
+    found = call_function(reference)
     try:
         inputs, labels = found
         return {"inputs": torch.as_tensor(inputs), "labels": torch.as_tensor(labels)}
@@ -189,7 +189,16 @@ def _pair(reference: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _called(reference: str, *arguments: Any, **options: Any) -> Any:
+def call_function(reference: str, *arguments: Any, **options: Any) -> Any:
+    """Call `module:function`, which may also be a class.
+
+    Raises:
+        SettingsError: It does not exist, or fails; the line of the user's own code is named.
+
+    Example:
+        >>> call_function("builtins:len", [1, 2])
+        2
+    """
     function = load_function(reference)
     try:
         return function(*arguments, **options)

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from symport.errors import FileError, SettingsError, brief, short_repr
 
-METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "naive")
+METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "activations", "identity")
+RENAMED_METHODS = {"naive": "identity"}
 LOSS_NAMES: tuple[str, ...] = ("cross-entropy", "mse")
 RENAMED = {  # flags, keys and methods that users may still write, and what they are called now
     "lengths": "scales",
@@ -24,9 +25,25 @@ RENAMED = {  # flags, keys and methods that users may still write, and what they
 }
 MAX_SEED = 2**32 - 1  # torch's generator on the CPU ignores all higher bits
 
-MethodName: TypeAlias = Literal["auto", "fgmt", "gmt", "weights", "activations", "identity"]
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+def method_name(name: str) -> str:
+    """The name of a method, if it may be one: of those known, or `module:Class`.
+
+    Raises:
+        SettingsError: It is none, or has another name now.
+
+    Example:
+        >>> method_name("identity")
+        'identity'
+    """
+    if name in RENAMED_METHODS:
+        raise SettingsError(f"the method {name} is called {RENAMED_METHODS[name]} now")
+    if name not in METHODS and ":" not in name:
+        raise SettingsError(f"method {name!r} is none of {', '.join(METHODS)}, nor module:Class")
+    return name
 
 
 class Rules(BaseModel):
@@ -34,9 +51,10 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    method: MethodName = Field(
+    method: str = Field(
         "auto",
-        description="How the permutation is found; auto: fgmt with examples, weights without.",
+        description=f"How the permutation is found: {', '.join(METHODS)}, or module:Class; auto: "
+        "fgmt with examples, weights without.",
     )
     steps: Count = Field(8, description="Steps T along the line from old base to fine-tune.")
     batch_size: Count = Field(64, description="Examples in a gradient that is matched.")
@@ -63,6 +81,11 @@ class Rules(BaseModel):
         (1e-4, 1e-3), min_length=1, description="Learning rates (Adam) to choose among."
     )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Of splits, folds and batches.")
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        return method if method == "auto" else method_name(method)
 
     @field_validator("folds")
     @classmethod
@@ -124,4 +147,7 @@ def _complaint(error: dict[str, Any]) -> str:
         return f"there is no setting {short_repr(key)}; --print-config lists all"
     if error["type"] == "missing":
         return f"{key} is missing"
+    own = error.get("ctx", {}).get("error")
+    if isinstance(own, SettingsError):
+        return str(own)
     return f"{key}: {str(error['msg']).lower()}, not {short_repr(error['input'])}"

@@ -98,7 +98,7 @@ def test_methods_that_need_examples_are_refused_without(method, tmp_path):
     given = {**FILES, "out": str(tmp_path / "out"), "method": method}
     with pytest.raises(SettingsError, match=f"method: {method} matches gradients, which takes"):
         port(make_settings(given))
-    with pytest.raises(SettingsError, match="activations need inputs"):
+    with pytest.raises(SettingsError, match="method: activations needs inputs"):
         port(make_settings({**given, "method": "activations"}))
     assert not list(tmp_path.iterdir())
 

@@ -24,7 +24,7 @@ def test_settings_printed_as_yaml_read_back_the_same(tmp_path):
         ({"folds": 1}, "folds: .*at least 2"),
         ({"steps": 0}, "steps: .*greater than or equal to 1, not 0"),
         ({"scales": [1, -1]}, "scales.1: .*greater than 0"),
-        ({"method": "magic"}, "method: .*'fgmt'.*not 'magic'"),
+        ({"method": "magic"}, "method 'magic' is none of fgmt, .*, nor module:Class"),
         ({"learning_rates": [float("inf")]}, "learning_rates.0: .*finite"),
         ({"old_base": None, "steps": 0}, "steps: .*; old_base: "),
     ],

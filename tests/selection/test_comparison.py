@@ -198,7 +198,10 @@ def test_weights_are_checked_against_the_model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "magic"}, "method 'magic' is none of fgmt, gmt, weights, naive"),
+        (
+            {"method": "magic"},
+            "method 'magic' is none of fgmt, gmt, weights, activations, identity, nor module:Class",
+        ),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"folds": -1}, "folds must be at least 0, not -1"),
         ({"folds": 1}, "folds must be 0, or at least 2"),

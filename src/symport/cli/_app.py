@@ -166,7 +166,7 @@ def transfer_command(
         ),
     ] = HOLD_OUT,
     method: Annotated[
-        str, typer.Option(help=f"One of {', '.join(METHODS)}.", rich_help_panel=HOW)
+        str, typer.Option(help=f"{', '.join(METHODS)}, or module:Class.", rich_help_panel=HOW)
     ] = "fgmt",
     loss: Annotated[
         str, typer.Option(help=f"{', '.join(LOSS_NAMES)}, or module:function.", rich_help_panel=HOW)
@@ -244,7 +244,9 @@ def _refuse_idle(settings: "CompareSettings", loss: str, hold_out: float) -> Non
     """Raise SettingsError if something was asked for that would change nothing."""
     if hold_out != HOLD_OUT:
         raise SettingsError("--hold-out has no effect beside --test; leave one of them out")
-    has_gradients = settings.method in ("fgmt", "gmt") or settings.direct_steps
+    from symport.methods import takes
+
+    has_gradients = takes(settings.method, "gradient") or settings.direct_steps
     if loss != LOSS_NAMES[0] and not has_gradients:
         raise SettingsError(
             f"--loss has no effect with --method {settings.method} and --direct-steps 0, which "

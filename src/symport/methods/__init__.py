@@ -16,13 +16,16 @@ from symport.methods._identity import Identity
 from symport.methods._journal import Journal, StepRecord, refuse_foreign
 from symport.methods._loop import Finish, check_fit, explore, transfer
 from symport.methods._oracle import Oracle
+from symport.methods._registry import REGISTRY, Available, MakeGradient, make_method, takes
 from symport.methods._result import Candidate, Explored, TransferResult, comparable
 from symport.methods._weight_matching import WeightMatching
 
 __all__ = [
     "FGMT",
     "GMT",
+    "REGISTRY",
     "ActivationMatching",
+    "Available",
     "Candidate",
     "Cost",
     "Explored",
@@ -31,6 +34,7 @@ __all__ = [
     "GradientMatching",
     "Identity",
     "Journal",
+    "MakeGradient",
     "Memory",
     "Method",
     "Oracle",
@@ -44,7 +48,9 @@ __all__ = [
     "check_fit",
     "comparable",
     "explore",
+    "make_method",
     "place",
     "refuse_foreign",
+    "takes",
     "transfer",
 ]

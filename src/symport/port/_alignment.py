@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from symport.huggingface import Family, all_outputs, example_inputs
-from symport.methods import ActivationMatching, Identity, Method, Problem, WeightMatching
+from symport.methods import Available, Problem, SinglePermutation, make_method
 from symport.params import Params
 from symport.port._ancestry import are_related, embedding_names, residual_groups
 from symport.spec import Permutation, PermutationSpec, fix
@@ -29,16 +29,22 @@ def find_spec(
     return spec
 
 
-def align(name: str, problem: Problem, model: Any, batches: Iterable[Any]) -> Permutation:
+def align(name: str, problem: Problem, model: Any, batches: Iterable[Any]) -> Permutation | None:
     """The permutation of a method that needs no labels.
 
     Args:
-        name: `"identity"`, `"weights"` or `"activations"`.
+        name: Such as `"weights"`; as for `make_method`.
         problem: What is to be transferred where.
         model: Gives the computation.
-        batches: Inputs as the model takes them, for activations.
+        batches: Inputs as the model takes them, for a method that needs them.
+
+    Returns:
+        None if the method has another permutation for each step.
+
+    Raises:
+        SettingsError: There is no such method, or it needs something else.
     """
-    method: Method[None] = Identity() if name == "identity" else WeightMatching()
-    if name == "activations":
-        method = ActivationMatching(model, batches)
+    method = make_method(name, Available(model=model, inputs=lambda: batches))
+    if not isinstance(method, SinglePermutation):
+        return None
     return method.init(problem).permutation

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from symport.data import Labelled
 from symport.matching import cut
 from symport.memory import available
+from symport.methods import takes
 from symport.model import LossGradient, call, evaluation, state_for, to_device
 from symport.params import Params, wide_dtype
 from symport.port._counts import Counts, Course, counts
@@ -184,13 +185,13 @@ def estimate(
 
     def seconds(lasts: Sequence[int], finals: Sequence[int]) -> float:
         course = Course.with_curves(settings, lasts, finals)
-        is_matched = settings.method in ("fgmt", "gmt")
+        is_matched = takes(settings.method, "gradient")
         found = counts(settings, working, reporting, course, fgmt=is_matched)
         extra = 3 * examples + (5 * working if has_activations else 0)
         return _seconds_of(found, extra, speed, matching, kept_wide)
 
     kept = 0
-    if settings.method in ("fgmt", "gmt"):
+    if takes(settings.method, "gradient"):
         width = 2 if settings.pairs_dtype == "bfloat16" else getattr(torch, settings.dtype).itemsize
         kept = 2 * settings.steps * matching.kept * width
         kept += 2 * settings.steps * whole if settings.method == "gmt" else 0

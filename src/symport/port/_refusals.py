@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from symport.errors import SettingsError
+from symport.methods import takes
 from symport.port._settings import PortSettings
 
-MATCHING = ("fgmt", "gmt")  # gradients of labelled examples
+FROM_FILES = ("weights", "identity")  # without examples no model is loaded for these
 OF_TEXTS = ("causal-lm", "classification")
 OF_CLASSES = ("classification", "image")
 CHOSEN = (
@@ -33,13 +34,15 @@ def refuse_idle(settings: PortSettings) -> None:
     Args:
         settings: As `settled` leaves them.
     """
-    if settings.examples is None and settings.method in MATCHING:
+    if settings.examples is None and takes(settings.method, "gradient"):
         raise SettingsError(
             f"method: {settings.method} matches gradients, which takes labelled --examples; "
             "without any, choose --method weights, identity, or activations with --unlabelled"
         )
-    if settings.examples is None and settings.method == "activations" and not settings.unlabelled:
-        raise SettingsError("activations need inputs: --examples, or --unlabelled without labels")
+    if settings.examples is None and not settings.unlabelled and takes(settings.method, "inputs"):
+        raise SettingsError(
+            f"method: {settings.method} needs inputs: --examples, or --unlabelled without labels"
+        )
     _refuse(settings, dict(_idle(settings)))
 
 
@@ -72,7 +75,7 @@ def _idle(settings: PortSettings) -> Iterator[tuple[str, str]]:
         return
     yield "unlabelled", "beside --examples"
     is_trained = settings.folds > 0 and settings.direct_steps > 0
-    if settings.method not in MATCHING:
+    if not takes(settings.method, "gradient"):
         yield from _idle_without_matching(settings, is_trained=is_trained)
     if not settings.folds:
         yield "scales", "with --folds 0"
@@ -103,9 +106,12 @@ def _idle_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
                  "scales", "folds", "held_out", "direct_steps", "direct_batch_size",
                  "learning_rates", "seed", "activations", "loss", "labels"):  # fmt: skip
         yield name, "without --examples"
-    if settings.method != "activations":
-        reason = f"with --method {settings.method} and without --examples"
-        for name in ("unlabelled", "micro_batch", "task", "max_length", "device", "dtype"):
+    reason = f"with --method {settings.method} and without --examples"
+    if not takes(settings.method, "inputs"):
+        for name in ("unlabelled", "micro_batch", "task", "max_length"):
+            yield name, reason
+    if settings.method in FROM_FILES:
+        for name in ("device", "dtype"):
             yield name, reason
     if settings.method == "identity":
         yield "fix_residual", "with --method identity"

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from symport.errors import SettingsError
 from symport.huggingface import LEARNED, Family, Folders, ModelFiles, open_models
 from symport.io import load_tensors, save_tensors
-from symport.methods import Problem
+from symport.methods import Problem, takes
 from symport.outofcore import match_checkpoints
 from symport.port._alignment import align, find_spec
 from symport.port._output import write_carried
@@ -52,13 +53,14 @@ def port_without_labels(
     """
     method = settings.method
     with open_models(*models) as files:
-        how = _found(settings, files, models, work, progress=progress)
-        write_carried(result, settings, files, models, how, work=work, progress=progress)
-    permutation = how[1]
+        found = _found(settings, files, models, work, progress=progress)
+        write_carried(result, settings, files, models, found, work=work, progress=progress)
+    permutation = found[1]
     length = (
         f"The whole displacement was taken; {permutation.moved():.0%} of the units changed place."
     )
-    return [WORTH.format(how=HOW[method]), length]
+    how = HOW.get(method, f"units were aligned by {method}")
+    return [WORTH.format(how=how), length]
 
 
 def _found(
@@ -73,8 +75,8 @@ def _found(
     folders, family = models
     if settings.method == "identity":
         return _nothing_moves(files, family)
-    if settings.method == "activations":
-        return _by_activations(settings, folders, family)
+    if settings.method != "weights":
+        return _in_memory(settings, folders, family)
     old, new = files.old.tensors, files.new.tensors
     with bar("symmetry", 1, show=progress) as advance:
         spec = find_spec(family.outline(), family, old, new, settings.fix_residual)
@@ -98,14 +100,21 @@ def _nothing_moves(files: ModelFiles, family: Family) -> tuple[PermutationSpec, 
     return PermutationSpec(patterns, {}, buffers & patterns.keys()), Permutation({})
 
 
-def _by_activations(
+def _in_memory(
     settings: PortSettings, folders: Folders, family: Family
 ) -> tuple[PermutationSpec, Permutation]:
-    inputs = _inputs(settings, folders, family)
+    inputs = _inputs(settings, folders, family) if takes(settings.method, "inputs") else []
     loaded = load_all(folders, family, settings)
     spec = find_spec(loaded.model, family, loaded.old, loaded.new, settings.fix_residual)
     source = Trajectory.linear(loaded.old, loaded.tuned, 1)
-    return spec, align("activations", Problem(source, loaded.new, spec), loaded.model, inputs)
+    problem = Problem(source, loaded.new, spec)
+    permutation = align(settings.method, problem, loaded.model, inputs)
+    if permutation is None:
+        raise SettingsError(
+            f"method: {settings.method} has a permutation for each step, and only --examples can "
+            "tell which is best; without any, it must be a SinglePermutation"
+        )
+    return spec, permutation
 
 
 def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[Any]:

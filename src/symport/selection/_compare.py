@@ -6,6 +6,7 @@ All of them get the same labels. What is reported comes from labels that chose n
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from torch import Generator, Tensor, nn
 from symport.data import Labelled, ShuffledBatches, stratified_folds
 from symport.errors import DataError, ParamsError, SettingsError
 from symport.methods import (
-    FGMT,
-    GMT,
+    Available,
     Finish,
     Identity,
     Method,
     TransferResult,
-    WeightMatching,
     check_fit,
+    make_method,
+    takes,
     transfer,
 )
 from symport.model import (
@@ -38,7 +39,7 @@ from symport.model import (
 from symport.params import Params, check_finite, is_inexact
 from symport.selection._cross_validation import LENGTHS, CrossValidation, cross_validate
 from symport.selection._interval import mean_interval, too_few
-from symport.settings import MAX_SEED, METHODS
+from symport.settings import MAX_SEED, method_name
 from symport.spec import PermutationSpec
 from symport.trajectory import Trajectory
 
@@ -55,7 +56,7 @@ class CompareSettings:
     """How a transfer is run and what it is compared with.
 
     Attributes:
-        method: `"fgmt"`, `"gmt"`, `"weights"` or `"naive"`.
+        method: One of `symport.settings.METHODS`, or `module:Class`.
         batch_size: Labels in a gradient; more labels make several batches, taken in turn.
         folds: Of the cross-validation that chooses step and length; 0 takes the last step.
         lengths: Factors on the displacement that compete.
@@ -76,8 +77,7 @@ class CompareSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise SettingsError(f"method {self.method!r} is none of {', '.join(METHODS)}")
+        method_name(self.method)
         for name, least in (("batch_size", 1), ("folds", 0), ("direct_steps", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} must be at least {least}, not {getattr(self, name)}")
@@ -163,12 +163,14 @@ class Case:
 
     def method(self, settings: CompareSettings, labels: Labelled) -> Method[Any]:
         """The method of the settings, matching on some labels."""
-        if settings.method == "naive":
-            return Identity()
-        if settings.method == "weights":
-            return WeightMatching()
-        gradient = self.gradient(labels, settings.batch_size)
-        return FGMT(gradient) if settings.method == "fgmt" else GMT(gradient)
+        parts = _even(labels, settings.batch_size)
+        batches = [(part.inputs, part.labels) for part in parts]
+        available = Available(
+            gradient=partial(LossGradient, self.model, self.loss, batches),
+            model=self.model,
+            inputs=lambda: [part.inputs for part in parts],
+        )
+        return make_method(settings.method, available)
 
     def finish(self, settings: CompareSettings) -> Finish:
         """Re-estimate BatchNorm on the labelled inputs, if there is any."""
@@ -216,7 +218,7 @@ def compare(
     examples = {"the labelled examples": case.labelled, "the test set": test}
     check_examples(case.model, case.target_init, examples)
     check_fit(case.source, case.target_init, case.spec)
-    if settings.direct_steps or settings.method in ("fgmt", "gmt"):
+    if settings.direct_steps or takes(settings.method, "gradient"):
         case.gradient(case.labelled, settings.batch_size)(case.target_init, 0)  # fails early
     finish = case.finish(settings)
     folds = None if folder is None else Path(folder) / "folds"

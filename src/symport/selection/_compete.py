@@ -7,6 +7,7 @@ Nothing here knows what the network is or where it came from.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,13 +16,12 @@ from torch import Generator, Tensor
 
 from symport.data import Fold, Labelled, stratified_folds
 from symport.methods import (
-    FGMT,
-    GMT,
-    GivenPermutation,
+    Available,
     Method,
     Problem,
     comparable,
     explore,
+    make_method,
 )
 from symport.params import Params
 from symport.progress import bar
@@ -242,17 +242,19 @@ class _Run:
         return kinds
 
     def _method(self, examples: Labelled) -> Method[Any]:
-        if self.given is not None:
-            return GivenPermutation(self.given)
         count = -(-len(examples) // self.rules.batch_size)
         batches = [(part.inputs, part.labels) for part in examples.parts(count)]
-        kind = GMT if self.rules.method == "gmt" else FGMT
-        return kind(
-            self.contest.gradient(batches, keep=kind is GMT),
+        available = Available(
+            gradient=partial(self.contest.gradient, batches),
+            model=self.contest.model,
+            inputs=lambda: [self.contest.task.feed(inputs) for inputs, _ in batches],
             normalize=self.rules.normalize,
             also=self.contest.also,
             keep=torch.bfloat16 if self.rules.pairs_dtype == "bfloat16" else None,
+            permutation=self.given,
         )
+        name = "fgmt" if self.rules.method == "auto" else self.rules.method
+        return make_method(name if self.given is None else "given", available)
 
     def _longer_identities(self) -> list[Ranked]:
         """No fold changes the identity, so all examples judge it at once."""

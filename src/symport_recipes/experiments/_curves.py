@@ -1,11 +1,11 @@
 """Accuracy along the steps of a transfer (Figures 4, 5 and 9), and against its settings."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from symport.methods import FGMT, GMT, Identity, Method, Oracle, Problem, State
+from symport.methods import FGMT, Available, Method, Problem, State, make_method
 from symport.model import train_directly
 from symport.params import Params, norm
 from symport.trajectory import Trajectory
@@ -13,6 +13,7 @@ from symport_recipes.runner import Experiment, Found
 from symport_recipes.setups import Bench, Line, Pair, Scene, draw, history, network
 
 METHODS = ("naive", "oracle", "gmt", "fgmt")
+PAPER_NAMES = {"naive": "identity"}
 DISPLACEMENT = "length of the source's displacement / of its start"
 
 
@@ -163,10 +164,10 @@ def direct(at: Pair) -> Walked:
 
 def method_of(name: str, at: Pair, target_final: Params) -> Method[Any]:
     """A fresh method by its name."""
-    methods: Mapping[str, Method[Any]] = {
-        "naive": Identity(),
-        "oracle": Oracle(target_final),
-        "gmt": GMT(at.gradient()),
-        "fgmt": FGMT(at.gradient()),
-    }
-    return methods[name]
+    available = Available(
+        gradient=at.gradient,
+        model=at.model,
+        inputs=lambda: [inputs for inputs, _ in at.batches],
+        target_final=target_final,
+    )
+    return make_method(PAPER_NAMES.get(name, name), available)

@@ -164,7 +164,7 @@ def _competed(case: Contest, rules: Rules, given: Permutation | None) -> Outcome
         return compete(case, rules, folder=Path(folder), given=given)
 
 
-def _aligned(way: Literal["weights", "activations"], case: Contest) -> Permutation:
+def _aligned(way: Literal["weights", "activations"], case: Contest) -> Permutation | None:
     problem = Problem(case.source, case.target_init, case.spec)
     batches = [case.task.feed(piece) for piece in case.working.inputs.split(case.micro_batch)]
     return align(way, problem, case.model, batches)

@@ -139,9 +139,9 @@ class Pair:
         examples = examples or self.halves.validation
         return _accuracy(self.model, self.finish(params), examples)
 
-    def gradient(self) -> LossGradient:
-        """A fresh counter of gradients on the batches."""
-        return LossGradient(self.model, cross_entropy, self.batches, micro_batch=PIECE)
+    def gradient(self, *, keep: bool = True) -> LossGradient:
+        """A fresh counter of gradients on the batches, those of the source kept or not."""
+        return LossGradient(self.model, cross_entropy, self.batches, micro_batch=PIECE, keep=keep)
 
     def finish(self, params: Params) -> Params:
         """The parameters with BatchNorm's statistics measured anew, if there are any."""
