@@ -59,8 +59,13 @@ class MatchResult:
 class Matching(Protocol):
     """What `solve` needs of an objective: the gains of one tree of groups at a time.
 
-    The implementation keeps the present permutation and notes which trees have changed since they
-    were taken; which of them is solved next is up to the solver.
+    The implementation keeps the present permutation and records which trees have changed. The
+    solver takes these and decides when each is solved.
+
+    Example:
+        >>> matching: Matching = Similarity(PermutationSpec.parse({"w": "h"}, sizes={"h": 2}))
+        >>> solve(matching).objective
+        0.0
     """
 
     @property

@@ -152,6 +152,13 @@ class Similarity:
 
         Raises:
             SpecError: Several groups move one tensor, so its similarity depends on the permutation.
+
+        Example:
+            >>> similarity = Similarity(PermutationSpec.parse({"w": "h"}, sizes={"h": 2}))
+            >>> similarity.add(Pair({"w": torch.ones(2)}, {"w": torch.tensor([4.0, 3.0])}))
+            >>> similarity.linear_term().facets["h"]["h",]
+            tensor([[4., 3.],
+                    [4., 3.]])
         """
         if self.kept_bytes:
             kept = [name for name, parts in self._bilinear.items() if parts]
@@ -186,6 +193,12 @@ class Similarity:
 
         Raises:
             SpecError: There is no such outermost group, or its size is not `n`.
+
+        Example:
+            >>> similarity = Similarity(PermutationSpec.parse({"w": "h"}, sizes={"h": 2}))
+            >>> similarity.add_similarity("h", torch.eye(2))
+            >>> similarity.objective
+            2.0
         """
         n = self.spec.sizes.get(group)
         if group not in self.trees or similarity.shape != (n, n):

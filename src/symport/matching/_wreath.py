@@ -35,6 +35,10 @@ class TreeAssignment:
     Attributes:
         indices: One int64 tensor for each group, of shape `spec.shape_of(group)`.
         value: The summed similarity.
+
+    Example:
+        >>> TreeAssignment({"h": torch.tensor([1, 0])}, 10.0).value
+        10.0
     """
 
     indices: Indices

@@ -139,7 +139,12 @@ class PermutationSpec:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The size of every group."""
+        """The size of every group.
+
+        Example:
+            >>> PermutationSpec.parse({"w": "(a 2) b"}, sizes={"a": 3, "b": 4}).sizes
+            {'a': 3, 'b': 4}
+        """
         return {name: group.size for name, group in self.groups.items()}
 
     def moves(self, name: str) -> bool:
@@ -251,6 +256,11 @@ class PermutationSpec:
 
         Raises:
             SpecError: The text is not JSON, or not a spec.
+
+        Example:
+            >>> PermutationSpec.from_json("{}")
+            Traceback (most recent call last):
+            symport.errors.SpecError: this is not a permutation spec: KeyError('format')
         """
         try:
             data = cast("dict[str, Any]", json.loads(text))
