@@ -137,7 +137,7 @@ def run_transport(folder: Path, shape: Shape) -> str:
         open_checkpoint(folder / "tuned") as tuned,
         open_checkpoint(folder / "new") as new,
     ):
-        moved = transport(old, tuned, new, spec, random(spec, width=True), length=0.9)
+        moved = transport(old, tuned, new, spec, random(spec, width=True), scale=0.9)
         write_checkpoint(folder / "out", outline_of(old, tuned, new), tuned.files, moved)
     return "every group moved"
 

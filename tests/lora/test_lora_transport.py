@@ -191,10 +191,10 @@ def test_on_another_base_the_change_is_that_of_the_whole_fine_tune(case: str, tm
     kind, adapter = drawn(case, tmp_path)
     (old, spec), (new, _) = made(kind), made(kind, seed=1)
     g = element(spec)
-    moved = transport_adapter(adapter, spec, g, length=0.6, old_base=old, new_base=new)
+    moved = transport_adapter(adapter, spec, g, scale=0.6, old_base=old, new_base=new)
     found = add(new, displacement(moved, new))
     tuned = add(old, displacement(adapter, old))
-    expected = dict(transport(old, tuned, new, spec, g, length=0.6))
+    expected = dict(transport(old, tuned, new, spec, g, scale=0.6))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -204,13 +204,13 @@ def test_dora_on_another_base_keeps_the_change_of_each_norm(tmp_path: Path):
     g = element(spec)
     name = "model.layers.0.self_attn.q_proj.weight"
     key = f"base_model.model.{name.removesuffix('weight')}lora_magnitude_vector"
-    for length in (1.0, 0.5, 0.0):
-        moved = transport_adapter(adapter, spec, g, length=length, old_base=old, new_base=new)
+    for scale in (1.0, 0.5, 0.0):
+        moved = transport_adapter(adapter, spec, g, scale=scale, old_base=old, new_base=new)
         share = adapter.tensors[key] / old[name].norm(dim=1)
         there = permute({name: share[:, None].expand(old[name].shape)}, spec, g, partial=True)[
             name
         ][:, 0]
-        expected = new[name].norm(dim=1) * (1 + length * (there - 1))
+        expected = new[name].norm(dim=1) * (1 + scale * (there - 1))
         torch.testing.assert_close(moved.tensors[key], expected)
     still = displacement(moved, new)
     assert all(float(change.abs().max()) < 1e-6 for change in still.values())
@@ -221,13 +221,13 @@ def test_a_new_head_is_carried_whole_at_any_length(tmp_path: Path):
     params, spec = made(kind)
     old = {name: tensor for name, tensor in params.items() if "classifier" not in name}
     g, key = element(spec), "base_model.model.classifier.weight"
-    moved = transport_adapter(adapter, spec, g, length=0.5, old_base=old, new_base=old)
+    moved = transport_adapter(adapter, spec, g, scale=0.5, old_base=old, new_base=old)
     head = {"classifier.weight": adapter.tensors[key]}
     assert torch.equal(
         moved.tensors[key], permute(head, spec, g, partial=True)["classifier.weight"]
     )
-    with pytest.raises(ParamsError, match=r"holds classifier.* a length of 0.5 needs old_base"):
-        transport_adapter(adapter, spec, g, length=0.5)
+    with pytest.raises(ParamsError, match=r"holds classifier.* a scale of 0.5 needs old_base"):
+        transport_adapter(adapter, spec, g, scale=0.5)
 
 
 def test_scaling_follows_rank_and_patterns(tmp_path: Path):

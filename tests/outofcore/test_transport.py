@@ -43,23 +43,23 @@ def drawn() -> Permutation:
     return Permutation.random(SPEC, Generator().manual_seed(9))
 
 
-def formula(old, tuned, new, permutation, length: float) -> dict[str, Tensor]:
+def formula(old, tuned, new, permutation, scale: float) -> dict[str, Tensor]:
     """In float64, on whole dicts."""
     names = [n for n in new if n not in ("mean", "count")]
     change = permute(
         {n: tuned[n].double() - old[n].double() for n in names}, SPEC, permutation, partial=True
     )
-    moved = {n: (new[n].double() + length * change[n]).to(new[n].dtype) for n in names}
+    moved = {n: (new[n].double() + scale * change[n]).to(new[n].dtype) for n in names}
     return {**new, **moved}
 
 
-@pytest.mark.parametrize("length", [1.0, 0.4, -0.5])
+@pytest.mark.parametrize("scale", [1.0, 0.4, -0.5])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_transport_is_the_formula(dtype: torch.dtype, length: float):
+def test_transport_is_the_formula(dtype: torch.dtype, scale: float):
     old, tuned, new = (base(seed, dtype) for seed in range(3))
-    found = dict(transport(old, tuned, new, SPEC, drawn(), length=length))
+    found = dict(transport(old, tuned, new, SPEC, drawn(), scale=scale))
     assert list(found) == list(tuned)
-    expected = formula(old, tuned, new, drawn(), length)
+    expected = formula(old, tuned, new, drawn(), scale)
     for name, tensor in expected.items():
         assert found[name].dtype == tensor.dtype
         torch.testing.assert_close(found[name], tensor, msg=name)
@@ -80,13 +80,13 @@ def test_files_give_the_same_as_memory(tmp_path: Path, monkeypatch):
     for k, params in enumerate(models):
         (tmp_path / f"{k}").mkdir()
         save_file(params, tmp_path / f"{k}" / "model.safetensors")
-    expected = dict(transport(models[0], models[1], models[2], SPEC, drawn(), length=0.7))
+    expected = dict(transport(models[0], models[1], models[2], SPEC, drawn(), scale=0.7))
     with (
         open_checkpoint(tmp_path / "0") as old,
         open_checkpoint(tmp_path / "1") as tuned,
         open_checkpoint(tmp_path / "2") as new,
     ):
-        moved = transport(old, tuned, new, SPEC, drawn(), length=0.7)
+        moved = transport(old, tuned, new, SPEC, drawn(), scale=0.7)
         write_checkpoint(tmp_path / "out", outline_of(old, tuned, new), tuned.files, moved)
     with open_checkpoint(tmp_path / "out") as found:
         assert found.keys() == expected.keys()
@@ -97,8 +97,8 @@ def test_files_give_the_same_as_memory(tmp_path: Path, monkeypatch):
 def test_what_the_fine_tune_left_keeps_the_bits_of_the_new_base(dtype: torch.dtype):
     old, new = base(0, dtype), base(2, dtype)
     new["up"][0, 0] = -0.0
-    for length in (1.0, 0.3, 0.0, -2.0):
-        found = dict(transport(old, base(0, dtype), new, SPEC, drawn(), length=length))
+    for scale in (1.0, 0.3, 0.0, -2.0):
+        found = dict(transport(old, base(0, dtype), new, SPEC, drawn(), scale=scale))
         for name, tensor in new.items():
             bits = [t.reshape(-1).view(torch.uint8) for t in (found[name], tensor)]
             assert torch.equal(*bits), name
@@ -119,7 +119,7 @@ def test_a_new_head_is_permuted_as_a_whole_and_keeps_its_dtype():
     old, tuned, new = (base(seed, torch.bfloat16) for seed in range(3))
     tuned["score"] = torch.arange(12.0).reshape(2, 6)
     del tuned["embed"]  # a head that the fine-tune dropped is no loss
-    found = dict(transport(old, tuned, new, SPEC, drawn(), length=0.5))
+    found = dict(transport(old, tuned, new, SPEC, drawn(), scale=0.5))
     assert torch.equal(found["score"], tuned["score"][:, drawn().indices["d"]])
     assert found.keys() == tuned.keys()
     del tuned["score"]

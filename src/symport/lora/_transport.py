@@ -130,14 +130,14 @@ def transport_adapter(
     spec: PermutationSpec,
     permutation: Permutation,
     *,
-    length: float = 1.0,
+    scale: float = 1.0,
     old_base: Params | None = None,
     new_base: Params | None = None,
 ) -> Adapter:
     """Carry an adapter over to another base; its rank stays.
 
-    The products are carried over exactly: W_new + length · π(scaling · B A). What an adapter holds
-    whole needs both bases to become θ_new + length · π(θ_tuned − θ_old); without them it is π of
+    The products are carried over exactly: W_new + scale · π(scaling · B A). What an adapter holds
+    whole needs both bases to become θ_new + scale · π(θ_tuned − θ_old); without them it is π of
     what it was, which is right for new heads, and where the new base is the permuted old one. The
     same goes for DoRA's magnitudes, of which the bases' norms decide: with them the change
     relative to the norm of each output is carried over.
@@ -146,7 +146,7 @@ def transport_adapter(
         adapter: Never modified.
         spec: The symmetry of the bases.
         permutation: Which unit of the old base stands where in the new one.
-        length: How far to go; it is folded into B.
+        scale: The factor on the displacement; it is folded into B.
         old_base: The base of the adapter, tied tensors as `displacement` takes them.
         new_base: The base to carry it to, likewise.
 
@@ -154,7 +154,7 @@ def transport_adapter(
         The same configuration; tensors of the same names, shapes and dtypes.
 
     Raises:
-        ParamsError: The adapter is not plain LoRA or DoRA, is for another base, or the length
+        ParamsError: The adapter is not plain LoRA or DoRA, is for another base, or the scale
             needs bases that are not given.
         SpecError: A weight's axes can only be permuted together, so that no product remains.
     """
@@ -164,18 +164,18 @@ def transport_adapter(
     check_known([*found, *whole.values()], spec.patterns, "the spec of the base")
     permutation.check(spec)
     result = _permuted(adapter, found, whole, spec, permutation)
-    if length != 1:
+    if scale != 1:
         scaled = [key for target in found.values() for key in (target.b, target.bias) if key]
-        result |= {key: result[key] * length for key in scaled}
+        result |= {key: result[key] * scale for key in scaled}
     if old_base is not None and new_base is not None:
-        move = _Move(old_base, new_base, spec, permutation, length)
+        move = _Move(old_base, new_base, spec, permutation, scale)
         result |= {key: move.whole(name, adapter.tensors[key]) for key, name in whole.items()}
         for name, target in found.items():
             if target.magnitude is not None:
                 result[target.magnitude] = move.magnitude(name, target, result[target.magnitude])
-    elif length != 1 and (odd := [*whole.values(), *(n for n, t in found.items() if t.magnitude)]):
+    elif scale != 1 and (odd := [*whole.values(), *(n for n, t in found.items() if t.magnitude)]):
         raise ParamsError(
-            f"the adapter holds {listed(odd)} not as products alone; a length of {length} needs "
+            f"the adapter holds {listed(odd)} not as products alone; a scale of {scale} needs "
             "old_base and new_base"
         )
     return with_tensors(adapter, result)
@@ -189,13 +189,13 @@ class _Move:
     new: Params
     spec: PermutationSpec
     permutation: Permutation
-    length: float
+    scale: float
 
     def whole(self, name: str, tensor: Tensor) -> Tensor:
-        """θ_new + length · π(θ_tuned − θ_old) in the adapter's dtype; π(θ_tuned) for a new head."""
+        """θ_new + scale · π(θ_tuned − θ_old) in the adapter's dtype; π(θ_tuned) for a new head."""
         bases = (self.old, self.new)
         old, new = ({name: b[name].to(tensor.dtype)} if name in b else {} for b in bases)
-        moved = transport(old, {name: tensor}, new, self.spec, self.permutation, length=self.length)
+        moved = transport(old, {name: tensor}, new, self.spec, self.permutation, scale=self.scale)
         return dict(moved)[name]
 
     def magnitude(self, name: str, target: Target, moved: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class _Move:
         new = _norms(self.new[name], target)
         change = _wide(moved).flatten() / old - 1
         found = torch.where(
-            (new == old) & (self.length == 1), moved.flatten(), new * (1 + self.length * change)
+            (new == old) & (self.scale == 1), moved.flatten(), new * (1 + self.scale * change)
         )
         return found.to(moved.dtype).reshape(moved.shape)
 

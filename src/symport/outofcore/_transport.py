@@ -39,14 +39,14 @@ def transport(
     spec: PermutationSpec,
     permutation: Permutation,
     *,
-    length: float = 1.0,
+    scale: float = 1.0,
     shared_statistics: bool = True,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Compute θ_new + length · π(θ_tuned − θ_old), one tensor at a time.
+    """Compute θ_new + scale · π(θ_tuned − θ_old), one tensor at a time.
 
     Buffers and counts are those of the new base. A tensor that the old base lacks, such as a new
     head, is the permuted one of the fine-tune. Where the new base equals the permuted old one to
-    the bit and the length is 1, the result equals the permuted fine-tune to the bit, buffers
+    the bit and the scale is 1, the result equals the permuted fine-tune to the bit, buffers
     included.
 
     Args:
@@ -55,7 +55,7 @@ def transport(
         new: The base to carry it to; its dtypes are those of the result.
         spec: The symmetry of the network; a pattern for each tensor that differs.
         permutation: From units of the old base to positions in the new one.
-        length: The factor on the displacement.
+        scale: The factor on the displacement.
         shared_statistics: Whether buffers that are equal in both bases become the fine-tune's.
 
     Returns:
@@ -80,8 +80,8 @@ def transport(
     if lost := [name for name in outline if name not in old and name not in spec.patterns]:
         raise SpecError(f"the spec has no pattern for {listed(lost)}, which only the fine-tune has")
     keep_freed_memory()
-    is_whole = shared_statistics and length == 1
-    task = _Task(old, tuned, new, spec, permutation, length, is_whole)
+    is_whole = shared_statistics and scale == 1
+    task = _Task(old, tuned, new, spec, permutation, scale, is_whole)
     return task.tensors(outline)
 
 
@@ -118,7 +118,7 @@ class _Task:
     new: Params
     spec: PermutationSpec
     permutation: Permutation
-    length: float
+    scale: float
     shared_statistics: bool
 
     def tensors(self, outline: Params) -> Iterator[tuple[str, Tensor]]:
@@ -179,7 +179,7 @@ class _Task:
         (old, there), (tuned, _) = (landing(p, name, *how) for p in (self.old, self.tuned))
         result = whole_rows(self.new, name)
         dtypes = {params[name].dtype for params in map(outlined, (self.old, self.tuned, self.new))}
-        is_copy = self.length == 1 and len(dtypes) == 1  # as far as the first run of rows tells
+        is_copy = self.scale == 1 and len(dtypes) == 1  # as far as the first run of rows tells
         for run in runs(row_shape(like)):
             before, after = (rows(run.start, run.stop) for rows in (old, tuned))
             part = there.get(result, run)
@@ -187,7 +187,7 @@ class _Task:
             if is_copy:
                 found = there.turned(after)
             else:
-                found = _displace(part, after, before, self.length, there)
+                found = _displace(part, after, before, self.scale, there)
             self._check(name, found)
             there.put_(result, run, found)
         return result
@@ -203,14 +203,14 @@ class _Task:
         check_finite({name: part}, f"the result in {part.dtype}")
 
 
-def _displace(new: Tensor, tuned: Tensor, old: Tensor, length: float, there: Landing) -> Tensor:
-    """θ_new + length · π(θ_tuned − θ_old); a displacement of zero keeps each bit, −0 too."""
-    if length == 0:
+def _displace(new: Tensor, tuned: Tensor, old: Tensor, scale: float, there: Landing) -> Tensor:
+    """θ_new + scale · π(θ_tuned − θ_old); a displacement of zero keeps each bit, −0 too."""
+    if scale == 0:
         return new
     wide = torch.promote_types(torch.promote_types(new.dtype, tuned.dtype), torch.float32)
-    first, second = (old, tuned) if length > 0 else (tuned, old)
+    first, second = (old, tuned) if scale > 0 else (tuned, old)
     change = there.turned(first.to(wide) - second.to(wide))  # 0, not −0, where they agree
-    return torch.sub(new.to(wide), change, alpha=abs(length)).to(new.dtype)
+    return torch.sub(new.to(wide), change, alpha=abs(scale)).to(new.dtype)
 
 
 def _bits(tensor: Tensor) -> Tensor:

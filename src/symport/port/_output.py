@@ -55,7 +55,7 @@ def write_carried(
     old, new = files.old.tensors, files.new.tensors
     if files.tuned is None:
         adapter = load_adapter(folders.tuned, family.ties)
-        moved = transport_adapter(adapter, *how, length=length, old_base=old, new_base=new)
+        moved = transport_adapter(adapter, *how, scale=length, old_base=old, new_base=new)
         save_adapter(folder, replace(moved, config=rebased(moved.config, settings)))
         return
     outline = outline_of(old, files.tuned.tensors, new)
@@ -63,7 +63,7 @@ def write_carried(
     done = files.tuned.finished(place, outline) if work is not None else frozenset[str]()
     left = files.tuned.without(done).tensors
     shared = {"shared_statistics": settings.examples is None}
-    made = transport(old, left, new, *how, length=length, **shared) if left else iter(())
+    made = transport(old, left, new, *how, scale=length, **shared) if left else iter(())
     title, count = "writing", len(outline)
     with bar(title, count, show=progress, done=count - len(left)) as advance:
         write_as(place, files.tuned, outline, _counted(made, advance), keep=work is not None)

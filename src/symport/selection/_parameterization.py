@@ -91,7 +91,7 @@ class Masters(Space):
     def place(self, permutation: Permutation, length: float) -> dict[str, Tensor]:
         """As `transport` has it, to the bit."""
         sides, how = (self.old, self.tuned, self.new), (self.spec, permutation)
-        made = transport(*sides, *how, length=length, shared_statistics=False)
+        made = transport(*sides, *how, scale=length, shared_statistics=False)
         return {name: tensor.to(self.target_init[name].device) for name, tensor in made}
 
     def dense(self, held: Params) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ class Factors(Space):
             replace(self.adapter, tensors=own),
             self.spec,
             permutation,
-            length=length,
+            scale=length,
             old_base=self.old_base,
             new_base=self.target_init if self.new_base is None else self.new_base,
         )
