@@ -1,8 +1,8 @@
-"""Share work among processes that torch.distributed has joined; alone, everything is a no-op.
+"""Share work among the processes of torch.distributed; in a single process nothing changes.
 
-Start several with `torchrun --nproc-per-node 2 script.py` and `distributed.join()`. Every process
-runs the same program. Gradients are averaged over the shares of each batch; of the matching, each
-process computes the similarities of its own tensors, and only those matrices are summed over all.
+Start several with `torchrun --nproc-per-node 2 script.py` and call `distributed.join()`. All
+processes run the same program. Each computes the gradients of its share of a batch, which are then
+averaged, and in the matching the similarities of its share of the tensors, which are then summed.
 """
 
 import atexit
@@ -16,38 +16,62 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-GRACE_SECONDS = 0.2  # gloo's threads need some microseconds of it, unless the machine is busy
+GRACE_SECONDS = 0.2  # gloo's threads need microseconds, but more on a busy machine
 
 
 def join(backend: str = "gloo") -> None:
-    """Join the processes that torchrun has started; does nothing outside of it.
+    """Join the process group that torchrun has started; outside of torchrun this does nothing.
 
-    Each gets a GPU of its own, where there are any: the device `"cuda"` is that one. They part
-    when the interpreter ends, if not before.
+    Each process is assigned one GPU, if there are any, as its device `"cuda"`. The group is left
+    when the interpreter exits, or by `leave`.
+
+    Args:
+        backend: `"gloo"`, or `"nccl"` on GPUs.
+
+    Example:
+        >>> join()  # this example is not run by torchrun
+        >>> rank(), world_size()
+        (0, 1)
     """
     if "RANK" in os.environ and not dist.is_initialized():
         if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-        # Its functions have the group as a default argument: imported later, by an optimizer for
-        # instance, they would keep the group and its threads until the interpreter is gone.
+        # The functions of this module take the group as a default argument. Imported later, by an
+        # optimizer for instance, they would keep the group and its threads until the very end.
         importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group(backend)
         atexit.register(_depart, weakref.ref(dist.group.WORLD))
 
 
 def leave() -> None:
-    """Part from the other processes; does nothing if this one is alone."""
+    """Leave the process group; does nothing outside of one.
+
+    Example:
+        >>> leave()
+        >>> world_size()
+        1
+    """
     if _joined():
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """The number of this process, 0 if it is alone."""
+    """The number of this process, from 0; it is 0 in a single process.
+
+    Example:
+        >>> rank()
+        0
+    """
     return dist.get_rank() if _joined() else 0
 
 
 def world_size() -> int:
-    """How many processes there are, 1 if this one is alone."""
+    """The number of processes, at least 1.
+
+    Example:
+        >>> world_size()
+        1
+    """
     return dist.get_world_size() if _joined() else 1
 
 
@@ -55,7 +79,14 @@ def all_reduce_(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, in place.
 
     Args:
-        tensors: The same number, shapes and dtypes in every process, in the same order.
+        tensors: Of any shapes; in every process the same number, shapes and dtypes, in the same
+            order.
+
+    Example:
+        >>> value = torch.tensor([1.0, 2.0])
+        >>> all_reduce_([value])  # the sum over one process
+        >>> value
+        tensor([1., 2.])
     """
     if world_size() > 1:
         for tensor in tensors:
@@ -63,7 +94,12 @@ def all_reduce_(tensors: Sequence[Tensor]) -> None:
 
 
 def total(value: float) -> float:
-    """The sum of a number over all processes."""
+    """The sum of a number over all processes.
+
+    Example:
+        >>> total(2.5)
+        2.5
+    """
     if world_size() == 1:
         return value
     shared = torch.tensor(value, dtype=torch.float64)
@@ -72,27 +108,41 @@ def total(value: float) -> float:
 
 
 def broadcast_flag(value: bool) -> bool:
-    """What the first process says; all processes must call it, and wait for the first one.
+    """The value that the first process passes; all processes must call it and wait for the first.
 
-    Of a file that another program may write at any moment, so that all take the same way.
+    It keeps the processes in step where they could observe different things, for instance a file
+    that another program may write at any moment.
+
+    Example:
+        >>> broadcast_flag(True)
+        True
     """
     return total(float(value and rank() == 0)) > 0
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor that FSDP2 has sharded, gathered; any other as it is. All processes must call it."""
+    """Gather a tensor that FSDP2 has sharded; any other tensor is returned as it is.
+
+    All processes must call it.
+
+    Args:
+        tensor: Any shape.
+
+    Example:
+        >>> full_tensor(torch.tensor([1.0]))
+        tensor([1.])
+    """
     gather = getattr(tensor, "full_tensor", None)  # only a DTensor has it; its import takes seconds
     return tensor if gather is None else gather()
 
 
 def _depart(group: weakref.ref[object]) -> None:
-    """Part while gloo's threads can still take the interpreter's lock.
+    """Leave the group while gloo's threads can still acquire the interpreter's lock.
 
-    A thread that has summed tensors drops its references to them a little later, for which it
+    A thread that has summed tensors releases its references to them a little later, for which it
     needs the lock; if the interpreter is being finalized by then, the process aborts ("terminate
-    called without an active exception"). Destroying the group ends its threads, but for a group
-    that something else refers to, such as a device mesh in the caches of DTensor; those threads
-    get some time.
+    called without an active exception"). Destroying the group ends its threads, unless something
+    else refers to the group, such as a device mesh in the caches of DTensor; then we wait.
     """
     leave()
     if group() is not None:

@@ -8,7 +8,7 @@ from reprlib import Repr
 
 
 class SymportError(Exception):
-    """The root: `except symport.errors.SymportError` catches every error raised on purpose."""
+    """The base class: `except symport.errors.SymportError` catches all errors raised on purpose."""
 
 
 class SpecError(SymportError, ValueError):
@@ -40,19 +40,33 @@ class SettingsError(SymportError, ValueError):
 
 
 def brief(error: BaseException, most: int = 200) -> str:
-    """The type and the words of a foreign error on one line, for a message of ours.
+    """The type and the message of an error from another library, on one line.
+
+    Args:
+        error: Any exception.
+        most: Characters of its message that are kept.
 
     Example:
         >>> brief(KeyError("layers"))
         "KeyError: 'layers'"
     """
-    said = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
-    cut = said[:most] + "…" * (len(said) > most)
+    text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+    cut = text[:most] + "…" * (len(text) > most)
     return f"{type(error).__name__}: {cut}" if cut else type(error).__name__
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type if the message is empty.
+
+    Example:
+        >>> first_line(ValueError("shapes differ" + chr(10) + "see above")), first_line(KeyError())
+        ('shapes differ', 'KeyError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def short_repr(value: object) -> str:
-    """A value from a foreign file as a message can show it, however long or deep it is.
+    """The repr of a value from a file, abbreviated for a message if it is long or deeply nested.
 
     Example:
         >>> short_repr([[[[1]]], "a" * 300])[:30]

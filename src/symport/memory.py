@@ -1,7 +1,7 @@
-"""The memory of this machine: how much is free, and giving back what the allocator keeps.
+"""The memory of this machine: how much is available, and returning what the allocator keeps.
 
-The C library of Linux keeps freed blocks of up to 32 MiB for itself; after a step of matching that
-can be as much as all the networks.
+The C library of Linux keeps freed blocks of up to 32 MiB; after a step of matching they can add up
+to the size of all the networks.
 """
 
 import ctypes
@@ -10,7 +10,11 @@ from pathlib import Path
 
 
 def release_memory() -> None:
-    """Return free memory to the system, in milliseconds; does nothing where that is not known."""
+    """Return freed memory to the system, which takes milliseconds; only on Linux with glibc.
+
+    Example:
+        >>> release_memory()
+    """
     if not sys.platform.startswith("linux"):
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
@@ -19,7 +23,7 @@ def release_memory() -> None:
 
 
 def available() -> int | None:
-    """Bytes that a program may still take without swapping; None where that is not known.
+    """Bytes that can still be allocated without swapping; None on systems other than Linux.
 
     Example:
         >>> available() is None or available() > 0

@@ -1,9 +1,9 @@
 """Arithmetic on dicts of tensors: the parameters and buffers of a network, or displacements.
 
-Only floating-point (and complex) tensors take part. Integer and boolean tensors, such as
-BatchNorm's `num_batches_tracked`, are counts and masks: results hold the first operand's, and
-inner products leave them out. Sums are computed in at least float32, so half-precision networks
-round once, on the way back to their own dtype.
+Only floating-point and complex tensors are computed with. Integer and boolean tensors, such as
+BatchNorm's `num_batches_tracked`, are counts and masks: results contain those of the first operand,
+and inner products omit them. Sums are computed in at least float32, so half-precision networks are
+rounded once, when the result is converted back to their own dtype.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,15 @@ CHUNK = 2**22  # elements held in float64 at a time: 32 MiB, however large the t
 
 
 def is_inexact(tensor: Tensor) -> bool:
-    """Whether arithmetic touches this tensor: floating-point or complex, not a count or mask."""
+    """Whether a tensor is floating-point or complex, not a count or a mask.
+
+    Args:
+        tensor: Any shape.
+
+    Example:
+        >>> is_inexact(torch.tensor(1.5)), is_inexact(torch.tensor([True, False]))
+        (True, False)
+    """
     return tensor.is_floating_point() or tensor.is_complex()
 
 
@@ -36,7 +44,7 @@ def add(a: Params, b: Params, scale: float = 1.0) -> dict[str, Tensor]:
         New tensors in the order, dtypes and devices of `a`.
 
     Raises:
-        ParamsError: `b` has a name or a shape that `a` has not.
+        ParamsError: `b` has a tensor that `a` lacks, or one of another shape.
 
     Example:
         >>> add({"w": torch.tensor([1.0]), "n": torch.tensor(3)}, {"w": torch.tensor([4.0])}, 0.5)
@@ -132,8 +140,18 @@ def check_same_structure(
         b: Tensors by name, in any order.
         what_a: What `a` is called in the message, for instance "the source".
         what_b: What `b` is called.
-        dtypes: False if float16 may stand against float32, say; an integer tensor against a
-            floating-point or a complex one is an error all the same.
+        dtypes: Whether dtypes must be equal. Without it float16 is accepted for float32, but never
+            an integer tensor for a floating-point or complex one.
+
+    Raises:
+        ParamsError: Names, shapes or dtypes differ; the message names the first such tensor.
+
+    Example:
+        >>> old, new = {"w": torch.zeros(2)}, {"w": torch.zeros(3)}
+        >>> check_same_structure(old, new, "the old base", "the new base")
+        Traceback (most recent call last):
+            ...
+        symport.errors.ParamsError: w: its shape is (2,) in the old base, (3,) in the new base
     """
     if missing := [name for name in a if name not in b]:
         raise ParamsError(f"{what_b} lacks {listed(missing)}, which {what_a} has")
@@ -156,6 +174,15 @@ def check_finite(params: Params, what: str) -> None:
     Args:
         params: Tensors by name.
         what: What they are called in the message, for instance "step 3".
+
+    Raises:
+        ParamsError: A value is NaN or infinite.
+
+    Example:
+        >>> check_finite({"w": torch.tensor([1.0, torch.nan])}, "step 3")
+        Traceback (most recent call last):
+            ...
+        symport.errors.ParamsError: w: 1 of 2 values of step 3 are NaN or inf
     """
     for name, tensor in params.items():
         if is_inexact(tensor) and not is_finite(tensor):
@@ -164,7 +191,10 @@ def check_finite(params: Params, what: str) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; a pass over it, seldom two.
+    """Whether a tensor contains neither NaN nor infinity.
+
+    Args:
+        tensor: Any shape; read once, rarely twice.
 
     Example:
         >>> is_finite(torch.tensor([1.0, torch.inf]))
@@ -194,7 +224,7 @@ def _differ(a: torch.dtype, b: torch.dtype, *, strict: bool) -> bool:
 def _combine(
     a: Params, b: Params, operation: Callable[[Tensor, Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    """Apply an operation where both operands have a tensor that takes part; clone the rest."""
+    """Apply an operation to the inexact tensors that both operands have; clone the rest."""
     return {
         name: _apply(x.detach(), b[name].detach(), operation)
         if name in b and is_inexact(x)
@@ -209,7 +239,7 @@ def _apply(x: Tensor, y: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) 
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """At least float32; float16, bfloat16 and the 8-bit formats are too coarse to sum in."""
+    """In at least float32: float16, bfloat16 and the 8-bit formats are too coarse for sums."""
     narrow = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
     return tensor.float() if narrow else tensor
 
@@ -225,7 +255,7 @@ def _flat(tensor: Tensor) -> Tensor:
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype itself, or float32 if it is a narrower one of floating-point numbers.
+    """The dtype itself, or float32 for a narrower floating-point dtype.
 
     Example:
         >>> wide_dtype(torch.bfloat16), wide_dtype(torch.float64), wide_dtype(torch.int8)
@@ -236,12 +266,27 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """The tensor, in float32 if it is narrower."""
+    """The tensor itself, or a float32 copy of a narrower floating-point tensor.
+
+    Args:
+        tensor: Any shape.
+
+    Example:
+        >>> widened(torch.ones(2, dtype=torch.bfloat16))
+        tensor([1., 1.])
+    """
     return tensor.to(wide_dtype(tensor.dtype))
 
 
 def is_rounded(outline: Params, dtype: torch.dtype) -> bool:
-    """Whether a dtype is narrower than some tensors are, or than float32.
+    """Whether converting tensors to a dtype would round some of them, or sums of them.
+
+    Args:
+        outline: Tensors by name; only their dtypes matter.
+        dtype: The dtype to convert to.
+
+    Returns:
+        True if it is narrower than float32, or than the dtype of one of the tensors.
 
     Example:
         >>> is_rounded({"w": torch.zeros(2, dtype=torch.bfloat16)}, torch.bfloat16)

@@ -8,7 +8,14 @@ from symport.model._activations import (
     with_activations,
 )
 from symport.model._batchnorm import has_batchnorm, reestimate
-from symport.model._call import call, describe_shapes, evaluation, first_line, to_device
+from symport.model._call import (
+    call,
+    describe_shapes,
+    evaluation,
+    own_tensors,
+    state_for,
+    to_device,
+)
 from symport.model._cka import hidden_states, linear_cka
 from symport.model._finetune import train_directly, train_directly_
 from symport.model._gradients import GradientsAlong, Loss, LossGradient, Points
@@ -29,7 +36,6 @@ from symport.model._metrics import (
     nll,
     predict,
 )
-from symport.model._state import own_tensors, state_for
 
 __all__ = [
     "Barrier",
@@ -49,7 +55,6 @@ __all__ = [
     "ece",
     "evaluate",
     "evaluation",
-    "first_line",
     "has_batchnorm",
     "hidden_states",
     "interpolation_curve",

@@ -1,6 +1,6 @@
-"""Recompute activations in the backward pass instead of keeping them (activation checkpointing).
+"""Activation checkpointing: recompute activations in the backward pass instead of storing them.
 
-Memory then holds what passes between the blocks of a network, and the insides of one block at a
+Memory then holds the activations between the blocks of a network, and those inside one block at a
 time; a gradient takes about a third more time.
 """
 
@@ -18,7 +18,7 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     """The blocks of a network: the members of its outermost lists of modules.
 
     Args:
-        model: A network that keeps its layers in a `ModuleList`, as transformers do.
+        model: A network with its layers in a `ModuleList`, as in transformers.
 
     Raises:
         SettingsError: There is no such list.
@@ -38,11 +38,11 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def recomputing(model: nn.Module) -> Generator[None]:
-    """The blocks keep only their inputs inside, and are as they were afterwards.
+    """Run the body with activation checkpointing of every block, and undo it afterwards.
 
-    The backward pass has to happen inside too, while the model still has the same tensors.
+    The backward pass has to be part of the body, while the model still has the same tensors.
     """
-    blocks = list(dict.fromkeys(blocks_of(model)))  # one may stand twice
+    blocks = list(dict.fromkeys(blocks_of(model)))  # one may be listed twice
     own = [(vars(block), vars(block).get("forward")) for block in blocks]  # of accelerate's hooks
     try:
         for block in blocks:  # below `__call__`, so that the hooks of FSDP2 run once

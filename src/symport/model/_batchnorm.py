@@ -1,8 +1,8 @@
-"""Re-estimate the running statistics of BatchNorm for parameters that were not trained to them.
+"""Re-estimate the running statistics of BatchNorm for parameters that were not trained with them.
 
-Weights that were permuted, interpolated or displaced have activations of other means and variances
-than the statistics carried along, which ruins the network until they are measured again (Jordan et
-al. 2023). Chijiwa (2024) does so after every transferred step.
+After weights are permuted, interpolated or displaced, the means and variances of activations no
+longer agree with the stored statistics, which degrades the network until they are re-estimated
+(Jordan et al. 2023). Chijiwa (2024) does so after every transferred step.
 """
 
 from collections.abc import Generator, Iterable
@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from symport.errors import DataError
-from symport.model._call import batch_statistics, call
-from symport.model._state import state_for
+from symport.model._call import batch_statistics, call, state_for
 from symport.params import Params, check_finite
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def has_batchnorm(model: nn.Module) -> bool:
-    """Whether any layer keeps BatchNorm's running statistics.
+    """Whether any layer of a model has running statistics of BatchNorm.
 
     Example:
         >>> has_batchnorm(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
@@ -31,23 +30,23 @@ def has_batchnorm(model: nn.Module) -> bool:
 
 
 def reestimate(model: nn.Module, params: Params, batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Reset the running statistics of BatchNorm and measure them again on the given inputs.
+    """Reset the running statistics of BatchNorm and re-estimate them on the given inputs.
 
-    Each statistic is the plain mean of that of the batches, as torch's `momentum=None` computes it:
-    a batch counts once, however many samples it has, and the variance is the unbiased one of each
-    batch. BatchNorm uses the statistics of the batch meanwhile; dropout is off.
+    Each statistic is the mean of that of the batches, as with torch's `momentum=None`: every batch
+    has the same weight, whatever its size, and the variance of a batch is the unbiased one.
+    Meanwhile BatchNorm uses the statistics of the batch; dropout is off.
 
     Args:
-        model: Gives the computation; its parameters, buffers, momenta and modes stay as they are.
+        model: The network; its own parameters, buffers, momenta and modes are not modified.
         params: A state dict of the model. Never modified.
         batches: Inputs, each of shape `(batch, ...)`; moved to the device of the parameters.
 
     Returns:
         New tensors by name; only the statistics differ from `params`, and `num_batches_tracked`
-        counts how often the layer ran. A layer that the batches do not reach keeps all of its own.
+        is the number of times the layer ran. A layer that does not run keeps its statistics.
 
     Raises:
-        DataError: There are no batches, or one is no tensor or too small to have a variance.
+        DataError: There are no batches, or one is not a tensor or too small to have a variance.
         ParamsError: The parameters do not fit the model, or a statistic is NaN or infinite.
 
     Example:
@@ -94,7 +93,7 @@ def _run(model: nn.Module, state: dict[str, Tensor], batches: Iterable[Tensor]) 
 
 
 def _layers(model: nn.Module) -> dict[_BatchNorm, list[str]]:
-    """The names of each BatchNorm layer that keeps statistics; a shared layer has several."""
+    """The names of each BatchNorm layer with running statistics; a shared layer has several."""
     layers: dict[_BatchNorm, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, _BatchNorm) and module.running_mean is not None:

@@ -1,4 +1,4 @@
-"""Call a model with given parameters, leaving the model itself as it was found."""
+"""Call a model at given parameters, which leaves its own tensors and modes unchanged."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -9,15 +9,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from symport.errors import DataError
-from symport.params import Params, is_inexact
+from symport.errors import DataError, ParamsError, first_line
+from symport.params import Params, is_inexact, listed
 
 T = TypeVar("T")
 
 
 @contextmanager
 def evaluation(model: nn.Module) -> Generator[None]:
-    """Evaluation mode inside, every module's own mode afterwards."""
+    """Run the body in evaluation mode, and restore the mode of every module afterwards.
+
+    Example:
+        >>> dropout = nn.Dropout()
+        >>> with evaluation(dropout):
+        ...     dropout(torch.ones(3))
+        tensor([1., 1., 1.])
+        >>> dropout.training
+        True
+    """
     with _modes(model):
         model.eval()
         yield
@@ -25,10 +34,10 @@ def evaluation(model: nn.Module) -> Generator[None]:
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Generator[None]:
-    """BatchNorm uses the statistics of the batch, all else is in evaluation mode.
+    """Run the body with BatchNorm in training mode, and every other module in evaluation mode.
 
-    So a gradient sees the network as in training (method of the paper), yet without dropout's
-    randomness. Every module's own mode comes back afterwards.
+    Gradients are then computed with the statistics of the batch, as in training and in the paper,
+    but without the randomness of dropout. The mode of every module is restored afterwards.
     """
     with _modes(model):
         model.eval()
@@ -49,31 +58,35 @@ def _modes(model: nn.Module) -> Generator[None]:
 
 
 def call(model: nn.Module, params: Params, inputs: Any) -> Any:
-    """What the model returns for `inputs` with these parameters and buffers.
+    """The outputs of the model at the given parameters and buffers.
 
     Args:
-        model: Gives the computation; what `params` lacks is taken from it.
-        params: Tensors by name. Buffers that the call updates in place are updated in `params`'
-            own tensors: pass copies if that matters.
-        inputs: A tensor, a tuple of positional or a mapping of keyword arguments.
+        model: The network; parameters and buffers that `params` lacks are its own.
+        params: Tensors by name. A buffer that the call updates in place is updated in this very
+            tensor; pass a copy if that matters.
+        inputs: A tensor, a tuple of positional arguments or a mapping of keyword arguments.
 
     Raises:
-        DataError: The model fails on these inputs: they have another shape or dtype than it takes.
+        DataError: The model fails on these inputs, for instance because of their shape or dtype.
+
+    Example:
+        >>> call(nn.Linear(1, 1, bias=False), {"weight": torch.tensor([[2.0]])}, torch.ones(1, 1))
+        tensor([[2.]])
     """
     return within(model, params, lambda: apply(model, params, inputs))
 
 
 def within(model: nn.Module, params: Params, run: Callable[[], T]) -> T:
-    """Run a function while the model has these parameters and buffers.
+    """Run a function while the model has the given parameters and buffers.
 
-    What a backward pass computes again from the model's tensors has to happen inside.
+    A backward pass that recomputes activations from the model's tensors has to be part of it.
     """
     state = {f"model.{name}": tensor for name, tensor in params.items()}
     return functional_call(_Within(model), state, (run,))
 
 
 def apply(model: nn.Module, params: Params, inputs: Any) -> Any:
-    """As `call`, for a model that has the parameters already; they only tell the message dtypes."""
+    """Call a model that already has the parameters, which are used for the error message alone."""
     args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     args, keywords = ((), dict(inputs)) if isinstance(inputs, Mapping) else (args, {})
     try:
@@ -89,7 +102,7 @@ def apply(model: nn.Module, params: Params, inputs: Any) -> Any:
 
 
 class _Within(nn.Module):
-    """Its call is whatever is to happen while the model's tensors are others."""
+    """A module with the model as its part, whose call runs the given function."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -100,7 +113,7 @@ class _Within(nn.Module):
 
 
 def describe_shapes(value: Any) -> str:
-    """The shapes and dtypes of all tensors in a batch, for messages.
+    """The shapes and dtypes of the tensors in a nested batch, for an error message.
 
     Example:
         >>> describe_shapes({"x": torch.zeros(2, 3), "scale": 1.0})
@@ -117,13 +130,17 @@ def describe_shapes(value: Any) -> str:
     return type(value).__name__
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, cut after its first line; its type if it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def to_device(value: Any, like: Tensor) -> Any:
-    """Move every tensor of a batch to the device of `like`."""
+    """Move every tensor of a nested batch to the device of another tensor.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of tensors and anything else.
+        like: A tensor of any shape on that device.
+
+    Example:
+        >>> to_device({"x": torch.ones(2), "scale": 0.5}, like=torch.zeros(1))
+        {'x': tensor([1., 1.]), 'scale': 0.5}
+    """
     if isinstance(value, Tensor):
         return value.to(like.device)
     if isinstance(value, Mapping):
@@ -131,3 +148,65 @@ def to_device(value: Any, like: Tensor) -> Any:
     if isinstance(value, tuple | list):
         return tuple(to_device(item, like) for item in value)
     return value
+
+
+def state_for(model: nn.Module, params: Params) -> dict[str, Tensor]:
+    """All tensors that a call of the model reads, checked against the model.
+
+    Args:
+        model: The network, which is not modified.
+        params: A state dict of the model, on any device and of any dtype. Of the names of a tied
+            tensor, one is enough.
+
+    Returns:
+        The given parameters and copies of the buffers, which a call may update in place; tied
+        tensors under their first name only, as `torch.func.functional_call` requires.
+
+    Raises:
+        ParamsError: A tensor is missing, unknown or of another shape, or the tensors of tied names
+            differ.
+
+    Example:
+        >>> state_for(nn.Linear(1, 1, bias=False), {"weight": torch.tensor([[2.0]])})
+        {'weight': tensor([[2.]])}
+    """
+    own = own_tensors(model)
+    if unknown := [name for name in params if name not in own]:
+        raise ParamsError(f"the model has no tensor {listed(unknown)}")
+    tied: dict[int, list[str]] = {}
+    for name, tensor in own.items():
+        tied.setdefault(id(tensor), []).append(name)
+    given = {names[0]: [name for name in names if name in params] for names in tied.values()}
+    if missing := [first for first, names in given.items() if not names]:
+        raise ParamsError(f"the parameters lack {listed(missing)}, which the model has")
+    temporary = {name: buffer.clone() for name, buffer in model.named_buffers() if name not in own}
+    return temporary | {
+        first: _one(own[first], {name: params[name] for name in names})
+        for first, names in given.items()
+    }
+
+
+def own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's own parameters and persistent buffers, tied ones under each of their names.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> model[1].weight = model[0].weight
+        >>> list(own_tensors(model))
+        ['0.weight', '0.bias', '1.weight', '1.bias']
+    """
+    state = model.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _one(own: Tensor, given: Params) -> Tensor:
+    """The one tensor given under one or several names, copied if it is a buffer."""
+    first, *others = given
+    value = given[first].detach()
+    if value.shape != own.shape:
+        sizes = f"{tuple(value.shape)}, in the model {tuple(own.shape)}"
+        raise ParamsError(f"{first}: its shape is {sizes}")
+    for other in others:
+        if not torch.equal(value, given[other]):
+            raise ParamsError(f"{first} and {other} are one tensor in the model, but differ here")
+    return value if isinstance(own, nn.Parameter) else value.clone()

@@ -1,4 +1,4 @@
-"""How alike two networks are in what they compute: linear CKA of hidden states."""
+"""The similarity of two networks' representations: linear CKA of their hidden states."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symport.model._call import call, evaluation
-from symport.model._state import state_for
+from symport.model._call import call, evaluation, state_for
 from symport.params import Params
 
 MOST_ROWS = 2048  # of tokens or patches: the Gram matrices then take 32 MiB each
@@ -16,15 +15,15 @@ MOST_ROWS = 2048  # of tokens or patches: the Gram matrices then take 32 MiB eac
 def linear_cka(x: Tensor, y: Tensor) -> float:
     """Linear centered kernel alignment (Kornblith et al. 2019, eq. 5), in [0, 1].
 
-    Rotations and permutations of units leave it as it is, so it tells whether two networks compute
-    the same things, not whether they do so in the same units.
+    It is invariant under rotations and permutations of the units, so it measures whether two
+    networks have the same representation, not whether they have it in the same units.
 
     Args:
         x: Activations of one network, `(samples, units)`.
-        y: Of the other on the same samples, `(samples, other units)`.
+        y: Activations of the other on the same samples, `(samples, other units)`.
 
     Returns:
-        1 for networks that agree up to a rotation and a scale; 0 if one of them is constant.
+        1 for activations that agree up to a rotation and a factor; 0 if one of them is constant.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
@@ -38,13 +37,23 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
 
 
 def hidden_states(model: nn.Module, params: Params, batches: Iterable[Any]) -> list[Tensor]:
-    """What a model of transformers passes from layer to layer, `(rows, width)` for each.
+    """The hidden states of a model of transformers.
 
     Args:
-        model: Gives the computation.
+        model: The network.
         params: Its tensors.
-        batches: Keyword arguments as the model takes them, or its main input alone; padding is left
-            out.
+        batches: Keyword arguments of the model, or its main input alone.
+
+    Returns:
+        The hidden states before and after each layer, `(rows, width)` each, with at most 2048 rows
+        for tokens or patches; padding is left out.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> model = GPT2Model(GPT2Config(vocab_size=16, n_embd=4, n_layer=1, n_head=1))
+        >>> states = hidden_states(model, model.state_dict(), [torch.tensor([[1, 2, 3]])])
+        >>> [tuple(state.shape) for state in states]
+        [(3, 4), (3, 4)]
     """
     state = state_for(model, params)
     kept: list[list[Tensor]] = []

@@ -1,7 +1,7 @@
-"""Gradients of a model that FSDP2 (`fully_shard`) has cut across processes.
+"""Gradients of a model that FSDP2 (`fully_shard`) has sharded across processes.
 
 Such a model cannot be called with other tensors, so its shards are overwritten for the call and
-put back. Its gradients stay sharded: matching gathers them one at a time.
+restored afterwards. Its gradients remain sharded: matching gathers them one at a time.
 """
 
 from collections.abc import Generator, Mapping
@@ -27,11 +27,11 @@ def local(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def loaded(model: nn.Module, state: Params) -> Generator[None]:
-    """The model with other weights and buffers inside, with its own afterwards.
+    """Run the body while the model has other weights and buffers, and restore its own afterwards.
 
     Args:
-        model: With some or all of its parameters sharded.
-        state: Whole tensors, the same in every process, for any of its parameters and buffers.
+        model: A model of which some or all parameters are sharded.
+        state: Unsharded tensors, the same in every process, for any of its parameters and buffers.
     """
     own: dict[str, Tensor] = {
         name: tensor
@@ -55,7 +55,7 @@ def backward(model: nn.Module, value: Tensor) -> dict[str, Tensor]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             grad = parameter.grad
-            # A parameter that the loss does not reach has the gradient zero.
+            # The gradient of a parameter that the loss does not depend on is zero.
             found[name] = torch.zeros_like(parameter) if grad is None else grad
             parameter.grad = None
     return found

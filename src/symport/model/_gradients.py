@@ -13,18 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from symport.distributed import all_reduce_, rank, world_size
-from symport.errors import DataError, ParamsError, SettingsError
+from symport.errors import DataError, ParamsError, SettingsError, first_line
 from symport.model._activation_checkpointing import blocks_of, recomputing
 from symport.model._call import (
     apply,
     batch_statistics,
     describe_shapes,
-    first_line,
+    state_for,
     to_device,
     within,
 )
 from symport.model._fsdp import backward, call_sharded, is_sharded, loaded, local
-from symport.model._state import state_for
 from symport.params import Params, is_finite
 
 Batch: TypeAlias = tuple[Any, Any]
@@ -32,7 +31,7 @@ Loss: TypeAlias = Callable[[Any, Any], Tensor]
 
 
 class Points(Protocol):
-    """A trajectory as far as gradients care: parameters by step."""
+    """What gradients need of a trajectory: parameters by step."""
 
     def __len__(self) -> int: ...
 
@@ -42,27 +41,27 @@ class Points(Protocol):
 class LossGradient:
     """The gradient of a loss on a fixed sequence of batches.
 
-    Step t uses batch `t mod len(batches)`, for the source and for the target alike (Algorithm 1,
-    line 4: *on the same batch*). BatchNorm uses the statistics of the batch; dropout is off.
+    Step t uses batch `t mod len(batches)`, for the source as for the target (Algorithm 1, line 4:
+    *on the same batch*). BatchNorm uses the statistics of the batch; dropout is off.
 
     Args:
-        model: Gives the computation; its own parameters, buffers and modes are left as they are.
+        model: The network; its own parameters, buffers and modes are not modified.
         loss: `loss(model(inputs), labels)`, a scalar that is a mean over the batch.
         batches: Pairs (inputs, labels). `inputs` may be a tensor, a tuple of positional or a
             mapping of keyword arguments.
-        micro_batch: Samples per backward pass; the gradients of a batch are averaged over its
-            pieces. Less memory, the same mean (but BatchNorm sees each piece alone). Joined
-            processes (`symport.distributed`) compute a share of each batch and average; the model
-            may be cut by FSDP2's `fully_shard`.
-        recompute: Whether the members of the model's lists of layers (`nn.ModuleList`) keep only
-            their inputs, and compute the rest again in the backward pass. Far less memory, about a
-            third more time, the same gradients.
-        keep: Whether `along` keeps the gradients of a trajectory, each as large as the network.
-        source_model: Computes the gradients along a trajectory (`along`), where the source's
-            network differs from the target's in what its tensors do not show, such as its rope.
+        micro_batch: Samples per backward pass; the gradient of a batch is the mean over its parts.
+            This needs less memory and gives the same result, except that BatchNorm uses the
+            statistics of each part. Several processes (`symport.distributed`) compute a share of
+            each batch each and average; the model may be sharded by FSDP2's `fully_shard`.
+        recompute: Whether the members of the model's lists of layers (`nn.ModuleList`) store only
+            their inputs, and recompute the rest in the backward pass. This needs far less memory
+            and about a third more time, and gives the same gradients.
+        keep: Whether `along` caches the gradients of a trajectory, each as large as the network.
+        source_model: The network for the gradients along a trajectory (`along`), if it differs
+            from the target's in something other than its tensors, such as rotary embeddings.
 
     Attributes:
-        evaluations: How many gradients of a whole batch have been computed so far.
+        evaluations: Number of gradients of a whole batch that have been computed so far.
         elapsed_seconds: The time they took.
 
     Raises:
@@ -70,8 +69,8 @@ class LossGradient:
             label is out of range.
         ParamsError: The parameters do not fit the model or are integers, or a gradient is NaN or
             infinite.
-        SettingsError: `micro_batch` is below 1, the loss returns no scalar, or there is no list of
-            layers to recompute.
+        SettingsError: `micro_batch` is below 1, the loss does not return a scalar, or the model
+            has no list of layers to recompute.
 
     Example:
         >>> gradient = LossGradient(
@@ -105,11 +104,11 @@ class LossGradient:
         self.source_model = source_model
         self.evaluations = 0
         self.elapsed_seconds = 0.0
-        # By trajectory, which is held weakly: its gradients are forgotten along with it.
+        # By trajectory, a weak reference: its gradients are freed along with it.
         self._known: WeakKeyDictionary[Points, dict[int, dict[str, Tensor]]] = WeakKeyDictionary()
 
     def __call__(self, params: Params, step: int) -> dict[str, Tensor]:
-        """The gradient at `params` on the batch of `step`, for every trained parameter."""
+        """The gradient at `params` on the batch of `step`, by name of each trained parameter."""
         number = step % len(self.batches)
         inputs, labels = self.batches[number]
         total = _size(labels if isinstance(labels, Tensor) and labels.ndim else inputs)
@@ -124,13 +123,13 @@ class LossGradient:
             result = self._sharded(params, pieces)
         else:
             result = self._summed(params, pieces)
-            all_reduce_(list(result.values()))  # those of shards are summed as they are computed
+            all_reduce_(list(result.values()))  # those of a sharded model are summed already
         self.evaluations += 1
         self.elapsed_seconds += time.perf_counter() - begun
         return _finite(result, number)
 
     def of_source(self, params: Params, step: int) -> dict[str, Tensor]:
-        """The gradient where the source's own model computes it, if there is one."""
+        """The gradient of the source: computed by `source_model`, if there is one."""
         if self.source_model is None:
             return self(params, step)
         begun = time.perf_counter()
@@ -144,24 +143,26 @@ class LossGradient:
     def along(self, points: Points) -> "GradientsAlong":
         """The gradients at the points of a trajectory, each computed once.
 
-        The same trajectory gives the same cache, so carrying one source to many targets computes
-        the source's gradients once. They are kept for as long as the trajectory is (`keep`).
+        With `keep` they are cached for as long as the trajectory exists, so that a transfer from
+        one source to many targets computes the source's gradients once.
         """
         known = self._known.setdefault(points, {}) if self.keep else None
         return GradientsAlong(self, points, known)
 
     def digest(self) -> str:
-        """A fingerprint of all batches, to tell whether a run may be resumed with them."""
+        """A hash of all batches, by which a resumed run checks that they have not changed."""
         state = hashlib.sha256(str(self.micro_batch).encode())
         for batch in self.batches:
             for tensor in _tensors(batch):
                 state.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                flat = tensor.detach().cpu().contiguous().reshape(-1)  # without axes: no bytes
+                flat = (
+                    tensor.detach().cpu().contiguous().reshape(-1)
+                )  # a tensor without axes has no view as bytes
                 state.update(flat.view(torch.uint8).numpy().data)
         return state.hexdigest()
 
     def _spans(self, total: int) -> list[tuple[int, int]]:
-        """The pieces of a batch that this process computes: all of them if it is alone."""
+        """The parts of a batch that this process computes; in a single process, all of them."""
         if total < world_size():
             raise DataError(
                 f"a batch of {total} samples cannot be shared out among {world_size()} processes; "
@@ -177,7 +178,7 @@ class LossGradient:
         return [(begin, min(begin + size, last)) for begin in range(first, last, size)]
 
     def _summed(self, params: Params, pieces: "Sequence[_Piece]") -> dict[str, Tensor]:
-        """Gradients add up in place, so that there is one set of them at a time."""
+        """Gradients are accumulated in place, so only one set of them is in memory."""
         leaves = self._leaves(state_for(self.model, params))
         for piece in pieces:
             self._piece(params, leaves, piece)
@@ -188,7 +189,7 @@ class LossGradient:
         }
 
     def _piece(self, params: Params, leaves: dict[str, Tensor], piece: "_Piece") -> None:
-        state = {**state_for(self.model, params), **leaves}  # with buffers of its own
+        state = {**state_for(self.model, params), **leaves}  # with its own copies of the buffers
         inputs, labels = to_device((piece.inputs, piece.labels), next(iter(leaves.values())))
 
         def backwards() -> None:
@@ -216,7 +217,7 @@ class LossGradient:
 
     @contextmanager
     def _mode(self) -> Generator[None]:
-        """BatchNorm as in training, all else as in evaluation; blocks that keep little, if told."""
+        """BatchNorm in training mode, all else in evaluation; checkpointed if `recompute`."""
         with (
             batch_statistics(self.model),
             recomputing(self.model) if self.recompute else nullcontext(),
@@ -260,9 +261,9 @@ class _Piece:
     Attributes:
         inputs: Of these samples.
         labels: Of these samples.
-        number: Which batch it is.
-        span: The first sample, and the first behind the last.
-        total: Samples of the whole batch.
+        number: Index of the batch.
+        span: Index of the first sample, and of the first one after the last.
+        total: Number of samples in the whole batch.
     """
 
     inputs: Any
@@ -272,13 +273,26 @@ class _Piece:
     total: int
 
     def scaled(self, mean: Tensor) -> Tensor:
-        """The share of a piece's mean in that of the batch."""
+        """The contribution of the mean over this part to the mean over the batch."""
         count = self.span[1] - self.span[0]
         return mean * (count / self.total) if count < self.total else mean
 
 
 class GradientsAlong:
-    """Gradients at the points of a trajectory, computed when first asked for, then kept if told."""
+    """Gradients at the points of a trajectory, computed on access and, unless disabled, cached.
+
+    Made by `LossGradient.along`.
+
+    Example:
+        >>> model, batch = nn.Linear(1, 1, bias=False), (torch.ones(1, 1),) * 2
+        >>> gradient = LossGradient(model, nn.functional.mse_loss, [batch])
+        >>> class Fixed(list):  # a list of parameters that can be the key of a cache
+        ...     __hash__ = object.__hash__
+        >>> points = Fixed([{"weight": torch.tensor([[3.0]])}])
+        >>> along = gradient.along(points)
+        >>> along[0], 0 in along, gradient.evaluations
+        ({'weight': tensor([[4.]])}, True, 1)
+    """
 
     def __init__(
         self, gradient: LossGradient, points: Points, known: dict[int, dict[str, Tensor]] | None
@@ -288,7 +302,7 @@ class GradientsAlong:
         self._known = known
 
     def __contains__(self, step: object) -> bool:
-        """Whether the gradient at a step is kept, so that it is not computed again."""
+        """Whether the gradient at a step is cached."""
         return self._known is not None and step in self._known
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
@@ -300,7 +314,7 @@ class GradientsAlong:
 
 
 def _hint(error: Exception) -> str:
-    """What cross-entropy on the CPU says to a label that is no class is an IndexError."""
+    """On the CPU, cross-entropy raises IndexError for a label that is not a class."""
     is_index = isinstance(error, IndexError)
     return " Are all labels between 0 and the number of classes - 1?" if is_index else ""
 

@@ -12,7 +12,7 @@ Score: TypeAlias = Callable[[Params], float]
 Reference: TypeAlias = Literal["linear", "mean", "max"]
 Point: TypeAlias = tuple[float, float]
 
-FLAT = 1e-5  # sine below which float32 round-off, not the third network, would set the plane
+FLAT = 1e-5  # sine of an angle below which float32 rounding errors would determine the plane
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class LandscapeCurve:
     """Scores along the straight line from one network to another.
 
     Attributes:
-        fractions: Shares of the way, from 0 to 1.
+        fractions: The fractions λ of the way, from 0 to 1.
         values: The score at each.
     """
 
@@ -34,9 +34,9 @@ class Barrier:
 
     Attributes:
         value: Largest rise above the reference, at least 0, in units of the loss.
-        at: The fraction of the way where it is first reached.
-        reference: What the rise is measured from.
-        curve: All losses on the way.
+        at: The fraction λ where it is first reached.
+        reference: The level from which the rise is measured.
+        curve: All losses along the line.
     """
 
     value: float
@@ -68,7 +68,7 @@ def interpolation_curve(score: Score, a: Params, b: Params, *, points: int = 11)
     """Score the networks (1−λ)a + λb for evenly spaced λ from 0 to 1.
 
     Args:
-        score: Gives a loss or an accuracy; where there is BatchNorm, let it re-estimate.
+        score: A loss or an accuracy; with BatchNorm it should re-estimate the statistics first.
         a: The network at λ = 0.
         b: The network at λ = 1.
         points: Number of networks, at least 2, both ends included.
@@ -97,19 +97,20 @@ def barrier(
     """How far the loss rises on the straight line between two networks.
 
     Args:
-        loss: Lower is better; of an accuracy pass the complement. Where there is BatchNorm, let
-            it re-estimate (Jordan et al. 2023).
+        loss: Lower is better; for an accuracy, pass its complement. With BatchNorm it should
+            re-estimate the statistics first (Jordan et al. 2023).
         a: The network at λ = 0.
         b: The network at λ = 1.
         points: Number of networks on the line, at least 2, both ends included.
-        reference: What a rise is measured from; with equally good ends all three agree.
+        reference: The level from which a rise is measured; all three agree if the ends have
+            equal losses.
             `"linear"`: (1−λ)L(a) + λL(b), as in Entezari et al. (2022). `"mean"`: ½L(a) + ½L(b),
             as in Frankle et al. (2020) and Ainsworth et al. (2023). `"max"`: the worse end, so 0
             if no network on the line is worse than both.
 
     Raises:
-        ParamsError: The networks differ in names, shapes or dtypes, or a loss is NaN, or that of
-            an end infinite.
+        ParamsError: The networks differ in names, shapes or dtypes, a loss is NaN, or the loss of
+            an end is infinite.
         SettingsError: `points` or `reference` is out of range.
 
     Example:
@@ -124,7 +125,15 @@ def barrier(
 
 
 def barrier_of(curve: LandscapeCurve, *, reference: Reference = "linear") -> Barrier:
-    """The barrier on a curve of losses that is known already; see `barrier`.
+    """The barrier on a curve of losses.
+
+    Args:
+        curve: Losses along a straight line, with finite ends.
+        reference: The level from which a rise is measured, as in `barrier`.
+
+    Raises:
+        ParamsError: The loss of an end is not finite.
+        SettingsError: `reference` is none of the three.
 
     Example:
         >>> barrier_of(LandscapeCurve((0.0, 0.5, 1.0), (1.0, 4.0, 2.0)), reference="max").value
@@ -153,7 +162,7 @@ def plane(
     picture are distances between parameters.
 
     Args:
-        score: Gives a loss or an accuracy; where there is BatchNorm, let it re-estimate.
+        score: A loss or an accuracy; with BatchNorm it should re-estimate the statistics first.
         corners: Three networks that do not lie on one line.
         points: Grid points along each axis, at least 2; `points`² scores are computed.
         margin: How far the grid reaches beyond the three networks on every side, as a share of
@@ -163,6 +172,13 @@ def plane(
         ParamsError: The networks differ in names, shapes or dtypes, or lie on one line, or a score
             is NaN.
         SettingsError: There are not three networks, or an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> corners = [{"w": torch.tensor(w)} for w in ([0.0, 0.0], [4.0, 0.0], [1.0, 2.0])]
+        >>> found = plane(lambda params: float(params["w"].sum()), corners, points=2, margin=0)
+        >>> found.x, found.y, found.values
+        ((0.0, 4.0), (0.0, 2.0), ((0.0, 4.0), (2.0, 6.0)))
     """
     if len(corners) != 3 or points < 2 or margin < 0:
         given = f"{len(corners)} corners, points={points}, margin={margin}"

@@ -1,4 +1,4 @@
-"""How good a network is at given parameters: accuracy, likelihood, calibration."""
+"""Accuracy, likelihood and calibration of a network at given parameters."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from symport.errors import DataError, SettingsError
-from symport.model._call import call, evaluation
-from symport.model._state import state_for
+from symport.model._call import call, evaluation, state_for
 from symport.params import Params
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one evaluation found.
+    """The metrics of a network on a labelled set.
 
     Attributes:
-        accuracy: Share of right answers, in [0, 1].
+        accuracy: Share of correct predictions, in [0, 1].
         nll: Mean negative log-likelihood of the labels, in nats.
         ece: Expected calibration error, in [0, 1].
     """
@@ -57,7 +56,8 @@ def nll(logits: Tensor, labels: Tensor) -> float:
         labels: Class of each sample, shape `(...)`, an integer dtype.
 
     Raises:
-        DataError: As `accuracy`.
+        DataError: The set is empty, shapes do not agree, a label is out of range, or a logit is
+            NaN.
 
     Example:
         >>> round(nll(torch.zeros(3, 10), torch.tensor([0, 5, 9])), 6)  # log 10
@@ -81,7 +81,8 @@ def ece(logits: Tensor, labels: Tensor, *, bins: int = 15) -> float:
         A mean gap in [0, 1].
 
     Raises:
-        DataError: As `accuracy`.
+        DataError: The set is empty, shapes do not agree, a label is out of range, or a logit is
+            NaN.
         SettingsError: `bins` is below 1.
 
     Example:
@@ -102,7 +103,7 @@ def predict(model: nn.Module, params: Params, inputs: Tensor, *, batch_size: int
     """The outputs of the model at the given parameters, in evaluation mode.
 
     Args:
-        model: Gives the computation; its parameters, buffers and modes stay as they are.
+        model: The network; its own parameters, buffers and modes are not modified.
         params: A state dict of the model.
         inputs: Shape `(samples, ...)`; moved batch by batch to the device of the parameters.
         batch_size: Samples at a time, which bounds the memory.
@@ -114,6 +115,12 @@ def predict(model: nn.Module, params: Params, inputs: Tensor, *, batch_size: int
         DataError: There are no inputs, or the model returns anything but a tensor.
         ParamsError: The parameters do not fit the model.
         SettingsError: `batch_size` is below 1.
+
+    Example:
+        >>> params = {"weight": torch.tensor([[2.0]])}
+        >>> predict(nn.Linear(1, 1, bias=False), params, torch.tensor([[1.0], [3.0]]))
+        tensor([[2.],
+                [6.]])
     """
     if batch_size < 1:
         raise SettingsError(f"batch_size must be at least 1, not {batch_size}")
@@ -134,7 +141,7 @@ def evaluate(
     """Accuracy, likelihood and calibration on a labelled set, in evaluation mode.
 
     Args:
-        model: Returns logits of shape `(batch, ..., classes)`; left as it is.
+        model: The network, which returns logits of shape `(batch, ..., classes)`.
         params: A state dict of the model.
         inputs: Shape `(samples, ...)`.
         labels: Shape `(samples, ...)`, an integer dtype.
@@ -144,6 +151,12 @@ def evaluate(
         DataError: The set is empty, shapes do not agree, a label is out of range, or a logit is
             NaN.
         ParamsError: The parameters do not fit the model.
+
+    Example:
+        >>> params = {"weight": torch.tensor([[1.0], [-1.0]])}  # class 0 for positive inputs
+        >>> inputs, labels = torch.tensor([[5.0], [-5.0]]), torch.tensor([0, 0])
+        >>> evaluate(nn.Linear(1, 2, bias=False), params, inputs, labels).accuracy
+        0.5
     """
     logits = predict(model, params, inputs, batch_size=batch_size)
     labels = labels.to(logits.device)
@@ -151,7 +164,7 @@ def evaluate(
 
 
 def _flat(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Checked, with all leading axes merged: `(samples, classes)` and `(samples,)`."""
+    """Logits and labels, checked and flattened to `(samples, classes)` and `(samples,)`."""
     if logits.ndim < 2 or logits.shape[:-1] != labels.shape:
         raise DataError(
             f"logits of shape {tuple(logits.shape)} need labels of shape "

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from symport.data import Labelled
-from symport.errors import DataError, SettingsError
+from symport.errors import DataError, SettingsError, first_line
 from symport.matching import LinearTerm, Pair
 from symport.model import (
     LossGradient,
     call,
     describe_shapes,
     evaluation,
-    first_line,
     state_for,
     to_device,
 )
