@@ -1,4 +1,4 @@
-"""Turn what a person types into objects: `module:function`, files of weights, examples, names."""
+"""Resolve what a user types to objects: `module:function`, files of examples, names of losses."""
 
 import importlib
 import sys
@@ -22,7 +22,7 @@ from symport.settings import LOSS_NAMES
 
 
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    """The mean squared error; integer labels are classes and stand for one-hot vectors.
+    """The mean squared error; integer labels are classes and are converted to one-hot vectors.
 
     Args:
         outputs: Shape `(batch, n)`.
@@ -44,11 +44,15 @@ LOSSES: dict[str, Loss] = dict(
 
 
 def load_function(reference: str) -> Callable[..., Any]:
-    """Import `module:function`; the current folder comes first, as it does for `python -m`.
+    """Import `module:function`; the current folder is searched first, as with `python -m`.
 
     Raises:
         SettingsError: The reference has no colon, the module or function does not exist, or the
             module fails when it is imported.
+
+    Example:
+        >>> load_function("math:hypot")(3, 4)
+        5.0
     """
     module, colon, name = reference.partition(":")
     if not module or not colon or not name:
@@ -63,7 +67,7 @@ def load_function(reference: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise SettingsError(f"{reference}: {error}; is it spelled right and installed?") from error
     except Exception as error:
-        raise _blame(f"importing {module}", error) from error
+        raise _failure(f"importing {module}", error) from error
     finally:
         sys.path.pop(0)
     if not callable(found):
@@ -72,7 +76,7 @@ def load_function(reference: str) -> Callable[..., Any]:
 
 
 def load_model(reference: str, **options: Any) -> nn.Module:
-    """Make a network by calling a function, which must return a module.
+    """Create a network by calling a function, which must return a module.
 
     Args:
         reference: `module:function`; or, where these are installed, `torchvision:NAME` and
@@ -81,6 +85,10 @@ def load_model(reference: str, **options: Any) -> nn.Module:
 
     Raises:
         SettingsError: It does not exist, fails, or returns something else.
+
+    Example:
+        >>> load_model("torch.nn:Linear", in_features=3, out_features=2)
+        Linear(in_features=3, out_features=2, bias=True)
     """
     library, _, name = reference.partition(":")
     if library in LIBRARIES:
@@ -97,6 +105,10 @@ def load_loss(name: str) -> Loss:
 
     Raises:
         SettingsError: There is no such loss.
+
+    Example:
+        >>> load_loss("mse") is squared_error
+        True
     """
     if name in LOSSES:
         return LOSSES[name]
@@ -111,15 +123,24 @@ def load_examples(reference: str, *, like: Params | None = None) -> Labelled:
     Args:
         reference: A `.safetensors` or `.npz` file with the arrays `inputs` and `labels`, or
             `module:function` returning such a pair.
-        like: Weights whose dtype floating-point inputs take, if they have one in common.
+        like: Weights. If all their floating-point tensors have one dtype, floating-point inputs
+            are converted to it.
 
     Returns:
-        Examples with integer labels as int64, whatever their width.
+        Examples; integer labels are converted to int64.
 
     Raises:
-        DataError: The pair is empty, does not fit together, or is no pair of arrays.
+        DataError: There are no examples, inputs and labels differ in number, or the content is not
+            a pair of arrays.
         FileError: The file cannot be read.
         SettingsError: The function does not exist, or fails.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/data.npz", inputs=np.zeros((3, 2)), labels=np.array([0, 1, 1]))
+        ...     load_examples(f"{folder}/data.npz").labels
+        tensor([0, 1, 1])
     """
     path = Path(reference)
     if path.suffix == ".safetensors":
@@ -145,15 +166,23 @@ def load_examples(reference: str, *, like: Params | None = None) -> Labelled:
 
 
 def load_example(reference: str) -> Tensor | dict[str, Tensor]:
-    """Read one example: inputs by name, as keyword arguments, or the first of labelled examples.
+    """Read an example input: keyword arguments by name, or the first two of labelled examples.
 
     Args:
-        reference: A `.safetensors` or `.npz` file, or `module:function`, as `load_examples` takes
-            them; a file without an array `labels` holds one tensor for each argument.
+        reference: A `.safetensors` or `.npz` file, or `module:function`, as for `load_examples`. A
+            file without `inputs` and `labels` contains one tensor for each keyword argument.
 
     Raises:
-        DataError: The examples do not fit together.
+        DataError: Inputs and labels differ in number, or the content is not a pair of arrays.
         FileError: The file cannot be read.
+        SettingsError: The function does not exist, or fails.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/batch.npz", input_ids=np.array([[5, 7]]))
+        ...     load_example(f"{folder}/batch.npz")
+        {'input_ids': tensor([[5, 7]])}
     """
     path = Path(reference)
     if path.suffix in (".safetensors", ".npz"):
@@ -166,12 +195,12 @@ def load_example(reference: str) -> Tensor | dict[str, Tensor]:
 def _load_npz(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file):
-            pass  # np.load would take a lone array, or a pickle
+            pass  # np.load would accept a single array, or a pickle
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except Exception as error:  # a foreign file can fail anywhere inside the readers
+    except Exception as error:  # a damaged file can fail anywhere inside the readers
         raise FileError(
             f"{path}: not a whole .npz file of plain numbers ({error}); write it again with "
             "numpy.savez(path, inputs=…, labels=…)"
@@ -203,12 +232,12 @@ def call_function(reference: str, *arguments: Any, **options: Any) -> Any:
     try:
         return function(*arguments, **options)
     except Exception as error:  # anything at all: it is the user's code
-        shown = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in options.items())]
-        raise _blame(f"{reference}({', '.join(shown)})", error) from error
+        given = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in options.items())]
+        raise _failure(f"{reference}({', '.join(given)})", error) from error
 
 
-def _blame(action: str, error: Exception) -> SettingsError:
-    """Name the last line of the user's own code, not that of a library."""
+def _failure(action: str, error: Exception) -> SettingsError:
+    """An error that names the last line of the user's own code, not that of a library."""
     libraries = tuple({sys.prefix, sys.base_prefix, str(Path(__file__).parent), "<"})
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(libraries)]

@@ -201,7 +201,7 @@ def test_the_report_of_a_comparison_names_every_competitor(tmp_path, found):
     page = read(tmp_path / "r.html")
     assert page.of("h1") == ["Transfer with 20 labels"]
     assert page.of("p")[0] == found.verdict
-    assert "is on 50 others that chose nothing" in page.of("p")[1].replace("\n", " ")
+    assert "was measured on 50 held-out examples" in page.of("p")[1].replace("\n", " ")
     cells = page.of("td")
     for name, title in (("transfer", "transfer by fgmt"),
                         ("direct", "direct training, 5 steps on the same labels"),
@@ -210,7 +210,7 @@ def test_the_report_of_a_comparison_names_every_competitor(tmp_path, found):
         shown, error = map(float, re.findall(r"[\d.]+", cells[cells.index(title) + 1]))
         assert shown == pytest.approx(100 * entry.accuracy, abs=0.05)
         assert error == pytest.approx(100 * entry.accuracy_error, abs=0.05)
-    assert len(page.addresses) == 1  # how step and length were chosen
+    assert len(page.addresses) == 1  # how step and scale were chosen
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Folds: a labelled set split for cross-validation, each class spread evenly."""
+"""Split a labelled set into folds for cross-validation, each class spread evenly."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Fold:
     """One way to split a labelled set.
 
     Attributes:
-        train: Indices of the larger part, ascending, int64.
-        held_out: Indices of the rest, ascending, int64.
+        train: Indices of the larger part, ascending, shape `(k,)`, int64.
+        held_out: Indices of the rest, ascending, shape `(samples - k,)`, int64.
     """
 
     train: Tensor
@@ -27,7 +27,7 @@ def stratified_folds(labels: Tensor, count: int, generator: Generator) -> list[F
     Args:
         labels: Class of each sample, shape `(samples,)`.
         count: Number of folds, from 2 to the number of samples.
-        generator: Deals the samples of each class.
+        generator: Shuffles the samples of each class.
 
     Returns:
         Folds whose held-out parts are disjoint, cover the set, and differ in size, and in the

@@ -20,7 +20,12 @@ class Labelled:
         labels: Shape `(n, ...)`.
 
     Raises:
-        DataError: There is no example, or not one label for each input.
+        DataError: There are no examples, or the numbers of inputs and labels differ.
+
+    Example:
+        >>> data = Labelled(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 1, 1]))
+        >>> len(data), data.take(torch.tensor([2, 0])).labels
+        (3, tensor([1, 0]))
     """
 
     inputs: Tensor
@@ -39,11 +44,19 @@ class Labelled:
         return len(self.labels)
 
     def take(self, index: Tensor) -> "Labelled":
-        """The examples at these places, in this order."""
+        """The examples at some indices, in that order.
+
+        Args:
+            index: Shape `(k,)`, int64.
+        """
         return replace(self, inputs=self.inputs[index], labels=self.labels[index])
 
     def split(self, share: float, seed: int) -> tuple["Labelled", "Labelled"]:
-        """Two parts, the second with `share` of the examples, drawn by `seed`.
+        """Split at random into two parts.
+
+        Args:
+            share: Share of the examples in the second part, between 0 and 1.
+            seed: Of the random choice.
 
         Raises:
             SettingsError: `share` leaves one of the parts empty.
@@ -52,27 +65,27 @@ class Labelled:
         if not 0 < count < len(self):
             raise SettingsError(
                 f"a share of {share} of {len(self)} examples leaves a part empty; "
-                "choose one between 0 and 1, or bring more examples"
+                "choose one between 0 and 1, or provide more examples"
             )
         order = torch.randperm(len(self), generator=Generator().manual_seed(seed))
         return self.take(order[count:].sort().values), self.take(order[:count].sort().values)
 
     def parts(self, count: int) -> list["Labelled"]:
-        """At most `count` parts, none empty, their sizes at most one apart."""
-        places = torch.arange(len(self)).tensor_split(min(count, len(self)))
-        return [self.take(index) for index in places]
+        """Split in order into at most `count` parts, none empty, their sizes at most one apart."""
+        indices = torch.arange(len(self)).tensor_split(min(count, len(self)))
+        return [self.take(index) for index in indices]
 
 
 class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
-    """Batches that go through the examples in a new order on each pass.
+    """Batches of the examples, shuffled anew for each epoch.
 
-    Batch t is the same whenever it is asked for, so runs can be repeated and resumed.
+    Batch t is the same every time it is read, so runs can be repeated and resumed.
 
     Args:
-        data: What to draw from.
-        size: Examples in a batch; all of them if there are fewer.
+        data: The examples.
+        size: Number of examples in a batch; all of them if there are fewer.
         count: Number of batches.
-        seed: Of the orders, from 0 to 2³² − 1.
+        seed: Of the shuffling, from 0 to 2³² − 1.
 
     Raises:
         SettingsError: `size` or `count` is below 1, or `seed` out of its range.
@@ -99,13 +112,13 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         if not 0 <= number < self._count:
             raise IndexError(number)
-        per_pass = len(self._data) // self._size
-        order = self._order(number // per_pass)
-        begin = (number % per_pass) * self._size
+        per_epoch = len(self._data) // self._size
+        order = self._order(number // per_epoch)
+        begin = (number % per_epoch) * self._size
         batch = self._data.take(order[begin : begin + self._size])
         return batch.inputs, batch.labels
 
-    def _order(self, turn: int) -> Tensor:
-        state = np.random.SeedSequence((self._seed, turn)).generate_state(1)  # 32 bits of both
+    def _order(self, epoch: int) -> Tensor:
+        state = np.random.SeedSequence((self._seed, epoch)).generate_state(1)  # 32 bits of both
         generator = Generator().manual_seed(int(state[0]))
         return torch.randperm(len(self._data), generator=generator)

@@ -1,4 +1,4 @@
-"""Pages and pictures made from results."""
+"""HTML pages and figures of results."""
 
 from symport.report._html import (
     NOTHING,

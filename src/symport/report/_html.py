@@ -26,9 +26,9 @@ class Curve:
     """One line of a plot.
 
     Attributes:
-        x: Where.
-        y: How much, as long as `x`.
-        spread: Standard deviation around it, or empty.
+        x: Horizontal coordinates.
+        y: Vertical coordinates, as many as `x`.
+        spread: Standard deviation of each `y`; empty for none.
     """
 
     x: Sequence[float]
@@ -43,10 +43,10 @@ class Section:
     Attributes:
         title: Its heading.
         text: A sentence or two.
-        header: Names of the columns of its table; empty for none.
+        header: Names of the table's columns; empty for no table.
         rows: Cells of the table, row by row.
         picture: PNG bytes of a figure; empty for none.
-        words: Numbers of the columns that hold words, which stand on the left and wrap.
+        words: Indices of the columns that contain words, which are left-aligned and wrap.
     """
 
     title: str
@@ -58,11 +58,20 @@ class Section:
 
 
 def write_report(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> None:
-    """Write one HTML file that needs no other.
+    """Write one self-contained HTML file.
 
     Raises:
         FileError: It cannot be written.
         SettingsError: jinja2 is not installed.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> table = Section("Results", header=("step", "loss"), rows=[("1", "0.5")])
+        >>> with TemporaryDirectory() as folder:
+        ...     page = Path(folder) / "page.html"
+        ...     write_report(page, "A transfer", "One step was enough.", [table])
+        ...     "One step was enough." in page.read_text(encoding="utf-8")
+        True
     """
     try:
         import jinja2
@@ -80,12 +89,23 @@ def write_report(path: str | Path, title: str, summary: str, sections: Sequence[
 def draw(
     panels: Mapping[str, Mapping[str, Curve]], *, xlabel: str, ylabel: str, log_x: bool = False
 ) -> "Figure":
-    """Draw panels side by side that share their y axis, each with named curves.
+    """Draw panels of named curves side by side, with a common y axis.
 
-    A name has the same colour in every panel; the legend stands beside the last panel.
+    A name has the same colour in every panel; the legend is beside the last panel.
+
+    Args:
+        panels: Curves by name, in each panel by title.
+        xlabel: Label of every x axis.
+        ylabel: Label of the y axis.
+        log_x: Whether the x axes are logarithmic.
 
     Raises:
         SettingsError: matplotlib is not installed.
+
+    Example:
+        >>> panels = {"source": {"loss": Curve([0, 1], [2.0, 1.0])}}
+        >>> [axis.get_title() for axis in draw(panels, xlabel="step", ylabel="nats").axes]
+        ['source']
     """
     try:
         from matplotlib.figure import Figure
@@ -113,14 +133,30 @@ def draw(
 
 
 def png(figure: "Figure") -> bytes:
-    """The figure as a PNG picture."""
+    """The bytes of a figure as PNG.
+
+    Example:
+        >>> figure = draw({"a": {"b": Curve([0], [0])}}, xlabel="x", ylabel="y")
+        >>> png(figure)[1:4]
+        b'PNG'
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def save_picture(path: str | Path, picture: bytes) -> None:
-    """Write a picture; raises FileError if it cannot be written."""
+    """Write the bytes of a picture to a file.
+
+    Raises:
+        FileError: It cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> figure = draw({"a": {"b": Curve([0], [0])}}, xlabel="x", ylabel="y")
+        >>> with TemporaryDirectory() as folder:
+        ...     save_picture(f"{folder}/curve.png", png(figure))
+    """
     write_bytes(Path(path), picture)
 
 
@@ -155,9 +191,9 @@ def _results_section(found: Comparison) -> Section:
         if (entry := found.entries.get(name)) is not None
     ]
     text = (
-        f"The {found.labels} labels at hand matched, chose and trained. Accuracy, with its "
-        f"standard error, is on {found.entries['transfer'].right.numel()} others that chose "
-        f"nothing. The transfer ended in {_ending(found)}."
+        f"Matching, selection and training used {found.labels} labels. Accuracy, with its "
+        f"standard error, was measured on {found.entries['transfer'].right.numel()} held-out "
+        f"examples. The transfer ended in {_ending(found)}."
     )
     return Section("Results", text, ("", "accuracy (%)", "NLL (nats)"), rows)
 
@@ -174,25 +210,40 @@ def _ending(found: Comparison) -> str:
 
 
 def _choice_section(found: CrossValidation) -> Section:
-    """The cross-validated score of each step and of each length."""
-    panels: dict[str, dict[str, Curve]] = {"step t, length 1": {}, "length, last step": {}}
+    """The cross-validated score of each step and of each scale."""
+    panels: dict[str, dict[str, Curve]] = {"step t, scale 1": {}, "scale, last step": {}}
     last = max(candidate.step for candidate in found.candidates)
     for kind in ("method", "identity"):
         own = [c for c in found.candidates if c.kind == kind and c.score is not None]
         steps = sorted((c.step, c.score or 0.0) for c in own if c.scale == 1)
-        lengths = sorted((c.scale, c.score or 0.0) for c in own if c.step == last)
-        for title, points in zip(panels, (steps, lengths), strict=True):
+        scales = sorted((c.scale, c.score or 0.0) for c in own if c.step == last)
+        for title, points in zip(panels, (steps, scales), strict=True):
             if len(points) > 1:
                 x, y = zip(*points, strict=True)
                 panels[title][kind] = Curve(x, [100 * score for score in y])
     drawn = {title: curves for title, curves in panels.items() if curves}
     picture = png(draw(drawn, xlabel="", ylabel="cross-validated accuracy (%)")) if drawn else b""
-    text = "Each fold of the labels scored what was matched on the others; the best mean was taken."
-    return Section("How step and length were chosen", text, picture=picture)
+    text = (
+        "Each fold was scored with the candidates that were matched on the other folds; the "
+        "candidate with the best mean score was chosen."
+    )
+    return Section("How step and scale were chosen", text, picture=picture)
 
 
 def transfer_sections(result: TransferResult) -> list[Section]:
-    """What a report says of one transfer: scores, objective and moved units over the steps."""
+    """The sections on one transfer: a curve of its scores, and a table of its steps.
+
+    Example:
+        >>> import torch
+        >>> from symport.methods import Identity, transfer
+        >>> from symport.spec import PermutationSpec
+        >>> from symport.trajectory import Trajectory
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, steps=3)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> result = transfer(source, {"w": torch.zeros(2)}, spec, Identity())
+        >>> [row[0] for row in transfer_sections(result)[0].rows]
+        ['1', '2', '3']
+    """
     steps = [float(record.step) for record in result.history]
     scores = [r.score for r in result.history if r.score is not None]
     header, rows = _filled(
@@ -209,7 +260,10 @@ def transfer_sections(result: TransferResult) -> list[Section]:
             for r in result.history
         ],
     )
-    text = f"{result.evaluations} gradients in all; units moved counts from the source's order."
+    text = (
+        f"{result.evaluations} gradients in total; units moved is the share of units that are not "
+        "at their position in the source."
+    )
     sections = [Section("Steps", text, header, rows)]
     if len(scores) == len(steps):
         curves = {"selection set": {"method": Curve(steps, scores)}}
@@ -221,7 +275,7 @@ def transfer_sections(result: TransferResult) -> list[Section]:
 def _filled(
     header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """The columns that say something."""
+    """The columns that are not empty."""
     kept = [k for k in range(len(header)) if any(row[k] != NOTHING for row in rows)]
     return [header[k] for k in kept], [[row[k] for k in kept] for row in rows]
 

@@ -8,18 +8,24 @@ from symport.spec import PermutationSpec, groups_in
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_TENSORS = 400  # taller pictures cannot be read, and matplotlib refuses them
+MOST_TENSORS = 400  # taller figures are illegible, and matplotlib rejects them
 COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5")
 
 
 def draw_spec(spec: PermutationSpec) -> "Figure":
-    """A row for each tensor, a column for each group, a mark where an axis moves with it.
+    """A row for each tensor, a column for each group, and a mark where an axis moves with it.
 
-    The colour of a mark is the axis. Nested groups carry their path, each its size.
+    The colour of a mark is the axis. Columns are labelled with the name of the group, a nested
+    group's with its path, and its size.
 
     Raises:
-        SettingsError: matplotlib is not installed, the spec has no groups, or more tensors than
-            fit on a page (400).
+        SettingsError: matplotlib is not installed, or the spec has no groups or more than 400
+            tensors.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"w": "h .", "b": "h"}, sizes={"h": 3})
+        >>> [label.get_text() for label in draw_spec(spec).axes[0].get_yticklabels()]
+        ['w', 'b']
     """
     try:
         from matplotlib.figure import Figure
@@ -53,7 +59,7 @@ def draw_spec(spec: PermutationSpec) -> "Figure":
 def _marks(
     spec: PermutationSpec, names: list[str], columns: dict[str, int]
 ) -> dict[int, tuple[list[float], list[float]]]:
-    """For each axis the places of its marks; axes of one tensor stand side by side."""
+    """The coordinates of the marks of each axis; those of one tensor are side by side."""
     marks: dict[int, tuple[list[float], list[float]]] = {}
     for row, name in enumerate(names):
         for axis, term in enumerate(spec.patterns[name]):

@@ -1,4 +1,4 @@
-"""Trajectories: sequences of parameters that are read when they are needed."""
+"""Trajectories: the parameters of a training run step by step, read when needed."""
 
 from symport.trajectory._recorder import Recorder, step_files
 from symport.trajectory._trajectory import LinearTrajectory, Trajectory

@@ -1,4 +1,4 @@
-"""A trajectory in a folder: numbered files, and what writes them from a training loop."""
+"""A trajectory in a folder: numbered files, and the recorder that writes them while training."""
 
 import re
 from collections.abc import Mapping
@@ -15,24 +15,29 @@ _STEP_FILE = re.compile(r"step-(\d{5,})\.safetensors")
 
 
 class Recorder:
-    """Writes a trajectory from inside a training loop, one file a step.
-
-        record = Recorder("runs/source")
-        record(model)                  # the initialization
-        for epoch in range(epochs):
-            ...                        # train
-            record(model)
+    """Writes a trajectory from inside a training loop, one file per step.
 
     Args:
-        folder: Made if it does not exist.
-        every: Keep one call in so many; the first call is always kept.
-        resume: Go on after the last file in the folder, which is taken to be the state that
-            training resumes from.
+        folder: Created if it does not exist.
+        every: Only every so many calls write a file; the first call always does.
+        resume: Continue after the last file in the folder, which is assumed to be the state from
+            which training resumes.
 
     Raises:
         FileError: The folder or a file cannot be written.
         TrajectoryError: `every` is below 1; the folder already has steps and `resume` is not set,
             or one of them is missing.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> model = nn.Linear(2, 1)
+        >>> with TemporaryDirectory() as folder:
+        ...     record = Recorder(folder)
+        ...     _ = record(model)  # the initialization
+        ...     for epoch in range(2):
+        ...         _ = record(model)  # after an epoch of training
+        ...     [path.name for path in step_files(Path(folder))][-1]
+        'step-00002.safetensors'
     """
 
     def __init__(self, folder: PathLike, *, every: int = 1, resume: bool = False) -> None:
@@ -45,21 +50,21 @@ class Recorder:
         if found and not resume:
             raise TrajectoryError(
                 f"{folder}: already has steps up to {found[-1].name}; choose another folder, or "
-                "pass resume=True to go on after it"
+                "pass resume=True to continue after it"
             )
         self._calls = (len(found) - 1) * every + 1 if found else 0
 
     def __call__(self, state: nn.Module | Params) -> Path | None:
-        """Write the next step, if it is its turn.
+        """Write the next step, unless this call is one that `every` skips.
 
         Args:
             state: A model, or its state dict.
 
         Returns:
-            The file, or None if this call is not kept.
+            The file, or None if none was written.
 
         Raises:
-            ParamsError: A value is NaN or infinite (training has diverged), or is no tensor.
+            ParamsError: A value is NaN or infinite (training has diverged), or is not a tensor.
             FileError: The file cannot be written.
         """
         step, left = divmod(self._calls, self.every)
@@ -77,11 +82,17 @@ class Recorder:
 
 
 def step_files(folder: Path) -> list[Path]:
-    """The files of a recorded trajectory, in order; other files in the folder are left aside.
+    """The files of a recorded trajectory, in order; other files in the folder are ignored.
 
     Raises:
         FileError: The folder does not exist or cannot be read.
         TrajectoryError: The numbers of the files have a gap.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     step_files(Path(folder))
+        []
     """
     try:
         found = [(match, path) for path in folder.iterdir() if (match := _number(path)) is not None]

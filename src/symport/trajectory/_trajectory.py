@@ -1,4 +1,4 @@
-"""The parameters of a training run, step by step, each read or computed when asked for.
+"""The parameters of a training run, step by step, each read or computed on access.
 
 A step is one entry of the trajectory, which may stand for an epoch of training: θ⁰ is the
 initialization, θᵀ the trained network, T the length in steps.
@@ -31,10 +31,10 @@ Schedule: TypeAlias = Literal["uniform", "cosine"]
 
 
 class Trajectory(ABC):
-    """A sequence of parameters θ⁰ … θᵀ: `len` is T + 1, `[t]` gives θᵗ, negative t counts back.
+    """A sequence of parameters θ⁰ … θᵀ: `len` is T + 1, `[t]` is θᵗ, and [−1] is θᵀ.
 
-    Every access gives new tensors, so changing them changes nothing here. A kind of trajectory
-    defines `__len__` and `_point`; the three kinds here are made by `linear`, `recorded`, `open`.
+    Every access returns new tensors, which the caller may modify. Create one with `linear`,
+    `recorded` or `open`; a subclass defines `__len__` and `_point`.
 
     Raises:
         TrajectoryError: On access to a step that does not exist.
@@ -57,16 +57,16 @@ class Trajectory(ABC):
         schedule: Schedule = "uniform",
         copy: bool = True,
     ) -> "LinearTrajectory":
-        """The straight line θᵗ = (1−λₜ)θ⁰ + λₜθᵀ; only the two ends are kept (Chijiwa 2024, §3.4).
+        """The straight line θᵗ = (1−λₜ)θ⁰ + λₜθᵀ (Chijiwa 2024, §3.4); its two ends are stored.
 
         Args:
             theta_0: The initialization: tensors by name, or a file of them.
             theta_T: The trained network.
             steps: The length T, at least 1.
             schedule: `"uniform"`: λₜ = t/T. `"cosine"`: the step from t to t+1 is proportional to
-                1 + cos(πt/T), as a cosine-annealed learning rate; long steps come first.
-            copy: False keeps the given tensors themselves, which must not change from then on: two
-                networks less in memory.
+                1 + cos(πt/T), as under a cosine-annealed learning rate, so it decreases.
+            copy: Whether to copy the ends. Without it the given tensors are kept, which must not
+                change afterwards; this saves the memory of two networks.
 
         Raises:
             TrajectoryError: `steps` or `schedule` is out of range, or both ends are the very same
@@ -79,7 +79,7 @@ class Trajectory(ABC):
 
     @staticmethod
     def recorded(points: Sequence[Params]) -> "Trajectory":
-        """The given parameters, at least two, which are kept without a copy.
+        """The given parameters, at least two, which are not copied.
 
         Raises:
             TrajectoryError: There are fewer than two, or two in a row are the very same tensors.
@@ -89,7 +89,7 @@ class Trajectory(ABC):
 
     @staticmethod
     def open(folder: PathLike) -> "Trajectory":
-        """The files `step-00000.safetensors` … of a folder, each read when asked for.
+        """The files `step-00000.safetensors` … of a folder, each read on access.
 
         Raises:
             FileError: The folder or a file cannot be read.
@@ -119,7 +119,7 @@ class Trajectory(ABC):
         return (self[step] for step in range(len(self)))
 
     def displacement(self, step: int) -> dict[str, Tensor]:
-        """θᵗ − θ⁰, without integer tensors (counts do not displace).
+        """θᵗ − θ⁰, without integer tensors, which are counts.
 
         Example:
             >>> import torch
@@ -134,15 +134,15 @@ class Trajectory(ABC):
         )
 
     def lazy_displacement(self, step: int) -> Params:
-        """As `displacement`; where the kind allows it, each tensor is made when it is asked for."""
+        """The same as `displacement`, but on a straight line each tensor is computed on access."""
         return self.displacement(step)
 
     def thinned(self, steps: int) -> "Trajectory":
-        """A shorter trajectory through points of this one, evenly spaced, both ends included.
+        """A trajectory of fewer steps: evenly spaced points of this one, both ends included.
 
         Args:
-            steps: The new length, from 1 to T. Where T is no multiple of it, the nearest points
-                are taken.
+            steps: The new number of steps, from 1 to T. If T is not a multiple of it, the nearest
+                points are taken.
 
         Raises:
             TrajectoryError: `steps` is out of range.
@@ -157,7 +157,7 @@ class Trajectory(ABC):
         )
 
     def digest(self) -> str:
-        """A SHA-256 of the content, to tell on resuming whether it is still the same.
+        """The SHA-256 of all points, by which a resumed run checks that they have not changed.
 
         Reads every point once.
         """
@@ -172,6 +172,12 @@ class LinearTrajectory(Trajectory):
 
     Attributes:
         fractions: λ₀ = 0 … λ_T = 1, increasing.
+
+    Example:
+        >>> import torch
+        >>> ends = {"w": torch.tensor([0.0])}, {"w": torch.tensor([4.0])}
+        >>> LinearTrajectory(*ends, fractions=[0.0, 0.75, 1.0])[1]
+        {'w': tensor([3.])}
     """
 
     def __init__(
@@ -188,11 +194,11 @@ class LinearTrajectory(Trajectory):
         return len(self.fractions)
 
     def displacement(self, step: int) -> dict[str, Tensor]:
-        """As in any trajectory, without whole networks in between."""
+        """θᵗ − θ⁰, without integer tensors; no other network is held in memory meanwhile."""
         return dict(self.lazy_displacement(step))
 
     def lazy_displacement(self, step: int) -> Params:
-        """Each tensor is made when it is asked for, and kept nowhere."""
+        """θᵗ − θ⁰, each tensor computed on access and not stored."""
         if not -len(self) <= step < len(self):
             raise TrajectoryError(f"step {step} does not exist: they run from 0 to {self.steps}")
         start, end = self._ends
@@ -200,7 +206,7 @@ class LinearTrajectory(Trajectory):
 
     def _point(self, step: int) -> dict[str, Tensor]:
         start, end = self._ends
-        if step == self.steps:  # from its own side, so that it has the end's counts as well
+        if step == self.steps:  # from the end, so that integer tensors are those of the end
             return interpolate(end, start, 0.0)
         return interpolate(start, end, self.fractions[step])
 
@@ -269,7 +275,7 @@ class _FolderTrajectory(Trajectory):
         return point
 
     def _check_alike(self) -> None:
-        """Compare all headers; the contents stay on the disk."""
+        """Compare all headers; the contents are not read."""
         outlines: list[Params] = []
         for path in self._files:
             with open_tensors(path) as tensors:
@@ -314,7 +320,7 @@ def _check_points(points: Sequence[Params], names: Sequence[str]) -> None:
         if _are_same_memory(a, b):
             raise TrajectoryError(
                 f"{name_a} and {name_b} are the very same tensors; model.state_dict() does not "
-                "copy, so clone what it returns before training goes on"
+                "copy, so clone what it returns before training continues"
             )
 
 
