@@ -112,7 +112,7 @@ def unusual():
         )
         yield (
             f"weight_norm three {dim}",
-            lambda v, g, d=dim: torch._weight_norm(v, g, d),
+            lambda v, g, d=dim: torch.ops.aten._weight_norm(v, g, d),
             [(B, C, A), (B, 1, 1) if dim == 0 else (1, C, 1)],
         )
         yield f"norm_except {dim}", lambda v, d=dim: torch.norm_except_dim(v, 2, d), [(B, C)]

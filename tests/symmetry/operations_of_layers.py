@@ -74,7 +74,7 @@ def positions():
     yield "affine_grid", lambda t: F.affine_grid(t, [2, 1, 2, 2], align_corners=False), [(A, 2, 3)]
     yield (
         "unpool",
-        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), (2, 2)),
         [(A, B, C, C)],
     )
     yield "lrn", lambda x: F.local_response_norm(x, 3), [(A, C, B)]
@@ -119,7 +119,7 @@ def norms():
     for dim in [0, 1]:
         yield (
             f"weight_norm {dim}",
-            lambda v, g, d=dim: torch._weight_norm(v, g, d),
+            lambda v, g, d=dim: torch.ops.aten._weight_norm(v, g, d),
             [(B, C), (B, 1) if dim == 0 else (1, C)],
         )
     for heads in [(A, C, D, 4), (A, C, 1, 4), (1, C, D, 4)]:

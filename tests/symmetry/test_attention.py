@@ -40,6 +40,7 @@ class Attention(nn.Module):
             case "interleaved":
                 y = y.view(2, 5, 2, 3, 3).transpose(1, 2)
                 return y[..., 0, :], y[..., 1, :], y[..., 2, :]
+        raise ValueError(self.layout)
 
     def forward(self, x):
         q, k, v = self.rows(x)
@@ -92,6 +93,8 @@ def test_a_bias_for_each_head_moves_with_the_heads():
 
 def test_heads_that_differ_by_a_constant_stay_while_units_inside_move():
     class Sloped(Attention):
+        slopes: torch.Tensor
+
         def __init__(self):
             super().__init__("chunked", fused=True)
             self.register_buffer("slopes", torch.tensor([0.5, 0.25]))

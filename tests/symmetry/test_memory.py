@@ -131,6 +131,8 @@ def test_a_tensor_whose_entries_are_one_stays():
 
 def test_a_view_that_is_no_parameter_keeps_its_weight_in_place():
     class Viewed(Autoencoder):
+        views: list[torch.Tensor]
+
         def forward(self, x):
             return super().forward(x) * self.views[0].cumsum(0).cumsum(1).sum()
 
@@ -146,6 +148,8 @@ def test_a_view_that_is_no_parameter_keeps_its_weight_in_place():
 
 def test_a_row_that_is_a_parameter_too_is_a_unit_of_its_own():
     class Row(Autoencoder):
+        row: nn.Parameter
+
         def forward(self, x):
             hidden = self.encode(self.first(x).relu()).relu() + self.row[:4].sum()
             return self.last(self.decode(hidden).relu())

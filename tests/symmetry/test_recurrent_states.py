@@ -48,8 +48,8 @@ class Free(nn.Module):
         self.weights = nn.ParameterList(drawn(*shape) - k for k, shape in enumerate(shapes))
 
     def results(self):
-        states = tuple(self.states)
-        found = self.rnn(self.x, states if len(states) > 1 else states[0])
+        states = [*self.states]
+        found = self.rnn(self.x, tuple(states) if len(states) > 1 else states[0])
         ends = found if self.is_cell else found[1]
         ends = ends if isinstance(ends, tuple) else (ends,)
         return ends if self.is_cell else (found[0], *ends)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -153,16 +154,18 @@ def test_a_model_that_returns_its_inputs_has_nothing_to_compare():
 
 def test_a_state_dict_for_a_model_and_missing_inputs_are_refused_with_what_to_pass():
     net, spec = Net(), PermutationSpec.parse({"w": "."})
-    with pytest.raises(SymportError, match=r"not a state dict.*load_state_dict"):
-        discover(net.state_dict(), X)
-    with pytest.raises(SymportError, match="not a function"):
-        discover(Net.forward, X)
-    with pytest.raises(SymportError, match="not a type"):
-        discover(Net, X)
+    no_models: list[tuple[Any, str]] = [
+        (net.state_dict(), r"not a state dict.*load_state_dict"),
+        (Net.forward, "not a function"),
+        (Net, "not a type"),
+    ]
+    for no_model, message in no_models:
+        with pytest.raises(SymportError, match=message):
+            discover(no_model, X)
     with pytest.raises(SymportError, match=r"Net: example inputs are needed"):
         discover(net)
     with pytest.raises(SymportError, match="not a state dict"):
-        verify(spec, net.state_dict(), X)
+        verify(spec, no_models[0][0], X)
     with pytest.raises(SymportError, match="example inputs are needed"):
         verify(spec, net, None)
 

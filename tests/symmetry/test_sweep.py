@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from symport.spec import Fixed
 from symport.symmetry import discover
@@ -44,7 +45,7 @@ class Free(nn.Module):
     def results(self):
         layer = [] if self.layer is None else [self.layer]
         results = self.operation(*layer, *self.given)
-        flat = torch.utils._pytree.tree_leaves(results)
+        flat = tree_leaves(results)
         return [r for r in flat if r.is_floating_point()]
 
     def forward(self, x):

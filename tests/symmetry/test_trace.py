@@ -124,6 +124,8 @@ def test_units_indexed_by_a_constant_stay():
 
 def test_a_table_that_a_buffer_of_positions_reads_keeps_its_rows_and_moves_its_columns():
     class Placed(Net):
+        places: torch.Tensor
+
         def __init__(self):
             super().__init__(None)
             self.table = nn.Embedding(8, 5)
@@ -186,6 +188,8 @@ def test_weights_of_eight_bits_move_with_their_units():
 
 def test_a_quantized_model_is_proven_or_refused():
     class Quantized(nn.Module):
+        rows: torch.Tensor
+
         def __init__(self):
             super().__init__()
             self.register_buffer("rows", torch.randint(-8, 8, (5, 4), dtype=torch.int8))
@@ -240,9 +244,9 @@ def test_buffers_of_batch_norm_are_constants_if_read_otherwise():
 
 
 def test_a_tensor_without_entries_stays_and_so_does_what_it_is_joined_to():
-    net = Net(torch.relu)
-    net.spare = nn.Parameter(torch.zeros(0, 5))
-    net.do = lambda x: torch.cat([x, net.spare * 2]).relu()
+    spare = nn.Parameter(torch.zeros(0, 5))
+    net = Net(lambda x: torch.cat([x, spare * 2]).relu())
+    net.spare = spare
     spec = discover(net, X, strict=True)
     assert spec.groups == {}
     assert spec.reasons["first.weight"][0] == "no entries"

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch._higher_order_ops import while_loop
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -42,7 +43,8 @@ class Between(nn.Module):
     def __init__(self, do, width: int = 6):
         super().__init__()
         self.hidden, self.first = nn.Linear(4, 7), nn.Linear(7, width)
-        self.last, self.do = nn.LazyLinear(3), do
+        self.last: nn.Linear = nn.LazyLinear(3)
+        self.do = do
 
     def forward(self, x):
         return self.last(self.do(self.first(self.hidden(x).relu())))
@@ -288,11 +290,13 @@ class Flex(nn.Module):
 
     def forward(self, x):
         q, k, v = (z.view(2, 5, 2, 4).transpose(1, 2) for z in self.qkv(x).chunk(3, -1))
-        change = None
-        if self.change is not None:
+        change, added = None, self.change
+        if added is not None:
 
-            def change(score, b, h, i, j):
-                return self.change(self.bias, score, h, i, j)
+            def change_score(score, b, h, i, j):
+                return added(self.bias, score, h, i, j)
+
+            change = change_score
 
         seen = flex_attention(q, k, v, score_mod=change, block_mask=self.mask)
         return self.out(seen.transpose(1, 2).flatten(2))
@@ -346,7 +350,7 @@ def test_a_loop_that_torch_knows_keeps_what_it_is_given_in_place():
 
             hidden = self.first(self.hidden(x).relu())
             start = (torch.zeros((), dtype=torch.int64), hidden)
-            _, hidden = torch._higher_order_ops.while_loop(lambda n, _: n < 3, again, start)
+            _, hidden = while_loop(lambda n, _: n < 3, again, start)
             return self.last(hidden)
 
     net = Loop(None)

@@ -260,6 +260,11 @@ def test_nothing_is_warned_about_when_all_is_well():
 class Frozen(nn.Module):
     """A BatchNorm whose four vectors are buffers, as in detection networks."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+    mean: torch.Tensor
+    var: torch.Tensor
+
     def __init__(self, width):
         super().__init__()
         for name, value in (("scale", 1.0), ("shift", 0.0), ("mean", 0.0), ("var", 1.0)):

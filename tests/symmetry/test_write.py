@@ -111,7 +111,7 @@ IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     "do",
     [
-        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), (2, 2)),
         lambda x: F.fold(F.unfold(x, 2, stride=2), (8, 8), 2, stride=2),
         lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
         lambda x: F.adaptive_max_pool2d(x, 1),
