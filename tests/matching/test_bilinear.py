@@ -58,7 +58,8 @@ def test_a_correction_is_the_difference_of_similarities(case, name, chunk, monke
     monkeypatch.setattr("symport.matching._bilinear.CHUNK", chunk)
     part = bilinear_part(case, name, index_seed=3)
     for k, weight in enumerate((1.0, 0.5, 2.0)):
-        part.add(*drawn(case, name, 2, seed=k), weight)
+        target, source = drawn(case, name, 2, seed=k)
+        part.add(target, source, weight)
     for slot, moved in ((0, 1), (1, 0)):
         index = torch.randperm(part.part.slots[moved].size, generator=seeded(8))
         before = by_loops(part, slot)
@@ -69,7 +70,8 @@ def test_a_correction_is_the_difference_of_similarities(case, name, chunk, monke
 
 def test_a_move_to_where_the_units_are_corrects_nothing():
     part = bilinear_part(CONVOLUTION, "w2", index_seed=3)
-    part.add(*drawn(CONVOLUTION, "w2", 2), 1.0)
+    target, source = drawn(CONVOLUTION, "w2", 2)
+    part.add(target, source, 1.0)
     assert not part.correction(0, 1, part.index[1]).any()
 
 

@@ -145,10 +145,10 @@ def test_what_is_kept_rounded_counts_as_it_is_rounded(case):
     similarity.move_to(Permutation.identity(case.spec))
     rounded = Similarity(case.spec)
     for pair in pairs:
-        sides = (
+        target, source = (
             {n: _kept(case, n, t) for n, t in side.items()} for side in (pair.target, pair.source)
         )
-        rounded.add(Pair(*sides, pair.weight))
+        rounded.add(Pair(target, source, pair.weight))
     for tree in similarity.trees:
         for facet, gain in rounded.gains(tree).items():
             assert torch.allclose(similarity.gains(tree)[facet], gain, atol=1e-4)
@@ -197,7 +197,7 @@ def test_weights_that_cannot_be_matched_are_refused(dtype, side):
     sides = {"target": dict(pair.target), "source": dict(pair.source)}
     sides[side]["w2"] = torch.ones(5, 6, dtype=dtype)
     with pytest.raises(ParamsError, match=f"w2: the {side} is of {dtype} and cannot be matched"):
-        filled(MLP, [Pair(**sides)])
+        filled(MLP, [Pair(sides["target"], sides["source"])])
 
 
 def test_counts_and_statistics_do_not_take_part():

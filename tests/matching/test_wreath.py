@@ -1,4 +1,5 @@
 from itertools import permutations, product
+from typing import Literal
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from symport.spec import Group, Permutation, PermutationSpec
 PARENT, CHILD, SIBLING = 3, 3, 2
 
 
-def spec_of(*children: str, kind: str = "permutation") -> PermutationSpec:
+Kind = Literal["permutation", "fixed"]
+
+
+def spec_of(*children: str, kind: Kind = "permutation") -> PermutationSpec:
     sizes = {"h/u": CHILD, "h/v": SIBLING}
     groups = {"h": Group(PARENT, kind), **{name: Group(sizes[name]) for name in children}}
     return PermutationSpec({}, groups)

@@ -115,10 +115,9 @@ def test_inputs_without_their_labels_are_refused():
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("among", [2, 3])
 def test_parts_of_every_batch_make_the_batch(augment: bool, among: int):
-    drawing = {"augment": augment}
-    whole = list(batches(images(10), 4, seeded(), **drawing))  # 4, 4 and 2 images
+    whole = list(batches(images(10), 4, seeded(), augment=augment))  # 4, 4 and 2 images
     parts = [
-        list(batches(images(10), 4, seeded(), **drawing, place=place, among=among))
+        list(batches(images(10), 4, seeded(), augment=augment, place=place, among=among))
         for place in range(among)
     ]
     for step, (inputs, labels) in enumerate(whole):

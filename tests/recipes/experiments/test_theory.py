@@ -8,6 +8,7 @@ from torch import Generator
 
 from symport.params import norm, subtract
 from symport.spec import Permutation, PermutationSpec, permute
+from symport_recipes.data import Examples
 from symport_recipes.experiments import Drift, Similarity, Theorem31
 from symport_recipes.experiments._theory import cosines, distance, drifts
 from symport_recipes.networks import initial
@@ -46,7 +47,7 @@ def test_updates_are_differences_of_consecutive_iterations_of_one_training():
         )  # fmt: skip
         updates.append([subtract(states[t], states[t - 1]) for t in (1, 3)])
     spec = spec_of(NARROW, "digits")
-    expected = cosines(*updates, spec, Permutation.identity(spec))
+    expected = cosines(updates[0], updates[1], spec, Permutation.identity(spec))
     assert found.curves["a, identity"] == pytest.approx(expected, abs=1e-6)
     assert all(a > b for a, b in zip(*found.curves.values(), strict=True))
 
@@ -55,6 +56,7 @@ def test_the_matched_distance_of_theorem_31_is_the_least_over_all_permutations()
     experiment = Theorem31(data="digits", widths=(4,), examples=50)
     found = experiment.pair(0, ANEW)
     data = halves("digits").training
+    assert isinstance(data, Examples)
     inputs, labels = data.inputs[:50], data.labels[:50, None].float()
 
     def gradient(seed: int) -> dict[str, torch.Tensor]:

@@ -73,6 +73,7 @@ def sizes(layer: nn.Module) -> tuple[int, ...]:
         case nn.Linear():
             return layer.in_features, layer.out_features
         case nn.MaxPool2d():
+            assert isinstance(layer.kernel_size, int)
             return (layer.kernel_size,)
         case _:
             return ()
@@ -141,11 +142,12 @@ def test_resnet18_has_the_names_and_shapes_of_torchvision_in_its_order():
 def test_resnet18_halves_its_map_five_times():
     model = resnet18(3).eval()
     found: dict[str, tuple[int, ...]] = {}
+
+    def record(name: str) -> Callable[..., None]:
+        return lambda module, given, out: found.update({name: tuple(out.shape[1:])})
+
     for name in ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"):
-        layer = model.get_submodule(name)
-        layer.register_forward_hook(
-            lambda module, given, out, name=name: found.update({name: tuple(out.shape[1:])})
-        )
+        model.get_submodule(name).register_forward_hook(record(name))
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
     assert found == {

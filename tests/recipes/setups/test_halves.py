@@ -34,6 +34,7 @@ def test_encoded_images_are_divided_without_decoding_those_to_train_on(encoded):
     assert encoded.validation.inputs.shape == (4, 3, 8, 8)
     assert encoded.training.labels.bincount().tolist() == [18, 18]
     half = halves("folder", 0.5).training
+    assert isinstance(half, LazyImages)
     assert set(half.encoded.names) < set(encoded.training.encoded.names)
     assert half.labels.bincount().tolist() == [9, 9]
 

@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cases import present
 from smallscenes import SMALL, TUNED, normed
 
+from symport.data import Labelled
 from symport.errors import SettingsError
-from symport_recipes.data import digits
+from symport_recipes.data import Examples, LazyImages, digits
 from symport_recipes.networks import conv8
 from symport_recipes.setups import (
     CIFAR100_CPU,
@@ -22,6 +24,11 @@ from symport_recipes.setups._scene import describe
 ANEW = Bench()
 
 
+def pixels(data: Examples | LazyImages | Labelled) -> torch.Tensor:
+    assert not isinstance(data, LazyImages)
+    return data.inputs
+
+
 def rows(inputs: torch.Tensor) -> set[tuple[float, ...]]:
     return {tuple(row) for row in inputs.flatten(1).tolist()}
 
@@ -30,7 +37,7 @@ def test_training_and_validation_share_nothing_and_choosing_does_not_report():
     data, whole = halves("digits"), digits()
     sizes = [len(x.labels) for x in (data.training, data.reporting, data.choosing)]
     assert sizes == [1080, 96, 24]
-    parts = [rows(x.inputs) for x in (data.training, data.reporting, data.choosing)]
+    parts = [rows(pixels(x)) for x in (data.training, data.reporting, data.choosing)]
     assert not parts[0] & parts[1] | parts[1] & parts[2] | parts[0] & parts[2]
     assert parts[0] | parts[1] | parts[2] == rows(whole.train_inputs)
     assert torch.equal(data.test.inputs, whole.test_inputs)
@@ -39,7 +46,7 @@ def test_training_and_validation_share_nothing_and_choosing_does_not_report():
 def test_a_share_is_of_the_training_set_alone():
     tenth = halves("digits", 0.1)
     assert len(tenth.training) == 108
-    assert rows(tenth.training.inputs) < rows(halves("digits").training.inputs)
+    assert rows(pixels(tenth.training)) < rows(pixels(halves("digits").training))
     assert torch.equal(tenth.validation.inputs, halves("digits").validation.inputs)
 
 
@@ -50,7 +57,7 @@ def test_without_a_base_source_and_target_start_at_random_and_apart():
 
 
 def test_a_base_gives_everything_but_the_head():
-    base, init = network(TUNED.base, 3, ANEW).final, start(TUNED, 3, ANEW)
+    base, init = network(present(TUNED.base), 3, ANEW).final, start(TUNED, 3, ANEW)
     assert torch.equal(init["fc1.weight"], base["fc1.weight"])
     assert not torch.equal(init["fc2.weight"], base["fc2.weight"])
     assert not torch.equal(init["fc2.bias"], base["fc2.bias"])
@@ -60,7 +67,7 @@ def test_a_base_gives_everything_but_the_head():
 def test_a_pair_has_one_batch_for_each_step_from_the_training_set():
     at = draw(SMALL, 0, ANEW)
     assert [tuple(x.shape) for x, _ in at.batches] == [(64, 64)] * 2
-    training = rows(halves("digits").training.inputs)
+    training = rows(pixels(halves("digits").training))
     assert all(rows(inputs) <= training for inputs, _ in at.batches)
     again = draw(SMALL, 0, ANEW)
     assert torch.equal(at.batches[1][0], again.batches[1][0])
@@ -97,7 +104,7 @@ def test_batchnorm_is_measured_anew_on_the_training_set():
     layer = function(normed)
     layer.load_state_dict(dict(at.target_init))
     order = torch.randperm(1080, generator=torch.Generator().manual_seed(0))
-    hidden = layer[0](at.halves.training.inputs[order[:256]])
+    hidden = layer.get_submodule("0")(pixels(at.halves.training)[order[:256]])
     means = torch.stack([hidden[:128].mean(0), hidden[128:].mean(0)]).mean(0)
     torch.testing.assert_close(found["1.running_mean"], means)
 

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def pictures() -> Examples:
     return Examples(pixels.to(torch.uint8), torch.arange(13) % 3, (0.5,) * 3, (0.25,) * 3)
 
 
-def trained_by(optimizer: str) -> dict[str, object]:
+def trained_by(optimizer: str) -> dict[str, Any]:
     settings = SETTINGS[optimizer]
     init = initial(convolutional, 0)
     found = train(convolutional(), init, pictures(), settings, seed=3)
@@ -39,12 +40,12 @@ def trained_by(optimizer: str) -> dict[str, object]:
     }
 
 
-def everything() -> dict[str, dict[str, object]]:
+def everything() -> dict[str, dict[str, Any]]:
     return {"sgd": trained_by("sgd"), "adam": trained_by("adam"), "normalised": normalised()}
 
 
 @pytest.fixture(scope="module")
-def in_both() -> dict[str, dict[str, object]]:
+def in_both() -> dict[str, dict[str, Any]]:
     return in_two_processes("tests.recipes.training.test_epochs", "everything")
 
 
@@ -58,7 +59,7 @@ def test_two_processes_train_as_one_does(optimizer: str, in_both):
         torch.testing.assert_close(found, torch.tensor(values), rtol=1e-4, atol=1e-6)
 
 
-def normalised() -> dict[str, object]:
+def normalised() -> dict[str, Any]:
     """Running statistics after one step on four numbers, half of them in each process."""
     inputs = torch.tensor([[1.0], [3.0], [10.0], [20.0]])
     net = nn.Sequential(nn.BatchNorm1d(1, momentum=1.0), nn.Linear(1, 2))

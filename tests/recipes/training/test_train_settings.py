@@ -51,7 +51,7 @@ def test_the_cosine_is_that_of_pytorch():
     expected: list[float] = []
     with warnings.catch_warnings(action="ignore"):  # it asks for an optimizer step in between
         for _ in range(60):
-            expected.append(witness.get_last_lr()[0])
+            expected.append(float(witness.get_last_lr()[0]))
             witness.step()
     assert rates(settings) == pytest.approx(expected, rel=1e-12)
 
@@ -70,10 +70,10 @@ def test_a_length_in_steps_schedules_by_steps():
     assert rates(settings)[2] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("lengths", [{}, {"epochs": 1, "steps": 1}])
-def test_a_length_is_given_once(lengths: dict[str, int]):
+@pytest.mark.parametrize("length", [None, 1])
+def test_a_length_is_given_once(length: int | None):
     with pytest.raises(SettingsError, match="give one of the two"):
-        TrainSettings(**lengths)
+        TrainSettings(epochs=length, steps=length)
 
 
 @pytest.mark.parametrize(

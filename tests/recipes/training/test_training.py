@@ -1,6 +1,7 @@
 import math
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_training_is_a_plain_loop_bit_for_bit(optimizer: str):
+def test_training_is_a_plain_loop_bit_for_bit(optimizer: Literal["sgd", "adam"]):
     settings = TrainSettings(
         epochs=3, batch_size=8, lr=0.05, weight_decay=1e-3, schedule="cosine",
         optimizer=optimizer,

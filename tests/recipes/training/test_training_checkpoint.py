@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from symport.errors import FileError
 from symport.io import save_tensors
+from symport.params import Params
 from symport_recipes.data import Examples
 from symport_recipes.networks import initial
 from symport_recipes.training import TrainSettings, train, trained
@@ -37,7 +38,7 @@ class Scores:
     def __init__(self, killed_at: int = 99) -> None:
         self.count, self.killed_at = 0, killed_at
 
-    def __call__(self, params: dict[str, Tensor]) -> float:
+    def __call__(self, params: Params) -> float:
         self.count += 1
         if self.count == self.killed_at:
             raise Killed

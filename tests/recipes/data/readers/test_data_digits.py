@@ -1,5 +1,6 @@
 import sys
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -17,19 +18,20 @@ def test_digits_are_split_into_1200_and_597():
 
 
 def test_both_halves_together_are_all_digits_of_scikit_learn():
-    data, bunch = digits(seed=3), load_digits()
+    data, (images, labels) = digits(seed=3), load_digits(return_X_y=True)
     found = {
         (int(label), *row)
         for examples in (data.train, data.test)
         for label, row in zip(examples.labels, (16 * examples.inputs).tolist(), strict=True)
     }
-    expected = {(int(t), *row) for t, row in zip(bunch.target, bunch.data.tolist(), strict=True)}
+    expected = {(int(t), *row) for t, row in zip(labels, np.asarray(images).tolist(), strict=True)}
     assert found == expected
 
 
 def test_every_digit_has_its_share_of_both_halves():
     data = digits()
-    total = torch.tensor(load_digits().target).bincount()
+    _, labels = load_digits(return_X_y=True)
+    total = torch.tensor(labels).bincount()
     exact = total * 1200 / 1797
     assert (data.train_labels.bincount() - exact).abs().max() < 1
 
