@@ -1,32 +1,43 @@
-"""Settings that a person gives: the rules of a selection, and their reading from YAML.
+"""Settings that a person gives: one schema for flags, YAML files and Python, and one loader.
 
 Without torch, so that the command line answers for help at once.
 """
 
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from symport.errors import FileError, SettingsError, brief, short_repr
 
 METHODS: tuple[str, ...] = ("fgmt", "gmt", "weights", "activations", "identity")
 RENAMED_METHODS = {"naive": "identity"}
 LOSS_NAMES: tuple[str, ...] = ("cross-entropy", "mse")
-RENAMED = {  # flags, keys and methods that users may still write, and what they are called now
-    "lengths": "scales",
+RENAMED = {  # flags and keys that users may still write, and what they are called now
+    "data": "examples",
+    "direct_lr": "learning_rates",
+    "direct_lrs": "learning_rates",
     "hold_back": "held_out",
     "hold_out": "held_out",
     "hold_residual": "fix_residual",
-    "recompute": "activation_checkpointing",
+    "lengths": "scales",
+    "no_direct": "direct_steps=0",
     "pairs": "pairs_dtype",
-    "direct_lrs": "learning_rates",
-    "direct_lr": "learning_rates",
+    "recompute": "activation_checkpointing",
 }
 MAX_SEED = 2**32 - 1  # torch's generator on the CPU ignores all higher bits
 
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+def _at_home(path: Any) -> Any:
+    """A folder named ~ is hardly ever meant."""
+    if not str(path).startswith("~"):
+        return path
+    try:
+        return type(path)(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ValueError("there is no such home folder; write the path in full") from error
 
 
 def method_name(name: str) -> str:
@@ -46,59 +57,131 @@ def method_name(name: str) -> str:
     return name
 
 
+def _known_method(name: str) -> str:
+    return name if name == "auto" else method_name(name)
+
+
+def _no_single_fold(folds: int) -> int:
+    if folds == 1:
+        raise ValueError("must be 0, or at least 2")
+    return folds
+
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Reference: TypeAlias = Annotated[str, AfterValidator(_at_home)]
+File: TypeAlias = Annotated[Path, AfterValidator(_at_home)]
+
+# Keys that several commands share: one meaning, one range, one help text.
+EXAMPLES = (
+    "Labelled examples that match, select and train: .safetensors or .npz with 'inputs' and 'labels', "
+    "or module:function; port and check also read .jsonl and folders of class folders."
+)
+Out: TypeAlias = Annotated[File, Field(description="Folder for the result.")]
+Method: TypeAlias = Annotated[
+    str,
+    AfterValidator(_known_method),
+    Field(
+        description=f"How the permutation is found: {', '.join(METHODS)}, or module:Class; auto: "
+        "fgmt with labelled examples, weights without."
+    ),
+]
+STEPS = "Number of steps T along the source's trajectory."
+BatchSize: TypeAlias = Annotated[Count, Field(description="Examples in a gradient for matching.")]
+Scales: TypeAlias = Annotated[
+    tuple[Positive, ...],
+    Field(description="Factors α on the whole displacement, tried besides the steps."),
+]
+Folds: TypeAlias = Annotated[
+    int,
+    AfterValidator(_no_single_fold),
+    Field(
+        ge=0, description="Folds of the cross-validation; 0 selects nothing, takes the last step."
+    ),
+]
+HeldOut: TypeAlias = Annotated[
+    float, Field(gt=0, lt=1, description="Share of the examples held out: they only report.")
+]
+DirectSteps: TypeAlias = Annotated[
+    int,
+    Field(ge=0, description="Most steps of direct training on the examples; 0 leaves it out."),
+]
+LEARNING_RATES = "Learning rates (Adam) of direct training."
+Seed: TypeAlias = Annotated[
+    int, Field(ge=0, le=MAX_SEED, description="Seed of splits, folds and batches.")
+]
+
+
 class Rules(BaseModel):
-    """How the competition is run."""
+    """How candidates are made, trained and selected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    method: str = Field(
-        "auto",
-        description=f"How the permutation is found: {', '.join(METHODS)}, or module:Class; auto: "
-        "fgmt with examples, weights without.",
-    )
-    steps: Count = Field(8, description="Steps T along the line from old base to fine-tune.")
-    batch_size: Count = Field(64, description="Examples in a gradient that is matched.")
+    method: Method = "auto"
+    steps: Count = Field(8, description=STEPS)
+    batch_size: BatchSize = 64
     micro_batch: Count = Field(8, description="Examples that pass through the model at a time.")
     activation_checkpointing: bool = Field(
-        False, description="Compute activations twice, which keeps less: gradient checkpointing."
+        False, description="Save memory by computing activations again in the backward pass."
     )
     pairs_dtype: Literal["as-is", "bfloat16"] = Field(
-        "as-is", description="How the gradients of earlier steps are kept; bfloat16: half of it."
+        "as-is", description="Dtype of the gradients kept from earlier steps; bfloat16 halves them."
     )
-    normalize: bool = Field(True, description="Give each step of the matching the same say.")
-    scales: tuple[Positive, ...] = Field(
-        (1.25, 1.5, 2.0), description="Factors α beyond the steps' own, of the last permutation."
-    )
-    folds: int = Field(
-        4, ge=0, description="Of the cross-validation; 0 takes the last step and trains nothing."
-    )
-    held_out: float = Field(0.25, gt=0, lt=1, description="Share of examples that only report.")
-    direct_steps: int = Field(
-        64, ge=0, description="At most so many steps of direct training; 0 leaves it out."
-    )
-    direct_batch_size: Count = Field(16, description="Examples in such a step.")
+    normalize: bool = Field(True, description="Give all steps the same weight in the matching.")
+    scales: Scales = (1.25, 1.5, 2.0)
+    folds: Folds = 4
+    held_out: HeldOut = 0.25
+    direct_steps: DirectSteps = 64
+    direct_batch_size: Count = Field(16, description="Examples in a step of direct training.")
     learning_rates: tuple[Positive, ...] = Field(
-        (1e-4, 1e-3), min_length=1, description="Learning rates (Adam) to choose among."
+        (1e-4, 1e-3), min_length=1, description=LEARNING_RATES
     )
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of splits, folds and batches.")
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, method: str) -> str:
-        return method if method == "auto" else method_name(method)
-
-    @field_validator("folds")
-    @classmethod
-    def _no_single_fold(cls, folds: int) -> int:
-        if folds == 1:
-            raise ValueError("must be 0, or at least 2")
-        return folds
+    seed: Seed = 0
 
 
-Model = TypeVar("Model", bound=BaseModel)
+class TransferSettings(BaseModel):
+    """What `symport transfer` reads and writes, and how it selects; the keys of its YAML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(
+        description="A function that makes the network, as module:function, e.g. nets:mlp; or "
+        "torchvision:NAME or timm:NAME where installed."
+    )
+    target: File = Field(description="The new initialization: a .safetensors file or .pt dict.")
+    source: File | None = Field(
+        None, description="A recorded source, as a folder of step files; or give its ends:"
+    )
+    start: File | None = Field(None, description="The source's initialization.")
+    end: File | None = Field(None, description="The source's trained weights.")
+    examples: Reference = Field(description=EXAMPLES)
+    test: Reference | None = Field(
+        None, description="Examples that only report; without them a share is held out."
+    )
+    out: Out
+    spec: File | None = Field(
+        None, description="A spec file, as discover --save writes it; else the spec is discovered."
+    )
+    loss: str = Field(
+        LOSS_NAMES[0], description=f"The mean loss: {', '.join(LOSS_NAMES)}, or module:function."
+    )
+    method: Method = "auto"
+    steps: int | None = Field(None, description=STEPS)
+    batch_size: BatchSize = 256
+    scales: Scales = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
+    folds: Folds = 5
+    held_out: HeldOut = 0.2
+    direct_steps: DirectSteps = 500
+    learning_rates: tuple[Positive, ...] = Field(
+        (1e-3,), min_length=1, max_length=1, description=LEARNING_RATES
+    )
+    seed: Seed = 0
 
 
-def checked(kind: type[Model], given: dict[str, Any]) -> Model:
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def checked(kind: type[Schema], given: Mapping[str, Any]) -> Schema:
     """Settings of some kind, from what a person gave.
 
     Raises:
@@ -111,7 +194,43 @@ def checked(kind: type[Model], given: dict[str, Any]) -> Model:
     try:
         return kind(**given)
     except ValidationError as error:
-        raise SettingsError("; ".join(_complaint(dict(e)) for e in error.errors())) from error
+        lines = [_complaint(kind, dict(e)) for e in error.errors()]
+        raise SettingsError("; ".join(lines)) from error
+
+
+def gathered(
+    kind: type[BaseModel],
+    config: Path | None = None,
+    flags: Mapping[str, str | None] | None = None,
+    assignments: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Keys and values of a YAML file, overridden by those of the command line, unchecked.
+
+    Args:
+        kind: The schema; a value for one of its lists may be separated by commas.
+        config: The YAML file.
+        flags: Values by key; None where a flag was not given.
+        assignments: What was given as `--set KEY=VALUE`.
+
+    Raises:
+        FileError: As `read_settings`.
+        SettingsError: As `read_settings`, or an assignment has no `=`, or a key is given twice.
+
+    Example:
+        >>> gathered(Rules, flags={"steps": "4"}, assignments=["scales=1.5,2"])
+        {'steps': '4', 'scales': ['1.5', '2']}
+    """
+    given = {} if config is None else read_settings(config)
+    typed = {key: value for key, value in (flags or {}).items() if value is not None}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise SettingsError(f"--set {short_repr(text)}: expected KEY=VALUE, such as --set folds=5")
+        if key in typed:
+            raise SettingsError(f"{key} is given twice on the command line; leave one out")
+        typed[key] = value
+    return given | {key: _value(kind, key, text) for key, text in typed.items()}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -139,15 +258,73 @@ def show_settings(settings: BaseModel) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
-def _complaint(error: dict[str, Any]) -> str:
+def explain_settings(kind: type[BaseModel], given: Mapping[str, Any]) -> str:
+    """All settings as YAML that `read_settings` reads back, each below a line with its meaning.
+
+    Args:
+        kind: The schema.
+        given: What is set so far. A required key that is missing stands in a comment.
+
+    Raises:
+        SettingsError: As `checked`, but not for missing keys.
+    """
+    fields = kind.model_fields
+    missing = [key for key, field in fields.items() if field.is_required() and key not in given]
+    settings = checked(kind, {**dict.fromkeys(missing, "…"), **given}).model_dump(mode="json")
+    keys = sorted(fields, key=lambda key: not fields[key].is_required())
+    return "".join(_explained(kind, key, settings, key in missing) for key in keys)
+
+
+def _explained(
+    kind: type[BaseModel], key: str, settings: Mapping[str, Any], is_missing: bool
+) -> str:
+    import yaml
+
+    meaning = f"# {kind.model_fields[key].description}\n"
+    if is_missing:
+        return f"{meaning}# {key}: (must be given)\n"
+    how = {"default_flow_style": None, "allow_unicode": True, "width": 10**6}
+    return meaning + yaml.safe_dump({key: settings[key]}, **how)
+
+
+def _value(kind: type[BaseModel], key: str, text: str) -> Any:
+    """A list is separated by commas, or written as in YAML."""
+    field = kind.model_fields.get(key)
+    if field is None or get_origin(field.annotation) is not tuple:
+        return text
+    if text.lstrip().startswith("["):
+        import yaml
+
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{key}: {short_repr(text)} is not a list ({brief(error)})") from error
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts and text.strip():
+        raise SettingsError(f"{key}: {short_repr(text)} is not a list such as 0.5,1,2")
+    return parts
+
+
+def _complaint(kind: type[BaseModel], error: dict[str, Any]) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        if key in RENAMED:
-            return f"{key} is called {RENAMED[key]} now"
-        return f"there is no setting {short_repr(key)}; --print-config lists all"
+        return f"{unknown(kind, key)}; --print-config lists all"
     if error["type"] == "missing":
         return f"{key} is missing"
     own = error.get("ctx", {}).get("error")
     if isinstance(own, SettingsError):
         return str(own)
     return f"{key}: {str(error['msg']).lower()}, not {short_repr(error['input'])}"
+
+
+def unknown(kind: type[BaseModel], key: str) -> str:
+    """What to say of a key that a schema lacks: its new name, or the nearest one there is.
+
+    Example:
+        >>> unknown(Rules, "lengths"), unknown(Rules, "stepz")
+        ('lengths is called scales now', "there is no setting 'stepz'; did you mean steps?")
+    """
+    if RENAMED.get(key, "").partition("=")[0] in kind.model_fields:
+        return f"{key} is called {RENAMED[key]} now"
+    near = get_close_matches(key, kind.model_fields, 1)
+    return f"there is no setting {short_repr(key)}" + (f"; did you mean {near[0]}?" if near else "")

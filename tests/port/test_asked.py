@@ -47,7 +47,7 @@ def test_without_examples_what_changes_nothing_is_refused(method, name):
     if name in WITHOUT[method]:
         refuse_idle(given)
         return
-    with pytest.raises(SettingsError, match=f"--{name.replace('_', '-')} has no effect with"):
+    with pytest.raises(SettingsError, match=f"{name} has no effect with"):
         refuse_idle(given)
 
 
@@ -58,15 +58,15 @@ def test_with_examples_what_changes_nothing_is_refused(method, name):
     if name in WITH[method]:
         refuse_idle(given)
         return
-    with pytest.raises(SettingsError, match=f"--{name.replace('_', '-')} has no effect"):
+    with pytest.raises(SettingsError, match=f"{name} has no effect"):
         refuse_idle(given)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"folds": 0, "scales": [3.0]}, "--scales has no effect with --folds 0"),
-        ({"folds": 0, "direct_steps": 3}, "--direct-steps has no effect with --folds 0"),
+        ({"folds": 0, "scales": [3.0]}, "scales has no effect with folds=0"),
+        ({"folds": 0, "direct_steps": 3}, "direct_steps has no effect with folds=0"),
         (
             {"direct_steps": 0, "learning_rates": [0.1]},
             "--learning-rates has no effect without direct",
@@ -79,7 +79,7 @@ def test_with_examples_what_changes_nothing_is_refused(method, name):
                 "activation_checkpointing": True,
                 "batch_size": 3,
             },
-            "--batch-size, --activation-checkpointing have no effect .*leave them out",
+            "batch_size, activation_checkpointing have no effect .*leave them out",
         ),
         ({"folds": 0, "direct_steps": 0, "steps": 3}, None),
     ],
@@ -106,9 +106,9 @@ def test_methods_that_need_examples_are_refused_without(method, tmp_path):
 def test_a_task_has_no_use_for_the_settings_of_others():
     refuse_idle_for_task(make_settings({**FILES, "max_length": 9}), "causal-lm")
     refuse_idle_for_task(make_settings({**FILES, "labels": ["x"]}), "image")
-    with pytest.raises(SettingsError, match="--max-length has no effect for the task 'image'"):
+    with pytest.raises(SettingsError, match="max_length has no effect for the task 'image'"):
         refuse_idle_for_task(make_settings({**FILES, "max_length": 9}), "image")
-    with pytest.raises(SettingsError, match="--labels has no effect for the task 'causal-lm'"):
+    with pytest.raises(SettingsError, match="labels has no effect for the task 'causal-lm'"):
         refuse_idle_for_task(make_settings({**FILES, "labels": ["x"]}), "causal-lm")
 
 

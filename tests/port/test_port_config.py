@@ -126,7 +126,7 @@ def test_what_weights_do_not_show_is_refused_with_its_remedy_and_may_be_accepted
     with pytest.raises(
         SettingsError,
         match=r"hidden_act is 'silu' in .*old_base, 'gelu' in .*new_base, which weights do not "
-        r"show; --accept hidden_act goes on, and the result has that of the new base",
+        r"show; --set accept=hidden_act goes on, and the result has that of the new base",
     ):
         ported(given)
     found = ported(given, accept=("hidden_act",))
@@ -140,7 +140,7 @@ def test_a_fine_tune_with_another_rope_than_its_base_has_to_be_accepted(tmp_path
     edit(given["tuned"], rope_parameters=scaled, max_position_embeddings=256, hidden_act="gelu")
     with pytest.raises(
         SettingsError,
-        match=r"--accept hidden_act --accept rope_parameters goes on",
+        match=r"--set accept=hidden_act,rope_parameters goes on",
     ):
         ported(given)
     found = ported(given, accept=("rope_parameters", "hidden_act"))

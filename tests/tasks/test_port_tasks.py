@@ -97,7 +97,7 @@ def test_classes_without_names_get_those_that_are_given(tmp_path):
     assert found.examples.labels.tolist() == [2, 0, 1, 1]
     assert list(found.classes) == ["ape", "bee", "dog"]
     with pytest.raises(
-        DataError, match=r"'dog' is none .* LABEL_2; it has no names .*--labels a,b"
+        DataError, match=r"'dog' is none .* LABEL_2; it has no names .*--set labels=a,b"
     ):
         read_examples("classification", replace(given, labels=()))
     for labels in (["a", "b"], ["a", "b", "a"]):

@@ -80,7 +80,7 @@ def test_classes_are_numbered_from_0(tmp_path):
         ({"label2id": None}, "are to map names to numbers"),
         ({"label2id": {"a": "x"}}, "are to map names to numbers"),
         ({"num_labels": 1}, "answers with a number"),
-        ({"problem_type": "regression"}, "answers with a number.*--task arrays"),
+        ({"problem_type": "regression"}, "answers with a number.*--set task=arrays"),
         ({"problem_type": "multi_label_classification"}, "answers with several classes at once"),
     ]:
         with pytest.raises(SettingsError, match=message):

@@ -174,7 +174,7 @@ def test_a_conversation_without_a_template_says_what_to_do(read, folder):
 
 def test_texts_that_were_cut_are_counted_and_answers_beyond_the_cut_refused(read):
     needs, found = read({"text": "abcdefgh"}, {"text": "abc"}, {"text": "abcdefg"}, max_length=6)
-    assert needs.notes == ["2 of 3 texts were cut at 6 tokens: --max-length."]
+    assert needs.notes == ["2 of 3 texts were cut at 6 tokens: max_length."]
     assert found.examples.inputs.shape == (3, 2, 6)
     needs, _ = read({"text": "a" * 100}, max_length=100)
     assert needs.notes == ["1 of 1 text was cut at 64 tokens: the model has no more positions."]

@@ -25,6 +25,9 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=stderr)
 
 
+stdout, stderr = console(), console(stderr=True)
+
+
 def run_app(app: Callable[[], object]) -> None:
     """Run a command line on `sys.argv`; whatever is raised becomes one line and an exit code.
 

@@ -178,7 +178,7 @@ def _refuse(odd: list[_Difference], old: Any, build: Callable[[Any], Any]) -> No
             raise SettingsError(f"not one architecture: {difference}{more}")
     if odd:
         first = odd[0]
-        flags = " ".join(f"--accept {key}" for key in dict.fromkeys(d.key for d in odd))
+        flags = f"--set accept={','.join(dict.fromkeys(d.key for d in odd))}"
         why = (
             "which weights do not show"
             if first.is_base

@@ -58,9 +58,8 @@ def refuse_idle_for_task(settings: PortSettings, task: str) -> None:
 
 def _refuse(settings: PortSettings, idle: dict[str, str]) -> None:
     if asked := [name for name in idle if _asked(settings, name)]:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
         verb, them = ("has", "it") if len(asked) == 1 else ("have", "them")
-        raise SettingsError(f"{flags} {verb} no effect {idle[asked[0]]}; leave {them} out")
+        raise SettingsError(f"{', '.join(asked)} {verb} no effect {idle[asked[0]]}; leave {them} out")
 
 
 def _asked(settings: PortSettings, name: str) -> bool:
@@ -78,9 +77,9 @@ def _idle(settings: PortSettings) -> Iterator[tuple[str, str]]:
     if not takes(settings.method, "gradient"):
         yield from _idle_without_matching(settings, is_trained=is_trained)
     if not settings.folds:
-        yield "scales", "with --folds 0"
+        yield "scales", "with folds=0"
         if settings.direct_steps:
-            yield "direct_steps", "with --folds 0"
+            yield "direct_steps", "with folds=0"
     if not is_trained:
         for name in ("direct_batch_size", "learning_rates"):
             yield name, "without direct training"
@@ -93,7 +92,7 @@ def _idle_without_matching(
     for name in ("batch_size", "normalize", "pairs_dtype", "activations"):
         yield name, how
     if not settings.folds:
-        yield "steps", f"{how} and --folds 0"
+        yield "steps", f"{how} and folds=0"
     if not is_trained:
         yield "activation_checkpointing", f"{how} and without direct training"
     if settings.method == "identity":

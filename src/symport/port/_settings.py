@@ -1,43 +1,48 @@
 """The settings of a port: one schema for the command line, YAML files and Python."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from symport.settings import Rules, checked
+from symport.settings import EXAMPLES, Out, Reference, Rules, checked
 
 YesNo: TypeAlias = Literal["auto", "yes", "no"]
 TaskName: TypeAlias = Literal["auto", "causal-lm", "classification", "image", "arrays"]
 
 
 class PortSettings(Rules):
-    """Everything that `symport port` can be told; the keys of its YAML file."""
+    """What `symport port` reads and writes, and how it selects; the keys of its YAML file."""
 
-    old_base: str = Field(description="What was fine-tuned: a folder, or a hub id.")
-    tuned: str = Field(description="The fine-tune: full weights or a PEFT adapter.")
-    new_base: str = Field(description="Where the fine-tune is to go.")
-    out: Path = Field(description="A folder for the result, which must not exist yet.")
-    examples: str | None = Field(None, description="A .jsonl file, or a folder of class folders.")
-    unlabelled: str | None = Field(None, description="The same without labels, for activations.")
-    task: TaskName = Field("auto", description="By default what the fine-tune was made for.")
-    loss: str | None = Field(None, description="module:function, one loss for each example.")
-    labels: tuple[str, ...] = Field(
-        (), description="The classes' names in their order, where the fine-tune has none."
+    old_base: Reference = Field(description="The base that was fine-tuned: a folder or a hub id.")
+    tuned: Reference = Field(description="The fine-tune: full weights or a PEFT adapter.")
+    new_base: Reference = Field(description="The base that the fine-tune is put on.")
+    out: Out
+    examples: Reference | None = Field(None, description=EXAMPLES)
+    unlabelled: Reference | None = Field(
+        None, description="Examples without labels, for --method activations."
     )
-    max_length: int = Field(512, ge=2, description="Tokens of a text; what is longer is cut.")
+    task: TaskName = Field("auto", description="The task; auto: what the fine-tune was made for.")
+    loss: str | None = Field(
+        None, description="The loss of each example, as module:function, in place of the task's."
+    )
+    labels: tuple[str, ...] = Field(
+        (), description="Names of the classes in order, where the fine-tune has none."
+    )
+    max_length: int = Field(512, ge=2, description="Most tokens of a text; the rest is cut off.")
     fix_residual: YesNo = Field(
-        "auto", description="Keep the residual stream's order; auto: if the bases share ancestry."
+        "auto",
+        description="Keep the residual stream's order; auto: if the bases have a common ancestor.",
     )
     activations: YesNo = Field(
-        "auto", description="Count them in gradient matching; auto: if the fine-tune's head is new."
+        "auto", description="Match activations besides gradients; auto: if the head is new."
     )
     accept: tuple[str, ...] = Field(
-        (), description="A key of config.json in which the models may differ; repeat it for more."
+        (), description="Keys of config.json in which the models may differ."
     )
-    device: str = Field("cpu", description="Where gradients are computed, such as cuda.")
+    device: str = Field("cpu", description="Device that computes gradients, such as cuda.")
     dtype: Literal["float32", "bfloat16", "float64"] = Field(
-        "float32", description="Of weights in memory while porting."
+        "float32", description="Dtype of the weights in memory while porting."
     )
 
     @field_validator("fix_residual", "activations", mode="before")
@@ -46,19 +51,8 @@ class PortSettings(Rules):
         """YAML reads yes and no as true and false."""
         return ("yes" if value else "no") if isinstance(value, bool) else value
 
-    @field_validator("old_base", "tuned", "new_base", "out", "examples", "unlabelled")
-    @classmethod
-    def _at_home(cls, value: Any) -> Any:
-        """A folder named ~ is hardly ever meant."""
-        if value is None or not str(value).startswith("~"):
-            return value
-        try:
-            return type(value)(Path(value).expanduser())
-        except RuntimeError as error:
-            raise ValueError("there is no such home folder; write the path in full") from error
 
-
-def make_settings(given: dict[str, Any]) -> PortSettings:
+def make_settings(given: Mapping[str, Any]) -> PortSettings:
     """Check the settings that a person gave.
 
     Raises:

@@ -215,7 +215,7 @@ def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str
             raise DataError(
                 f"{names[odd[0]]}: {what} has the loss {float(losses[odd[0]])} on it, as on "
                 f"{len(odd)} of {len(losses)} examples, and only finite ones can be compared; "
-                "leave it out, or take --dtype float32"
+                "leave it out, or --set dtype=float32"
             )
 
 

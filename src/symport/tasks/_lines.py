@@ -82,7 +82,7 @@ def class_of(name: object, classes: Mapping[str, int], where: str) -> int:
     if isinstance(number, int) and number in classes.values():
         return int(number)
     generic = all(name == f"LABEL_{number}" for name, number in classes.items())
-    advice = "; it has no names for them: give them in order with --labels a,b,…" if generic else ""
+    advice = "; it has no names for them: --set labels=a,b,… gives them in order" if generic else ""
     raise DataError(
         f"{where}: the label {short_repr(name)} is none of the fine-tune's classes: "
         f"{', '.join(classes)}{advice}"

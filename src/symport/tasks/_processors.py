@@ -22,7 +22,7 @@ def class_numbers(folder: Path, config: Any) -> Mapping[str, int]:
         what = "several classes at once" if kind == "multi_label_classification" else "a number"
         raise SettingsError(
             f"{folder}: the fine-tune answers with {what}, not with one of several classes; give "
-            "the examples as arrays and a loss: --task arrays --loss module:function"
+            "the examples as arrays and a loss: --set task=arrays --set loss=module:function"
         )
     try:
         found = {str(name): int(number) for name, number in config.label2id.items()}

@@ -82,7 +82,7 @@ def resolve_task(name: str, architecture: str) -> str:
             return task
     raise SettingsError(
         f"{architecture} is for none of {', '.join(SUFFIXES)}; give the examples as arrays and a "
-        "loss: --task arrays --loss module:function"
+        "loss: --set task=arrays --set loss=module:function"
     )
 
 
@@ -93,7 +93,7 @@ def make_task(name: str, loss: str | None) -> Task:
         SettingsError: There is no such function, or arrays come without a loss.
     """
     if name == "arrays" and loss is None:
-        raise SettingsError("the task 'arrays' needs a loss: --loss module:function")
+        raise SettingsError("the task 'arrays' needs a loss: --set loss=module:function")
     if loss is not None:
         return Task(feed_of(name), load_function(loss))
     if name == "causal-lm":

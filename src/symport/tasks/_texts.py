@@ -105,7 +105,7 @@ def valid_pad(config: Any) -> int | None:
 def _limit(max_length: int, config: Any, tokenizer: Any) -> tuple[int, str]:
     """How many tokens a text may have, and whose limit that is."""
     limits = {
-        "--max-length": max_length,
+        "max_length": max_length,
         "the model has no more positions": getattr(config, "max_position_embeddings", None),
         "the tokenizer's model_max_length": getattr(tokenizer, "model_max_length", None),
     }
@@ -128,7 +128,7 @@ def _check(line: Line, tokens: Tokens, vocabulary: int, limit: int, *, answers: 
     if answers and not any(tokens.counted[1:limit]):
         raise DataError(
             f"{line.where}: its answer begins after the first {limit} tokens, where the text is "
-            "cut; allow more (--max-length), or leave the example out"
+            "cut; allow more (max_length), or leave the example out"
         )
 
 

@@ -1,0 +1,84 @@
+"""The flags of the commands, each described by the schema whose key it sets.
+
+A flag that several commands have is written once, here. Keys without a flag are set with `--set`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+
+from symport.port import PortSettings
+from symport.settings import TransferSettings
+
+FILES, SELECTION, SETTINGS = "Files", "Selection", "Settings"
+
+
+def option(kind: type[BaseModel], key: str, *, panel: str = FILES, default: str = "") -> Any:
+    """The flag that sets a key: as text, which the schema checks, with the schema's own help.
+
+    Args:
+        kind: The schema.
+        key: One of its keys.
+        panel: Where the help shows it.
+        default: What the help says where the schema's default is None.
+    """
+    field = kind.model_fields[key]
+    text = f"{field.description}"
+    if get_origin(field.annotation) is Literal:
+        text += f" One of {', '.join(map(str, get_args(field.annotation)))}."
+    if not field.is_required() and (field.default is not None or default):
+        text += f" [default: {default or field.default}]"
+    if field.is_required():
+        text += " [required]"
+    return typer.Option(f"--{key.replace('_', '-')}", help=text, rich_help_panel=panel)
+
+
+Out: TypeAlias = Annotated[str | None, option(PortSettings, "out")]
+Examples: TypeAlias = Annotated[str | None, option(PortSettings, "examples")]
+OldBase: TypeAlias = Annotated[str | None, option(PortSettings, "old_base")]
+Tuned: TypeAlias = Annotated[str | None, option(PortSettings, "tuned")]
+NewBase: TypeAlias = Annotated[str | None, option(PortSettings, "new_base")]
+Unlabelled: TypeAlias = Annotated[str | None, option(PortSettings, "unlabelled")]
+Model: TypeAlias = Annotated[str | None, option(TransferSettings, "model")]
+Target: TypeAlias = Annotated[str | None, option(TransferSettings, "target")]
+Source: TypeAlias = Annotated[str | None, option(TransferSettings, "source")]
+Start: TypeAlias = Annotated[str | None, option(TransferSettings, "start")]
+End: TypeAlias = Annotated[str | None, option(TransferSettings, "end")]
+Test: TypeAlias = Annotated[str | None, option(TransferSettings, "test")]
+Method: TypeAlias = Annotated[str | None, option(PortSettings, "method", panel=SELECTION)]
+Steps: TypeAlias = Annotated[str | None, option(PortSettings, "steps", panel=SELECTION)]
+StepsOfSource: TypeAlias = Annotated[
+    str | None,
+    option(
+        TransferSettings,
+        "steps",
+        panel=SELECTION,
+        default="10 between two ends, or all recorded ones",
+    ),
+]
+Device: TypeAlias = Annotated[str | None, option(PortSettings, "device", panel=SELECTION)]
+Config: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="A YAML file of settings; flags override it.", rich_help_panel=SETTINGS
+    ),
+]
+Assignments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any setting that --print-config lists; repeat it for more.",
+        rich_help_panel=SETTINGS,
+    ),
+]
+PrintConfig: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print all settings as YAML, each with its meaning, and do nothing else.",
+        rich_help_panel=SETTINGS,
+    ),
+]
