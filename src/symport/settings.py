@@ -6,7 +6,7 @@ Without torch, so that the command line answers for help at once.
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -74,8 +74,8 @@ File: TypeAlias = Annotated[Path, AfterValidator(_at_home)]
 
 # Keys that several commands share: one meaning, one range, one help text.
 EXAMPLES = (
-    "Labelled examples that match, select and train: .safetensors or .npz with 'inputs' and 'labels', "
-    "or module:function; port and check also read .jsonl and folders of class folders."
+    "Labelled examples that match, select and train: .safetensors or .npz with 'inputs' and "
+    "'labels', or module:function; port and check also read .jsonl and folders of class folders."
 )
 Out: TypeAlias = Annotated[File, Field(description="Folder for the result.")]
 Method: TypeAlias = Annotated[
@@ -106,7 +106,7 @@ DirectSteps: TypeAlias = Annotated[
     int,
     Field(ge=0, description="Most steps of direct training on the examples; 0 leaves it out."),
 ]
-LEARNING_RATES = "Learning rates (Adam) of direct training."
+LEARNING_RATES = "Learning rates (Adam) of direct training; of several the best is selected."
 Seed: TypeAlias = Annotated[
     int, Field(ge=0, le=MAX_SEED, description="Seed of splits, folds and batches.")
 ]
@@ -194,8 +194,8 @@ def checked(kind: type[Schema], given: Mapping[str, Any]) -> Schema:
     try:
         return kind(**given)
     except ValidationError as error:
-        lines = [_complaint(kind, dict(e)) for e in error.errors()]
-        raise SettingsError("; ".join(lines)) from error
+        errors = sorted(error.errors(), key=lambda e: e["type"] == "missing")
+        raise SettingsError("; ".join(_complaint(kind, dict(e)) for e in errors)) from error
 
 
 def gathered(
@@ -226,7 +226,9 @@ def gathered(
         key, equals, value = text.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise SettingsError(f"--set {short_repr(text)}: expected KEY=VALUE, such as --set folds=5")
+            raise SettingsError(
+                f"--set {short_repr(text)}: expected KEY=VALUE, such as --set folds=5"
+            )
         if key in typed:
             raise SettingsError(f"{key} is given twice on the command line; leave one out")
         typed[key] = value
@@ -275,16 +277,31 @@ def explain_settings(kind: type[BaseModel], given: Mapping[str, Any]) -> str:
     return "".join(_explained(kind, key, settings, key in missing) for key in keys)
 
 
+def meaning(kind: type[BaseModel], key: str) -> str:
+    """What a key means, and the values it may have where they are few.
+
+    Example:
+        >>> meaning(Rules, "seed")
+        'Seed of splits, folds and batches.'
+    """
+    field = kind.model_fields[key]
+    if get_origin(field.annotation) is not Literal:
+        return f"{field.description}"
+    return f"{field.description} One of {', '.join(map(str, get_args(field.annotation)))}."
+
+
 def _explained(
     kind: type[BaseModel], key: str, settings: Mapping[str, Any], is_missing: bool
 ) -> str:
     import yaml
 
-    meaning = f"# {kind.model_fields[key].description}\n"
+    comment = f"# {meaning(kind, key)}\n"
     if is_missing:
-        return f"{meaning}# {key}: (must be given)\n"
-    how = {"default_flow_style": None, "allow_unicode": True, "width": 10**6}
-    return meaning + yaml.safe_dump({key: settings[key]}, **how)
+        return f"{comment}# {key}: (must be given)\n"
+    flow = None if isinstance(settings[key], list) else False
+    return comment + yaml.safe_dump(
+        {key: settings[key]}, default_flow_style=flow, allow_unicode=True, width=10**6
+    )
 
 
 def _value(kind: type[BaseModel], key: str, text: str) -> Any:
@@ -298,7 +315,9 @@ def _value(kind: type[BaseModel], key: str, text: str) -> Any:
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise SettingsError(f"{key}: {short_repr(text)} is not a list ({brief(error)})") from error
+            raise SettingsError(
+                f"{key}: {short_repr(text)} is not a list ({brief(error)})"
+            ) from error
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts and text.strip():
         raise SettingsError(f"{key}: {short_repr(text)} is not a list such as 0.5,1,2")
@@ -308,7 +327,7 @@ def _value(kind: type[BaseModel], key: str, text: str) -> Any:
 def _complaint(kind: type[BaseModel], error: dict[str, Any]) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return f"{unknown(kind, key)}; --print-config lists all"
+        return _unknown(kind, key)
     if error["type"] == "missing":
         return f"{key} is missing"
     own = error.get("ctx", {}).get("error")
@@ -317,14 +336,10 @@ def _complaint(kind: type[BaseModel], error: dict[str, Any]) -> str:
     return f"{key}: {str(error['msg']).lower()}, not {short_repr(error['input'])}"
 
 
-def unknown(kind: type[BaseModel], key: str) -> str:
-    """What to say of a key that a schema lacks: its new name, or the nearest one there is.
-
-    Example:
-        >>> unknown(Rules, "lengths"), unknown(Rules, "stepz")
-        ('lengths is called scales now', "there is no setting 'stepz'; did you mean steps?")
-    """
+def _unknown(kind: type[BaseModel], key: str) -> str:
+    """What to say of a key that a schema lacks: its new name, or the nearest one there is."""
     if RENAMED.get(key, "").partition("=")[0] in kind.model_fields:
         return f"{key} is called {RENAMED[key]} now"
     near = get_close_matches(key, kind.model_fields, 1)
-    return f"there is no setting {short_repr(key)}" + (f"; did you mean {near[0]}?" if near else "")
+    advice = f"did you mean {near[0]}? " if near else ""
+    return f"there is no setting {short_repr(key)}; {advice}--print-config lists all"

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import signal
@@ -12,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from nets import examples, net, same, spec, trained, weights
 
 from symport.cli import _app as cli
+from symport.cli._transfer import transfer_command
 from symport.io import load_tensors, locked, save_tensors
 from symport.selection import CompareSettings
+from symport.settings import TransferSettings
 from symport.spec import PermutationSpec
 from symport.trajectory import Recorder
 
@@ -48,7 +52,8 @@ def residual():
 def scores(outputs, labels):
     return outputs
 """
-QUICK = ["--folds", "2", "--direct-steps", "3", "--steps", "2"]
+QUICK = {"folds": "2", "direct_steps": "3", "steps": "2"}
+FLAGS = inspect.signature(transfer_command).parameters
 
 
 @dataclass
@@ -71,17 +76,22 @@ class Desk:
             "start": "start.safetensors",
             "end": "end.safetensors",
             "target": "target.safetensors",
-            "data": "few.npz",
+            "examples": "few.npz",
             "test": "test.npz",
             "spec": "spec.json",
             "out": "run",
+            **QUICK,
         }
     )
 
     def arguments(self, *more: str, **changes: str | None) -> list[str]:
         chosen = {**self.options, **changes}
-        pairs = [(f"--{name.replace('_', '-')}", v) for name, v in chosen.items() if v is not None]
-        return ["transfer", *(part for pair in pairs for part in pair), *QUICK, *more]
+        given = {name: value for name, value in chosen.items() if value is not None}
+        pairs = [
+            (f"--{name}", value) if name in FLAGS else ("--set", f"{name}={value}")
+            for name, value in given.items()
+        ]
+        return ["transfer", *(part for pair in pairs for part in pair), *more]
 
     def transfer(self, *more: str, **changes: str | None) -> Answer:
         return self.run(*self.arguments(*more, **changes))
@@ -149,7 +159,7 @@ def test_discover_prints_patterns_and_saves_them(desk):
 
 def test_discover_takes_examples_and_gives_reasons(desk):
     answer = desk.run("discover", "--model", "mynets:mlp", "--inputs", "few.npz", "--reasons")
-    assert "4.bias, axis 0 stays: output axis" in answer.out
+    assert "4.bias, axis 0 is fixed: output axis" in answer.out
 
 
 def test_discover_says_what_ties_a_group(desk):
@@ -254,8 +264,8 @@ def test_another_run_in_the_same_folder_is_refused(desk):
 
 
 def test_a_share_is_held_out_without_a_test_set(desk):
-    refused(desk.transfer("--hold-out", "1.5", test=None), "a share of 1.5 of 40 examples leaves")
-    answer = desk.transfer("--hold-out", "0.25", test=None)
+    refused(desk.transfer(held_out="1.5", test=None), "held_out: input should be less than 1")
+    answer = desk.transfer(held_out="0.25", test=None)
     assert answer.code == 0
     assert "30 labels" in answer.out
 
@@ -375,7 +385,7 @@ def test_a_pickle_is_refused_and_not_run(desk):
         ({"inputs": np.zeros((0, 4)), "labels": np.zeros(0, np.int64)}, "there are no examples"),
     ],
 )
-@pytest.mark.parametrize("option", ["data", "test"])
+@pytest.mark.parametrize("option", ["examples", "test"])
 def test_examples_that_do_not_fit_are_refused(desk, option, changes, message):
     save_examples(Path("bad.npz"), **changes)
     answer = desk.transfer(**{option: "bad.npz"})
@@ -433,11 +443,13 @@ def test_the_source_is_given_in_one_of_two_ways(desk, changes):
         ({"loss": "hinge"}, "no loss 'hinge'"),
         ({"loss": "mynets:scores"}, "the loss must return a scalar tensor"),
         ({"method": "magic"}, "method 'magic' is none of fgmt"),
-        ({"batch_size": "0"}, "batch_size must be at least 1"),
-        ({"seed": "-1"}, "seed must be at least 0"),
-        ({"seed": "99999999999"}, "seed must be at most"),
-        ({"data": "few.csv"}, "give a .safetensors or .npz file"),
-        ({"data": "mynets:mlp"}, "must return two arrays, inputs and labels"),
+        ({"method": "naive"}, "the method naive is called identity now"),
+        ({"batch_size": "0"}, "batch_size: input should be greater than or equal to 1, not '0'"),
+        ({"seed": "-1"}, "seed: input should be greater than or equal to 0"),
+        ({"seed": "99999999999"}, "seed: input should be less than or equal to 4294967295"),
+        ({"learning_rates": "0.1,0.01"}, "learning_rates: tuple should have at most 1 item"),
+        ({"examples": "few.csv"}, "give a .safetensors or .npz file"),
+        ({"examples": "mynets:mlp"}, "must return two arrays, inputs and labels"),
         ({"spec": "gone.json"}, "gone.json: "),
         ({"spec": "mynets.py"}, "is not a permutation spec"),
         ({"spec": "target.safetensors"}, "target.safetensors: "),
@@ -487,20 +499,32 @@ def test_a_disk_without_room_leaves_whole_files_and_a_run_that_can_go_on(desk):
     assert same(load_tensors("run/params.safetensors"), load_tensors("whole/params.safetensors"))
 
 
-def test_missing_options_are_named(desk):
+def test_missing_settings_are_named(desk):
     answer = desk.run("transfer", "--model", "mynets:mlp")
-    assert answer.code == 2
-    assert "Missing option '--target'" in answer.err
+    refused(answer, "target is missing; examples is missing; out is missing")
 
 
-def test_help_names_every_option_and_default(desk):
-    shown = " ".join(desk.run("transfer", "--help").out.split())
-    for name in CompareSettings.__dataclass_fields__.keys() - {"lengths", "direct_lr"}:
-        assert f"--{name.replace('_', '-')}" in shown
-    for default in ("cross-entropy", "fgmt", "256", "500"):
-        assert f"[default: {default}]" in shown
+def test_help_names_every_flag_and_default(desk):
+    shown = " ".join(desk.run("transfer", "--help").out.replace("│", "").split())
+    for text in ("fgmt with labelled examples", "[default: auto]", "10 between two ends, or all"):
+        assert text in shown
     assert "Example: symport transfer --model nets:mlp" in shown
     assert all(name in desk.run("--help").out for name in ("discover", "transfer"))
+
+
+def test_a_config_file_gives_what_flags_give(desk):
+    Path("transfer.yaml").write_text(yaml.safe_dump({**desk.options, "seed": 3}))
+    assert desk.run("transfer", "--config", "transfer.yaml").code == 0
+    assert desk.transfer(seed="3", out="typed").code == 0
+    assert same(load_tensors("run/params.safetensors"), load_tensors("typed/params.safetensors"))
+
+
+def test_the_defaults_are_those_of_the_library():
+    ours, theirs = TransferSettings.model_fields, CompareSettings()
+    for name in ("batch_size", "folds", "direct_steps", "seed"):
+        assert ours[name].default == getattr(theirs, name)
+    assert ours["scales"].default == theirs.lengths
+    assert ours["learning_rates"].default == (theirs.direct_lr,)
 
 
 def installed(*arguments: str) -> subprocess.Popen[str]:
@@ -537,7 +561,7 @@ def loss(outputs, labels):
 def test_an_interrupted_command_goes_on_with_the_same_bits(desk, how):
     Path("slow.py").write_text(SLOW)
     options = {"loss": "slow:loss", "steps": "20", "folds": "2", "direct_steps": "0"}
-    process = installed(*desk.arguments(**options)[: -len(QUICK)])
+    process = installed(*desk.arguments(**options))
     begun = time.monotonic()
     while not list(Path().glob("run/folds/fold-*/history.jsonl")):
         assert time.monotonic() - begun < 60
@@ -553,22 +577,22 @@ def test_an_interrupted_command_goes_on_with_the_same_bits(desk, how):
     assert 0 < sum(lines) < 40
     options["loss"] = "cross-entropy"
     for folder in ("run", "whole"):
-        assert desk.run(*desk.arguments(**options, out=folder)[: -len(QUICK)]).code == 0
+        assert desk.run(*desk.arguments(**options, out=folder)).code == 0
     assert same(load_tensors("run/params.safetensors"), load_tensors("whole/params.safetensors"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("changes", "message"),
     [
-        (["--hold-out", "0.3"], "--hold-out has no effect beside --test"),
+        ({"held_out": "0.3"}, "held_out has no effect beside --test"),
         (
-            ["--method", "weights", "--direct-steps", "0", "--loss", "mse"],
-            "--loss has no effect with --method weights",
+            {"method": "weights", "direct_steps": "0", "loss": "mse"},
+            "loss has no effect with --method weights",
         ),
     ],
 )
-def test_what_would_change_nothing_is_refused(desk, arguments, message):
-    refused(desk.transfer(*arguments), message)
+def test_what_would_change_nothing_is_refused(desk, changes, message):
+    refused(desk.transfer(**changes), message)
 
 
 def test_a_proof_that_cannot_be_had_is_refused(desk, tmp_path):

@@ -37,8 +37,8 @@ def flags(files, *names):
 
 def test_a_port_prints_its_verdict_and_writes_the_numbers(run, files, tmp_path):
     bases = flags(files, "old_base", "tuned", "new_base", "examples")
-    quick = ["--steps", "2", "--folds", "2", "--scales", "1.5", "--direct-steps", "1"]
-    quick += ["--learning-rates", "1e-5", "--micro-batch", "12"]
+    quick = ["--steps", "2", "--set", "folds=2", "--set", "scales=1.5", "--set", "direct_steps=1"]
+    quick += ["--set", "learning_rates=1e-5", "--set", "micro_batch=12"]
     code, out, err = run("port", *bases, *quick, "--out", str(tmp_path / "out"))
     assert code == 0, err
     assert "Picked the transfer" in out
@@ -57,8 +57,8 @@ def test_flags_override_the_file_and_all_is_printed(run, files, tmp_path):
     path = tmp_path / "port.yaml"
     keys = ("old_base", "tuned", "new_base", "out")
     path.write_text(yaml.safe_dump({**{k: files[k] for k in keys}, "steps": 5, "seed": 3}))
-    code, out, _ = run("port", "--config", str(path), "--steps", "6", "--no-direct",
-                       "--scales", "1,2", "--print-config")  # fmt: skip
+    code, out, _ = run("port", "--config", str(path), "--steps", "6", "--set", "direct_steps=0",
+                       "--set", "scales=1,2", "--print-config")  # fmt: skip
     printed = yaml.safe_load(out)
     assert code == 0
     assert (printed["steps"], printed["seed"], printed["direct_steps"]) == (6, 3, 0)

@@ -69,9 +69,9 @@ def test_with_examples_what_changes_nothing_is_refused(method, name):
         ({"folds": 0, "direct_steps": 3}, "direct_steps has no effect with folds=0"),
         (
             {"direct_steps": 0, "learning_rates": [0.1]},
-            "--learning-rates has no effect without direct",
+            "learning_rates has no effect without direct",
         ),
-        ({"method": "weights", "folds": 0, "steps": 3}, "--steps has no effect"),
+        ({"method": "weights", "folds": 0, "steps": 3}, "steps has no effect"),
         (
             {
                 "method": "weights",

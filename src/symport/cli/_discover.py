@@ -40,7 +40,9 @@ def discover_command(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Write the spec to this JSON file, for symport transfer --set spec=FILE."),
+        typer.Option(
+            help="Write the spec to this JSON file, for symport transfer --set spec=FILE."
+        ),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw which tensors move together, to this PNG file.")

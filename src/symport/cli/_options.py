@@ -4,13 +4,13 @@ A flag that several commands have is written once, here. Keys without a flag are
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, get_args
 
 import typer
 from pydantic import BaseModel
 
 from symport.port import PortSettings
-from symport.settings import TransferSettings
+from symport.settings import TransferSettings, meaning
 
 FILES, SELECTION, SETTINGS = "Files", "Selection", "Settings"
 
@@ -25,14 +25,15 @@ def option(kind: type[BaseModel], key: str, *, panel: str = FILES, default: str 
         default: What the help says where the schema's default is None.
     """
     field = kind.model_fields[key]
-    text = f"{field.description}"
-    if get_origin(field.annotation) is Literal:
-        text += f" One of {', '.join(map(str, get_args(field.annotation)))}."
+    text = meaning(kind, key)
     if not field.is_required() and (field.default is not None or default):
         text += f" [default: {default or field.default}]"
     if field.is_required():
         text += " [required]"
-    return typer.Option(f"--{key.replace('_', '-')}", help=text, rich_help_panel=panel)
+    kinds = {field.annotation, *get_args(field.annotation)}
+    metavar = "<int>" if int in kinds else "<path>" if Path in kinds else None
+    flag = f"--{key.replace('_', '-')}"
+    return typer.Option(flag, help=text, metavar=metavar, rich_help_panel=panel)
 
 
 Out: TypeAlias = Annotated[str | None, option(PortSettings, "out")]

@@ -23,7 +23,7 @@ from symport.cli._options import (
     Unlabelled,
 )
 from symport.port import PortSettings, make_settings
-from symport.settings import gathered, explain_settings
+from symport.settings import explain_settings, gathered
 
 if TYPE_CHECKING:
     from symport.port import Ported

@@ -25,7 +25,7 @@ from symport.cli._options import (
     Test,
 )
 from symport.errors import SettingsError
-from symport.settings import TransferSettings, checked, gathered, explain_settings
+from symport.settings import TransferSettings, checked, explain_settings, gathered
 
 if TYPE_CHECKING:
     from symport.selection import CompareSettings, Comparison
@@ -101,11 +101,15 @@ def _run(settings: TransferSettings) -> "Comparison":
             raise typer.Exit(INTERRUPTED) from None
 
 
+def _method(settings: TransferSettings) -> str:
+    return "fgmt" if settings.method == "auto" else settings.method  # there are always examples
+
+
 def _rules(settings: TransferSettings) -> "CompareSettings":
     from symport.selection import CompareSettings
 
     return CompareSettings(
-        method="fgmt" if settings.method == "auto" else settings.method,
+        method=_method(settings),
         batch_size=settings.batch_size,
         folds=settings.folds,
         lengths=settings.scales,
@@ -117,10 +121,12 @@ def _rules(settings: TransferSettings) -> "CompareSettings":
 
 def _refuse_idle(settings: TransferSettings) -> None:
     """Raise SettingsError if something was asked for that would change nothing."""
+    from symport.methods import takes
+
     fields = TransferSettings.model_fields
     if settings.test is not None and settings.held_out != fields["held_out"].default:
         raise SettingsError("held_out has no effect beside --test; leave one of them out")
-    has_gradients = settings.method in ("auto", "fgmt", "gmt") or settings.direct_steps
+    has_gradients = takes(_method(settings), "gradient") or settings.direct_steps
     if settings.loss != fields["loss"].default and not has_gradients:
         raise SettingsError(
             f"loss has no effect with --method {settings.method} and direct_steps=0, which take no "

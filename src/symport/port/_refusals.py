@@ -59,7 +59,9 @@ def refuse_idle_for_task(settings: PortSettings, task: str) -> None:
 def _refuse(settings: PortSettings, idle: dict[str, str]) -> None:
     if asked := [name for name in idle if _asked(settings, name)]:
         verb, them = ("has", "it") if len(asked) == 1 else ("have", "them")
-        raise SettingsError(f"{', '.join(asked)} {verb} no effect {idle[asked[0]]}; leave {them} out")
+        raise SettingsError(
+            f"{', '.join(asked)} {verb} no effect {idle[asked[0]]}; leave {them} out"
+        )
 
 
 def _asked(settings: PortSettings, name: str) -> bool:
