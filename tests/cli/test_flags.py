@@ -32,7 +32,7 @@ OWN_DEFAULTS = {
 }
 
 
-def parameters(command: str):
+def flags_of(command: str):
     """The flags of a command by key, as the library that parses them sees them."""
     click_command = typer.main.get_command(app).commands[command]
     return {p.name: p for p in click_command.params if p.name != "help"}
@@ -40,13 +40,13 @@ def parameters(command: str):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_shows_at_most_a_dozen_flags(command):
-    assert len(parameters(command)) <= MOST_FLAGS
+    assert len(flags_of(command)) <= MOST_FLAGS
 
 
 def test_same_flags_have_the_same_help_and_default():
     uses = defaultdict(dict)
     for command in COMMANDS:
-        for name, flag in parameters(command).items():
+        for name, flag in flags_of(command).items():
             uses[name][command] = (tuple(flag.opts), flag.help, flag.default, flag.multiple)
     shared = {name: set(found.values()) for name, found in uses.items() if len(found) > 1}
     assert {"examples", "out", "method", "steps", "config", "print_config"} <= shared.keys()
