@@ -214,6 +214,18 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         transfer(source(), weights(2), spec(), FGMT(gradient(seed=5)), folder=tmp_path)
 
 
+def test_a_folder_of_another_given_permutation_or_oracle_is_refused(tmp_path):
+    drawn = [Permutation.random(spec(), torch.Generator().manual_seed(k)) for k in (1, 2)]
+    pairs = {
+        "given": [GivenPermutation(permutation) for permutation in drawn],
+        "oracle": [Oracle(weights(seed)) for seed in (3, 4)],
+    }
+    for name, (first, second) in pairs.items():
+        transfer(source(), weights(2), spec(), first, folder=tmp_path / name)
+        with pytest.raises(FileError, match="holds another run: it differs in settings"):
+            transfer(source(), weights(2), spec(), second, folder=tmp_path / name)
+
+
 def test_the_saved_result_can_be_read_back(tmp_path):
     result = transfer(source(), weights(2), spec(), FGMT(gradient()), score=accuracy)
     tmp_path.joinpath("out").mkdir()

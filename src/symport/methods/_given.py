@@ -1,5 +1,8 @@
 """A permutation found elsewhere, as a method."""
 
+from typing import Any
+
+from symport.io import digest
 from symport.methods._base import Problem, SinglePermutation, State
 from symport.spec import Permutation
 
@@ -26,6 +29,10 @@ class GivenPermutation(SinglePermutation):
 
     def __init__(self, permutation: Permutation) -> None:
         self.permutation = permutation
+
+    def settings(self) -> dict[str, Any]:
+        """The permutation."""
+        return {"permutation": digest(self.permutation.indices)}
 
     def init(self, problem: Problem) -> State[None]:
         """The given permutation.

@@ -1,5 +1,8 @@
 """The oracle: align the whole displacements, the target being trained for it."""
 
+from typing import Any
+
+from symport.io import digest
 from symport.matching import match, weights
 from symport.methods._base import Problem, SinglePermutation, State
 from symport.params import Params
@@ -29,6 +32,10 @@ class Oracle(SinglePermutation):
 
     def __init__(self, target_final: Params) -> None:
         self.target_final = target_final
+
+    def settings(self) -> dict[str, Any]:
+        """The trained target."""
+        return {"target_final": digest(self.target_final)}
 
     def init(self, problem: Problem) -> State[None]:
         """Match the displacements of source and target."""
