@@ -243,6 +243,18 @@ def test_every_method_has_its_name(desk, method):
     assert json.loads(Path("run/run.json").read_text())["method"] == method
 
 
+def test_a_method_of_ones_own_is_given_as_module_and_class(desk):
+    Path("mynets.py").write_text(
+        f"{NETS}\nfrom symport.methods import FGMT\nclass Mine(FGMT):\n    name = 'mine'\n"
+    )
+    assert desk.transfer("--method", "mynets:Mine", out="own").code == 0
+    assert desk.transfer(out="built-in").code == 0
+    own, built_in = (load_tensors(f"{out}/params.safetensors") for out in ("own", "built-in"))
+    assert same(own, built_in)
+    refused(desk.transfer("--method", "naive", out="new"), "the method naive is called identity")
+    assert not Path("new").exists()
+
+
 def test_running_again_changes_nothing(desk):
     first = desk.transfer()
     before = Path("run/params.safetensors").read_bytes()

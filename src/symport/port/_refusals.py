@@ -10,6 +10,7 @@ from typing import Any
 from symport.errors import SettingsError
 from symport.methods import takes
 from symport.port._settings import PortSettings
+from symport.settings import METHODS
 
 FROM_FILES = ("weights", "identity")  # without examples no model is loaded for these
 OF_TEXTS = ("causal-lm", "classification")
@@ -93,7 +94,7 @@ def _idle_without_matching(
     how = f"with --method {settings.method}"
     for name in ("batch_size", "normalize", "pairs_dtype", "activations"):
         yield name, how
-    if not settings.folds:
+    if not settings.folds and settings.method in METHODS:  # one's own may differ by step
         yield "steps", f"{how} and folds=0"
     if not is_trained:
         yield "activation_checkpointing", f"{how} and without direct training"

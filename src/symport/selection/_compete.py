@@ -247,7 +247,10 @@ class _Run:
         available = Available(
             gradient=partial(self.contest.gradient, batches),
             model=self.contest.model,
-            inputs=lambda: [self.contest.task.feed(inputs) for inputs, _ in batches],
+            inputs=lambda: [
+                self.contest.task.feed(piece)
+                for piece in examples.inputs.split(self.contest.micro_batch)
+            ],
             normalize=self.rules.normalize,
             also=self.contest.also,
             keep=torch.bfloat16 if self.rules.pairs_dtype == "bfloat16" else None,
