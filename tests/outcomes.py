@@ -1,7 +1,7 @@
 """Outcomes of an experiment that was never run."""
 
 from symport_recipes.runner import Found
-from symport_recipes.runner._experiment import Outcome
+from symport_recipes.runner._pairs import Outcome
 
 
 def outcome(seed: int, last: float) -> Outcome:

@@ -41,8 +41,8 @@ RECIPE_ROOMS: list[set[str]] = [
     {"setups"},
     {"runner"},
     {"experiments"},
-    {"figures", "ports", "demo", "zoo"},
-    {"choosing"},
+    {"figures", "ports", "demo"},
+    {"recipes"},
     {"cli"},
     {"__init__"},
 ]

@@ -2,7 +2,7 @@ import json
 import re
 from pathlib import Path
 
-from symport_recipes.demo import COLUMNS, Outcome, table, verdict
+from symport_recipes.experiments._demo import COLUMNS, Outcome, table, verdict
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

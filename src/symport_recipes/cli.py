@@ -1,7 +1,7 @@
 """The command line of the recipes: list them, run one, put the results on a page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,10 +10,11 @@ from symport import distributed
 from symport.cli import DEBUG_HELP, console, run_app
 from symport.errors import SettingsError
 from symport_recipes.data import DOWNLOADS, VARIABLE, fetch
-from symport_recipes.figures import FIGURES
+from symport_recipes.recipes import RECIPES
 from symport_recipes.runner import (
     SCALES,
     Experiment,
+    PairExperiment,
     Recipe,
     Result,
     device_of,
@@ -42,14 +43,20 @@ ScaleOption = Annotated[
         "cpu, or paper for want of that."
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Results go to OUT/NAME/SCALE/seed-*.json.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help="Results of the paper's recipes go to OUT/NAME/SCALE/seed-*.json, others to OUT.",
+    ),
+]
 
 
 @app.command("list")
 def list_command() -> None:
-    """List the recipes, their scales, and what a pair of seeds costs at each."""
+    """List the recipes, their scales, and what each costs: the paper's for a pair of seeds."""
     shown = Table("name", "what", *SCALES)
-    for recipe in FIGURES.values():
+    for recipe in RECIPES.values():
         costs = [
             recipe.costs.get(scale, "–") if scale in recipe.scales else "–" for scale in SCALES
         ]
@@ -61,7 +68,10 @@ def list_command() -> None:
 def run_command(
     name: Annotated[str, typer.Argument(help="One of those that `list` shows.")],
     scale: ScaleOption = None,
-    seeds: Annotated[int, typer.Option(help="Number of pairs of seeds.", min=1)] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Number of seeds, or of pairs of them; 3 for most recipes.", min=1),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Run this one alone, for a job array.", min=0, max=LARGEST_SEED),
@@ -77,8 +87,9 @@ def run_command(
         bool,
         typer.Option("--together", help="Under torchrun: all processes on one pair at a time."),
     ] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Measure again what is there.")] = False,
 ) -> None:
-    """Run a recipe; pairs of seeds that are done are not run again.
+    """Run a recipe; what is done is not run again.
 
     Under torchrun, or anything else that sets RANK and WORLD_SIZE, each process takes its share of
     the seeds; with --together, its share of every batch.
@@ -89,15 +100,17 @@ def run_command(
     bench = Bench(cache, device_of(device))
     if together:
         join(bench.device)
+    unit = "a pair of seeds" if isinstance(experiment, PairExperiment) else "everything"
     if distributed.rank() == 0:
         cost = {str(known): words for known, words in recipe.costs.items()}[scale]
-        err.print(f"{name} at scale {scale}: a pair of seeds takes {cost}")
-    every = range(seeds) if seed is None else [seed]
-    run(experiment, folder / name / scale, every if together else share(every), bench)
-    done = read_outcomes(folder / name / scale)
+        err.print(f"{name} at scale {scale}: {unit} takes {cost}")
+    every = range(seeds or experiment.seeds) if seed is None else [seed]
+    place = experiment.folder_in(folder, name, scale)
+    run(experiment, place, every if together else share(every), bench, anew=anew)
     if distributed.rank() == 0:
-        pairs = "1 pair" if len(done) == 1 else f"{len(done)} pairs"
-        out.print(f"{recipe.title}: {pairs} of seeds in {folder / name / scale}")
+        for path in experiment.publish(place):
+            out.print(f"written: {path}")
+        out.print(f"{recipe.title}: results are in {place}")
 
 
 @app.command("report")
@@ -107,17 +120,29 @@ def report_command(
         "report.md"
     ),
 ) -> None:
-    """Write one page with every result found in a folder beside the published numbers."""
+    """Write one page with every result found in a folder beside the published numbers.
+
+    Recipes with a page of their own write it anew into the folder.
+    """
+    published = [
+        path
+        for recipe in RECIPES.values()
+        for experiment in recipe.scales.values()
+        for path in experiment.publish(folder)
+    ]
     results = [
         Result(recipe, scale, outcomes)
-        for recipe in FIGURES.values()
+        for recipe in RECIPES.values()
         for scale in SCALES
         if (outcomes := read_outcomes(folder / recipe.name / scale))
     ]
-    if not results:
+    if results:
+        write_page(page, results)
+        published.append(page)
+    if not published:
         raise SettingsError(f"{folder} holds no results: run a recipe with --out {folder} first")
-    write_page(page, results)
-    out.print(f"written: {page}")
+    for path in dict.fromkeys(published):
+        out.print(f"written: {path}")
 
 
 @app.command("fetch")
@@ -140,13 +165,15 @@ def main() -> None:
 
 
 def _recipe(name: str) -> Recipe:
-    if name not in FIGURES:
-        raise SettingsError(f"no recipe {name!r}: {', '.join(FIGURES)}")
-    return FIGURES[name]
+    if name not in RECIPES:
+        raise SettingsError(f"no recipe {name!r}: {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
-def _at(recipe: Recipe, scale: str) -> Experiment:
-    found: dict[str, Experiment] = {str(name): value for name, value in recipe.scales.items()}
+def _at(recipe: Recipe, scale: str) -> Experiment[Any, Any]:
+    found: dict[str, Experiment[Any, Any]] = {
+        str(name): value for name, value in recipe.scales.items()
+    }
     if scale not in found:
         raise SettingsError(f"{recipe.name} has no scale {scale!r}: {', '.join(found)}")
     return found[scale]

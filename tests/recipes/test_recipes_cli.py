@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 from symport.errors import DataError, SettingsError
 from symport_recipes import cli
 from symport_recipes.cli import app
-from symport_recipes.runner._experiment import write_outcome
+from symport_recipes.runner._pairs import write_outcome
 
 
 def invoke(*arguments: str):
@@ -51,7 +51,7 @@ def test_the_default_is_what_two_cores_can_do_and_its_cost_is_said(
     name, scale, cost, tmp_path, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr(cli, "run", lambda *given: seen.append(given[1]))
+    monkeypatch.setattr(cli, "run", lambda *given, anew: seen.append(given[1]))
     said = invoke("run", name, "--out", str(tmp_path)).stderr
     assert seen == [tmp_path / name / scale]
     assert f"{name} at scale {scale}: a pair of seeds takes {cost}" in said

@@ -5,9 +5,9 @@ import torch
 
 from symport.spec import show_pattern
 from symport.symmetry import discover
+from symport_recipes.experiments._architectures import measure
 from symport_recipes.networks import ZOO
 from symport_recipes.networks.zoo._transformers import DECODER, SHARED, build, scores
-from symport_recipes.zoo._measure import measure
 
 transformers = pytest.importorskip("transformers")
 

@@ -9,13 +9,13 @@ from symport.model import barrier, evaluate, plane
 from symport.params import Params
 from symport.spec import permute
 from symport_recipes.experiments._later import after, best_start
-from symport_recipes.runner import Experiment, Found
+from symport_recipes.runner import Found, PairExperiment
 from symport_recipes.setups import Bench, Pair, Scene, draw, network
 from symport_recipes.training import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basins(Experiment):
+class Basins(PairExperiment):
     """Barriers from the trained target to three others, and the plane through three.
 
     Attributes:

@@ -9,7 +9,7 @@ from symport.methods import FGMT, Available, Method, Problem, State, make_method
 from symport.model import train_directly
 from symport.params import Params, norm
 from symport.trajectory import Trajectory
-from symport_recipes.runner import Experiment, Found
+from symport_recipes.runner import Found, PairExperiment
 from symport_recipes.setups import Bench, Line, Pair, Scene, draw, history, network
 
 METHODS = ("naive", "oracle", "gmt", "fgmt")
@@ -33,7 +33,7 @@ class Walked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curves(Experiment):
+class Curves(PairExperiment):
     """Validation accuracy after each step, by method, and of direct training.
 
     Attributes:
@@ -88,7 +88,7 @@ class Curves(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sensitivity(Experiment):
+class Sensitivity(PairExperiment):
     """FGMT's best and last step against one setting of the matching.
 
     Attributes:

@@ -16,7 +16,7 @@ from torch import Tensor
 from symport.model import accuracy, ece, evaluate, nll, predict
 from symport.params import Params
 from symport_recipes.experiments._curves import METHODS, method_of, states
-from symport_recipes.runner import Experiment, Found
+from symport_recipes.runner import Found, PairExperiment
 from symport_recipes.setups import (
     Bench,
     Network,
@@ -59,7 +59,7 @@ def best_start(at: Pair, name: str, target_final: Params) -> Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Later(Experiment):
+class Later(PairExperiment):
     """Accuracy after each epoch of training, from transferred parameters and from scratch.
 
     Attributes:
@@ -100,7 +100,7 @@ class Later(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ensembles(Experiment):
+class Ensembles(PairExperiment):
     """A source and targets that were transferred and trained on, against all trained alone.
 
     Attributes:
@@ -144,7 +144,7 @@ class Ensembles(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inheritance(Experiment):
+class Inheritance(PairExperiment):
     """FGMT from a source on a poor base, to a poor and to a good base; and training on each.
 
     Attributes:

@@ -19,12 +19,12 @@ from symport_recipes.experiments._curves import (
     relative_displacement,
     states,
 )
-from symport_recipes.runner import Experiment, Found
+from symport_recipes.runner import Found, PairExperiment
 from symport_recipes.setups import Bench, Pair, Scene, draw, network
 
 
 @dataclass(frozen=True, kw_only=True)
-class OtherStarts(Experiment):
+class OtherStarts(PairExperiment):
     """Accuracy of a trained source while its start gives way to the target's.
 
     Attributes:
@@ -64,7 +64,7 @@ class OtherStarts(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths(Experiment):
+class Lengths(PairExperiment):
     """Accuracy at θ₂⁰ + α π(θ₁ᵀ − θ₁⁰) by length α, π being the last permutation of each method.
 
     Attributes:

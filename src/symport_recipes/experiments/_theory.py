@@ -18,13 +18,13 @@ from symport.spec import Permutation, PermutationSpec, permute
 from symport_recipes.data import normalise
 from symport_recipes.experiments._curves import method_of, states
 from symport_recipes.networks import initial
-from symport_recipes.runner import Experiment, Found
+from symport_recipes.runner import Found, PairExperiment
 from symport_recipes.setups import TARGET_SEED, Bench, Scene, draw, function, halves, spec_of, start
 from symport_recipes.training import train
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similarity(Experiment):
+class Similarity(PairExperiment):
     """Cosine between the updates of two trainings, one of them permuted, at some iterations.
 
     The permutation is one for all iterations, that of eq. 4 over the updates that are shown. Both
@@ -78,7 +78,7 @@ class Similarity(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Theorem31(Experiment):
+class Theorem31(PairExperiment):
     """Normalised distance of the expected gradients of two random networks, against their width N.
 
     f(x) = Σᵢ vᵢ ReLU(Σⱼ wᵢⱼ xⱼ), PyTorch's default initialization, mean squared error. Inputs are
@@ -128,7 +128,7 @@ class Theorem31(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drift(Experiment):
+class Drift(PairExperiment):
     """How far θ₂ˢ moves when the permutation of step s gives way to that of step s + 1.
 
     Relative to ‖θ₁ˢ − θ₁⁰‖; two random permutations stand for no agreement at all.

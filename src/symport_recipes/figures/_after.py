@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from symport_recipes.experiments import Basins, Ensembles, Inheritance, Later
-from symport_recipes.runner import HOURS, SECONDS, TUNED_NOTE, Experiment, Recipe, Scale
+from symport_recipes.runner import HOURS, SECONDS, TUNED_NOTE, PairExperiment, Recipe, Scale
 from symport_recipes.setups import (
     CARS,
     CIFAR10,
@@ -154,7 +154,7 @@ def ensembles() -> Recipe:
 def ensembles_cars() -> Recipe:
     """Table E.2: ensembles with transferred members, Cars."""
     training = later(CARS, 0.05, 20)
-    scales: dict[Scale, Experiment] = {
+    scales: dict[Scale, PairExperiment] = {
         "smoke": Ensembles(scene=SMOKE_TUNED, training=SMOKE_LATER),
         "paper": Ensembles(scene=CARS, training=training),
     }
@@ -164,7 +164,7 @@ def ensembles_cars() -> Recipe:
 def ensembles_cub() -> Recipe:
     """Table E.2: ensembles with transferred members, CUB."""
     training = later(CUB, 0.01, 10)
-    scales: dict[Scale, Experiment] = {
+    scales: dict[Scale, PairExperiment] = {
         "smoke": Ensembles(scene=SMOKE_TUNED, training=SMOKE_LATER),
         "paper": Ensembles(scene=CUB, training=training),
     }
@@ -174,7 +174,7 @@ def ensembles_cub() -> Recipe:
 def ensembles_cifar10() -> Recipe:
     """Table E.2: ensembles with transferred members, CIFAR-10."""
     training = later(CIFAR10, 0.01, 50)
-    scales: dict[Scale, Experiment] = {
+    scales: dict[Scale, PairExperiment] = {
         "smoke": Ensembles(scene=SMOKE, training=SMOKE_LATER),
         "paper": Ensembles(scene=CIFAR10, training=training),
     }
@@ -183,7 +183,7 @@ def ensembles_cifar10() -> Recipe:
 
 def _figure_6(
     data: str,
-    scales: dict[Scale, Experiment],
+    scales: dict[Scale, PairExperiment],
     published: tuple[tuple[float, float], ...],
     note: str = "",
 ) -> Recipe:
@@ -225,7 +225,7 @@ def _figure_8(
 
 
 def _ensembles(
-    data: str, scales: dict[Scale, Experiment], published: tuple[float, float, float]
+    data: str, scales: dict[Scale, PairExperiment], published: tuple[float, float, float]
 ) -> Recipe:
     names = ("gmt", "fgmt", "standard")
     return Recipe(

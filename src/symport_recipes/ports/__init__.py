@@ -1,3 +1,6 @@
 """Fine-tunes of small transformers ported between bases that were trained here, on real data."""
 
-__all__ = []
+from symport_recipes.ports._experiment import FAMILIES, Ports
+from symport_recipes.ports._options import Options
+
+__all__ = ["FAMILIES", "Options", "Ports"]

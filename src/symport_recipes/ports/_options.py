@@ -5,30 +5,29 @@ step and length that are best there, so that no choice adds its noise, and at th
 is. A row differs from the first in what it names.
 """
 
-import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import symport
+from symport.errors import SettingsError
 from symport.huggingface import quiet_transformers
-from symport.io import write_text
+from symport.io import make_folder, write_text
 from symport.methods import GradientMatching, Start, comparable
 from symport.params import Params
 from symport.port import embedding_names, residual_groups
 from symport.selection import Contest
 from symport.spec import fix
-from symport_recipes.ports._llama import llama
-from symport_recipes.ports._page import spread
+from symport_recipes.ports._experiment import Ports, scenes
+from symport_recipes.ports._page import OPTIONS_FILE, Share, read_options
 from symport_recipes.ports._running import contest, networks, with_activity
 from symport_recipes.ports._scene import Scene
 from symport_recipes.ports._settings import RULES, SEEDS
-from symport_recipes.runner import markdown
+from symport_recipes.runner import Experiment
+from symport_recipes.setups import Bench
 
-FILE = "options.json"
 COUNT = 64
 LENGTHS = (1.25, 1.5, 2.0)
 
@@ -70,7 +69,7 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 
-def shares(scene: Scene, option: Option, seed: int) -> tuple[float, float]:
+def shares(scene: Scene, option: Option, seed: int) -> Share:
     """Share of lift to the independent base at the best step and length, and at the last step."""
     rules = RULES.model_copy(update={"steps": option.steps, "seed": seed})
     case = contest(scene, networks(scene, "independent", rules), rules, COUNT)
@@ -106,32 +105,40 @@ def _method(case: Contest, option: Option) -> GradientMatching[Any]:
     return option.kind(gradient, normalize=option.normalize, start=option.start, also=case.also)
 
 
-def table(found: Mapping[str, list[tuple[float, float]]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    rows = [
-        [name, str(len(rows)), *(spread(list(side)) for side in zip(*rows, strict=True))]
-        for name, rows in found.items()
-    ]
-    return markdown(["", "draws", "best step and length", "last step"], rows)
+@dataclass(frozen=True)
+class Options(Experiment[tuple[str, int], Share]):
+    """Every option with every draw of the examples."""
 
+    seeds = SEEDS
 
-def main() -> None:
-    """Run what has not been run; the page of `python -m symport_recipes.ports` shows it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/ports"))
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="number of draws")
-    given = parser.parse_args()
-    file = given.out / "ports" / FILE
-    found = json.loads(file.read_text()) if file.exists() else {}
-    with quiet_transformers():
-        scene = llama(given.cache)["llama"]
-        for seed, (name, option) in product(range(given.seeds), OPTIONS.items()):
-            done = found.setdefault(name, [])
-            if len(done) <= seed:
-                done.append(shares(scene, option, seed))
-                write_text(file, json.dumps(found, indent=1))
+    def cases(self, seeds: Sequence[int]) -> Sequence[tuple[str, int]]:
+        """Every option, seed by seed."""
+        return [(name, seed) for seed in seeds for name in OPTIONS]
 
+    def measure(self, case: tuple[str, int], bench: Bench) -> Share:
+        """Port by one option."""
+        name, seed = case
+        with quiet_transformers():
+            scene = scenes("llama", bench.folder("transformers"))["llama"]
+            return shares(scene, OPTIONS[name], seed)
 
-if __name__ == "__main__":
-    main()
+    def read(self, folder: Path, case: tuple[str, int]) -> Share | None:
+        """The entry of an option at the place of its seed."""
+        name, seed = case
+        done = read_options(folder).get(name, [])
+        return done[seed] if seed < len(done) else None
+
+    def keep(self, folder: Path, case: tuple[str, int], record: Share) -> None:
+        """Write the entry; seeds are kept by their place, so none may be left out."""
+        name, seed = case
+        found = read_options(folder)
+        done = found.setdefault(name, [])
+        if seed > len(done):
+            raise SettingsError(f"options: seed {seed} before seed {len(done)}; run that first")
+        done[seed : seed + 1] = [record]
+        make_folder((folder / OPTIONS_FILE).parent)
+        write_text(folder / OPTIONS_FILE, json.dumps(found, indent=1))
+
+    def publish(self, folder: Path) -> Sequence[Path]:
+        """Write the page of all ports, which shows the options at its end."""
+        return Ports("llama").publish(folder)

@@ -1,12 +1,19 @@
 """The results of porting as one page, with a picture."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
-from symport.report import Curve, draw, png
+from symport.io import write_text
+from symport.report import Curve, draw, png, save_picture
 from symport_recipes.ports._running import Found
+from symport_recipes.ports._words import NOTE, head
 from symport_recipes.runner import markdown, mean_sd, sd
 
+Share: TypeAlias = tuple[float, float]
+OPTIONS_FILE = "ports/options.json"
 WAYS = {
     "identity": "identity",
     "weights": "weight matching",
@@ -111,3 +118,29 @@ def _losses(found: Sequence[Found]) -> str:
         )
     ]
     return f"Losses: {', '.join(told)}."
+
+
+def write_ports(folder: Path, found: Sequence[Found]) -> Sequence[Path]:
+    """Write the page of all ports and its picture; nothing if there are none."""
+    if not found:
+        return ()
+    save_picture(folder / "ports.png", picture(found))
+    options = read_options(folder)
+    ending = [*NOTE, *options_table(options)] if options else []
+    write_text(folder / "ports.md", page(found, head({f.scene for f in found}), ending))
+    return (folder / "ports.md",)
+
+
+def read_options(folder: Path) -> dict[str, list[Share]]:
+    """The shares of lift by option, one entry for each seed; none if there is no file."""
+    path = folder / OPTIONS_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def options_table(found: Mapping[str, list[Share]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    rows = [
+        [name, str(len(rows)), *(spread(list(side)) for side in zip(*rows, strict=True))]
+        for name, rows in found.items()
+    ]
+    return markdown(["", "draws", "best step and length", "last step"], rows)

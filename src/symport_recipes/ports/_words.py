@@ -28,8 +28,8 @@ learn than the old one. Step, length and number of training steps are cross-vali
 examples alone, for every way, and *picked* says which way they picked, in how many draws. Training
 directly starts from the untouched new base; with LoRA it trains a fresh adapter.
 
-`python -m symport_recipes.ports --out docs/results` repeats everything; networks are kept in
-`runs/ports`. Settings: `symport_recipes/ports/_settings.py`. A run that is in
+`symport-recipes run ports-llama --out docs/results` repeats the Llama; `ports-bert` and `ports-vit`
+are the others. Settings: `symport_recipes/ports/_settings.py`. A run that is in
 `docs/results/ports/*.json` is not run again.
 
 ## In short
@@ -64,7 +64,7 @@ NOTE = [
     "step and length that are best on the reporting set itself, so that no choice adds its noise,",
     "and at the last step as it is. A row differs from the first in what it names; differences of",
     "a few points between rows of one draw are noise.",
-    "`python -m symport_recipes.ports._options --out docs/results`",
+    "`symport-recipes run options --out docs/results`",
     "",
 ]
 

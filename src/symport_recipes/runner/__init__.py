@@ -1,7 +1,8 @@
 """The runner: experiments run seed by seed, their results kept in files and put on a page."""
 
-from symport_recipes.runner._experiment import Experiment, Found, read_outcomes, run
+from symport_recipes.runner._experiment import Experiment, run
 from symport_recipes.runner._page import Result, write_page
+from symport_recipes.runner._pairs import Found, PairExperiment, read_outcomes
 from symport_recipes.runner._processes import device_of, join, share
 from symport_recipes.runner._recipe import (
     HOURS,
@@ -13,6 +14,7 @@ from symport_recipes.runner._recipe import (
     best,
     last,
 )
+from symport_recipes.runner._rows import RowExperiment
 from symport_recipes.runner._tables import markdown, mean_sd, sd
 
 __all__ = [
@@ -22,8 +24,10 @@ __all__ = [
     "TUNED_NOTE",
     "Experiment",
     "Found",
+    "PairExperiment",
     "Recipe",
     "Result",
+    "RowExperiment",
     "Scale",
     "best",
     "device_of",

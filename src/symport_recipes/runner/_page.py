@@ -7,7 +7,7 @@ from pathlib import Path
 
 from symport.io import make_folder, write_text
 from symport.report import save_picture
-from symport_recipes.runner._experiment import Outcome
+from symport_recipes.runner._pairs import Outcome
 from symport_recipes.runner._pictures import picture
 from symport_recipes.runner._recipe import Recipe, Scale
 from symport_recipes.runner._tables import markdown, mean_sd

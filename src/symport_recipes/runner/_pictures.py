@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from symport.model import LandscapePlane
 from symport.report import Curve, draw, png
-from symport_recipes.runner._experiment import Outcome
+from symport_recipes.runner._pairs import Outcome
 from symport_recipes.runner._recipe import Recipe
 from symport_recipes.runner._tables import sd
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from symport_recipes.runner._experiment import Experiment
 
@@ -32,7 +32,7 @@ class Recipe:
 
     name: str
     title: str
-    scales: Mapping[Scale, Experiment]
+    scales: Mapping[Scale, Experiment[Any, Any]]
     costs: Mapping[Scale, str]
     axes: tuple[str, str] = ("step", "validation accuracy")
     percent: bool = True

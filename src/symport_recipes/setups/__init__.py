@@ -1,5 +1,7 @@
 """Setups: a network, its data and its training, and what a seed draws from them."""
 
+from symport_recipes.setups._digits import STEPS as DIGITS_STEPS
+from symport_recipes.setups._digits import DigitsScene, digits_scene
 from symport_recipes.setups._halves import halves
 from symport_recipes.setups._paper import (
     CARS,
@@ -40,6 +42,7 @@ __all__ = [
     "CIFAR100",
     "CIFAR100_CPU",
     "CUB",
+    "DIGITS_STEPS",
     "IMAGENET",
     "MNIST",
     "MNIST_FAST",
@@ -47,11 +50,13 @@ __all__ = [
     "SMOKE_TUNED",
     "TARGET_SEED",
     "Bench",
+    "DigitsScene",
     "Line",
     "Network",
     "Pair",
     "Scene",
     "carry_on",
+    "digits_scene",
     "draw",
     "function",
     "halves",

@@ -44,6 +44,16 @@ class Bench:
     cache: Path | None = None
     device: str = "cpu"
 
+    def folder(self, kind: str) -> Path:
+        """A folder of the cache, for what is too large to be made anew.
+
+        Raises:
+            SettingsError: There is no cache.
+        """
+        if self.cache is None:
+            raise SettingsError(f"{kind} are kept on disk: give the bench a cache")
+        return self.cache / kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:

@@ -9,16 +9,20 @@ from nets_port import contest
 from torch import Generator, nn
 
 from symport.data import Labelled
-from symport.errors import FileError
+from symport.errors import FileError, SettingsError
 from symport.matching import Pair
 from symport.selection import Task
 from symport.settings import Rules, checked
 from symport.tasks import make_task
-from symport_recipes.ports import __main__ as command
-from symport_recipes.ports._page import WAYS, page, picture
+from symport_recipes.ports import Options, Ports
+from symport_recipes.ports import _experiment as module
+from symport_recipes.ports import _options as options
+from symport_recipes.ports._page import WAYS, page, picture, read_options
 from symport_recipes.ports._running import Found, run_one, with_activity
 from symport_recipes.ports._scene import Scene
 from symport_recipes.ports._texts import anywhere, byte_tokenizer, disjoint, tokens_of
+from symport_recipes.runner import run
+from symport_recipes.setups import Bench
 from symport_recipes.training import Pace, drawn_from, kept, made_by, train_
 from symport_recipes.training._schedule import learning_rate
 
@@ -195,16 +199,31 @@ def test_runs_that_are_in_the_file_are_not_run_again(tmp_path, monkeypatch):
     scene = Scene("causal-lm", tmp_path, tmp_path, {"b": tmp_path}, unread, unread)
     calls = []
 
-    def run(name, scene, target, rules, count):
-        calls.append((count, rules.seed))
-        return found(target=target, count=count, seed=rules.seed)
+    def run_one(name, scene, target, rules, count):
+        calls.append((name, target, count, rules.seed))
+        return found(scene=name, target=target, count=count, seed=rules.seed)
 
-    monkeypatch.setattr(command, "run_one", run)
-    monkeypatch.setitem(command.FAMILIES, "llama", lambda cache: {"llama": scene})
-    command.run_family("llama", tmp_path, tmp_path / "out")
-    assert len(calls) == len(set(calls)) == len(command.COUNTS) * command.SEEDS
-    path = tmp_path / "out" / "llama.json"
+    monkeypatch.setattr(module, "run_one", run_one)
+    monkeypatch.setattr(
+        module, "scenes", lambda family, folder: dict.fromkeys(module.SCENES[family], scene)
+    )
+    every, bench = range(module.SEEDS), Bench(tmp_path / "cache")
+    run(Ports("llama"), tmp_path, every, bench, progress=False)
+    assert len(calls) == len(set(calls)) == 2 * 2 * len(module.COUNTS) * module.SEEDS
+    path = tmp_path / "ports" / "llama.json"
     path.write_text(json.dumps(json.loads(path.read_text())[:-1]))
-    command.run_family("llama", tmp_path, tmp_path / "out")
-    assert calls[-1] == (256, 2)
-    assert len(calls) == 10
+    run(Ports("llama"), tmp_path, every, bench, progress=False)
+    assert calls[-1] == ("llama", "continued", 256, 2)
+    assert len(calls) == 37
+    assert (tmp_path / "ports.md") in Ports("llama").publish(tmp_path)
+
+
+def test_an_option_is_kept_at_the_place_of_its_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "scenes", lambda family, folder: {"llama": None})
+    monkeypatch.setattr(options, "shares", lambda scene, option, seed: (0.5 + seed, 0.25))
+    bench = Bench(tmp_path / "cache")
+    found = run(Options(), tmp_path, [0, 1], bench, progress=False)
+    assert found[-1] == [1.5, 0.25]
+    assert read_options(tmp_path)["GMT"] == [[0.5, 0.25], [1.5, 0.25]]
+    with pytest.raises(SettingsError, match="seed 3 before seed 2; run that first"):
+        run(Options(), tmp_path, [3], bench, progress=False)

@@ -7,8 +7,8 @@ from smallscenes import SMALL
 from symport.model import LandscapePlane
 from symport_recipes.experiments import Curves
 from symport_recipes.runner import Found, Recipe, Result, write_page
-from symport_recipes.runner._experiment import Outcome
 from symport_recipes.runner._page import comparison, cost_rows, curve_table, named
+from symport_recipes.runner._pairs import Outcome
 from symport_recipes.runner._pictures import curves, picture
 
 RECIPE = Recipe(

@@ -1,14 +1,9 @@
-"""Write the page of architectures: `python -m symport_recipes.zoo --out docs/results`."""
+"""The page of architectures: what is found and proven in each of the zoo."""
 
-import argparse
-import logging
-import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from symport.io import write_text
-from symport_recipes.networks import COMPONENTS, ZOO, Architecture
-from symport_recipes.zoo._measure import Finding, measure
+from symport_recipes.experiments._architectures import Finding
+from symport_recipes.networks import COMPONENTS, Architecture
 
 HEADER = (
     "architecture",
@@ -32,7 +27,7 @@ architecture; a test compares them.
 `discover` with its proof, of one busy thread; the share of parameters counts every entry that some
 element of the group moves. Inputs, classes, vocabularies and positions stay everywhere.
 
-Made by `python -m symport_recipes.zoo --out docs/results`.
+Made by `symport-recipes run architectures --out docs/results`.
 
 ## Component by component
 
@@ -43,7 +38,7 @@ Made by `python -m symport_recipes.zoo --out docs/results`.
 A network with random weights is permuted by a random element of its whole group and matched to
 itself as it was, by weights alone. Counted are the seeds for which every group comes out exactly,
 nested ones included; and as many for the same search from the identity, which is plain coordinate
-ascent. `python -m symport_recipes.zoo._planted > docs/results/planted.txt`
+ascent. `symport-recipes run planted --out docs/results`
 
 ```text
 --8<-- "docs/results/planted.txt"
@@ -74,19 +69,6 @@ What is found is proven; what is left out stays in place, with its reason in `sp
 """
 
 
-def main(folder: Path) -> None:
-    """Find and prove all symmetries, and write `architectures.md` into a folder."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    findings: list[Finding] = []
-    for architecture in ZOO:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="transformers")
-            findings.append(measure(architecture).finding)
-        print(*_cells(findings[-1]), sep="  ", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "architectures.md", page(findings, ZOO))
-
-
 def page(findings: Sequence[Finding], architectures: Sequence[Architecture]) -> str:
     """What was found as a page of the documentation."""
     cells = [HEADER, ("---", "--:", "---", "--:", "--:", "--:"), *map(_cells, findings)]
@@ -112,9 +94,3 @@ def _cells(found: Finding) -> tuple[str, ...]:
         f"{found.seconds:.1f}",
         f"{found.error:.0e}",
     )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/zoo"))
-    main(parser.parse_args().out)

@@ -3,20 +3,14 @@
 Four ways with the same n labels: the last step as it is; the candidate of least loss on the very
 labels that matched; cross-validation by accuracy, which symport uses; and a fifth of the labels
 kept back from matching to choose by. Beside them the best candidate by test accuracy, which no one
-can know. Three minutes on two cores:
-
-    python -m symport_recipes.choosing --out docs/results
+can know.
 """
 
-import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Generator
 
 import symport
@@ -26,10 +20,10 @@ from symport.methods import Candidate, Identity, TransferResult, comparable
 from symport.model import evaluate
 from symport.params import Params
 from symport.selection import LENGTHS, CompareSettings, cross_validate
-from symport_recipes.demo import LABELS, STEPS, scene
-from symport_recipes.runner import mean_sd
+from symport_recipes.experiments._demo import LABELS
+from symport_recipes.runner import RowExperiment, mean_sd
+from symport_recipes.setups import DIGITS_STEPS, Bench, digits_scene
 
-SEEDS = tuple(range(8))
 WAYS = ("last", "loss", "cross-validation", "kept back", "best possible")
 
 
@@ -42,9 +36,41 @@ class Outcome:
     accuracy: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Choosing(RowExperiment[Outcome]):
+    """Every way to choose; a case is a number of labels and a seed.
+
+    Attributes:
+        labels: How many the target's side has, in turn.
+    """
+
+    labels: Sequence[int] = LABELS
+    seeds = 8
+    workers = 2
+    file = "choosing.json"
+    kind = Outcome
+    key = ("labels", "seed")
+
+    def cases(self, seeds: Sequence[int]) -> Sequence[tuple[Any, ...]]:
+        """Every seed for every number of labels."""
+        return [(n, seed) for n in self.labels for seed in seeds]
+
+    def measure(self, case: tuple[Any, ...], bench: Bench) -> Outcome:  # noqa: ARG002
+        """Choose in every way."""
+        labels, seed = case
+        return run_one(seed, labels)
+
+    def publish(self, folder: Path) -> Sequence[Path]:
+        """Write `choosing.md`."""
+        outcomes = self.records(folder / self.file)
+        if outcomes:
+            write_text(folder / "choosing.md", page(outcomes))
+        return (folder / "choosing.md",) if outcomes else ()
+
+
 def run_one(seed: int, labels: int) -> Outcome:
     """Choose in every way, and score the choices on the test set."""
-    at = scene(labels, seed)
+    at = digits_scene(labels, seed)
     case = at.case()
     settings = CompareSettings()
 
@@ -84,7 +110,7 @@ def run_one(seed: int, labels: int) -> Outcome:
     ).choice
     fold = folds[0]
     results = {
-        "last": chosen(Candidate(STEPS)),
+        "last": chosen(Candidate(DIGITS_STEPS)),
         "loss": best(at.hand, loss),
         "cross-validation": chosen(crossed.candidate, identity=crossed.kind == "identity"),
         "kept back": best(at.hand.take(fold.train), accuracy_on(at.hand.take(fold.held_out))),
@@ -99,7 +125,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     lines = [
         "# Choosing with few labels",
         "",
-        *(__doc__ or "").split("Three minutes")[0].strip().splitlines(),
+        *(__doc__ or "").strip().splitlines(),
         "",
     ]
     lines += [f"| labels | {' | '.join(WAYS)} |", "| --- " * (1 + len(WAYS)) + "|"]
@@ -108,21 +134,4 @@ def page(outcomes: Sequence[Outcome]) -> str:
         cells = [mean_sd(column) for column in columns]
         lines.append(f"| {n} | {' | '.join(cells)} |")
     lines += ["", "Test accuracy in %, mean ± standard deviation. Made by"]
-    return "\n".join([*lines, "`python -m symport_recipes.choosing --out docs/results`.", ""])
-
-
-def main() -> None:
-    """Run everything and write `choosing.json` and `choosing.md`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs"))
-    folder = parser.parse_args().out
-    jobs = [(seed, n) for n in LABELS for seed in SEEDS]
-    with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        outcomes = list(pool.map(run_one, *zip(*jobs, strict=True)))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "choosing.json", json.dumps([asdict(o) for o in outcomes], indent=1) + "\n")
-    write_text(folder / "choosing.md", page(outcomes))
-
-
-if __name__ == "__main__":
-    main()
+    return "\n".join([*lines, "`symport-recipes run choosing --out docs/results`.", ""])

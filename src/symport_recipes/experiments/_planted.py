@@ -1,25 +1,27 @@
 """How often `match` recovers a permutation that was planted, by weights alone.
 
-    python -m symport_recipes.zoo._planted > docs/results/planted.txt
-
 A network with random weights is permuted by a random element of its whole group, and matched to
 itself as it was. A seed counts if every group comes out exactly, nested ones included. Beside it:
 the same search without its start from what permutations cannot change, that is, plain coordinate
 ascent from the identity, as the papers have it.
 """
 
-import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from symport.io import write_text
 from symport.matching import match, weights
 from symport.spec import Permutation, PermutationSpec, permute
 from symport.symmetry import discover
 from symport_recipes.networks import ZOO, ResNet
+from symport_recipes.runner import RowExperiment
+from symport_recipes.setups import Bench
 
 SEEDS = 50
 TRANSFORMERS = ("ViT", "GPT2", "Llama", "Mixtral", "Mamba")
@@ -139,22 +141,61 @@ def networks() -> Mapping[str, Callable[[], tuple[nn.Module, PermutationSpec]]]:
     }
 
 
-def main(seeds: int) -> None:
-    """Print a line for each network."""
-    torch.set_num_threads(1)
-    for name, make in networks().items():
+@dataclass(frozen=True)
+class Recovered:
+    """The counts for a network.
+
+    Attributes:
+        network: Its name.
+        groups: Number of its groups.
+        seeds: How many were tried.
+        ours: As `Count.ours`.
+        plain: As `Count.plain`.
+        seconds: As `Count.seconds`.
+    """
+
+    network: str
+    groups: int
+    seeds: int
+    ours: int
+    plain: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Planted(RowExperiment[Recovered]):
+    """Permutations planted in networks; a case is a network and a number of seeds."""
+
+    seeds = SEEDS
+    workers = 1
+    file = "planted.json"
+    kind = Recovered
+    key = ("network", "seeds")
+
+    def cases(self, seeds: Sequence[int]) -> Sequence[tuple[Any, ...]]:
+        """Every network."""
+        return [(name, len(seeds)) for name in networks()]
+
+    def measure(self, case: tuple[Any, ...], bench: Bench) -> Recovered:  # noqa: ARG002
+        """Count the seeds that come out exactly."""
+        name, seeds = case
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
-            model, spec = make()
+            model, spec = networks()[name]()
         found = count(model, spec, seeds)
-        print(
-            f"{name:32} {len(spec.groups):3} groups  exact {found.ours:2} of {seeds}, "
-            f"from the identity {found.plain:2}  {found.seconds:6.2f} s a match",
-            flush=True,
-        )
+        return Recovered(name, len(spec.groups), seeds, found.ours, found.plain, found.seconds)
+
+    def publish(self, folder: Path) -> Sequence[Path]:
+        """Write `planted.txt`, a line for each network."""
+        records = self.records(folder / self.file)
+        if records:
+            write_text(folder / "planted.txt", "".join(map(line, records)))
+        return (folder / "planted.txt",) if records else ()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    main(parser.parse_args().seeds)
+def line(found: Recovered) -> str:
+    """The line of a network, its end included."""
+    return (
+        f"{found.network:32} {found.groups:3} groups  exact {found.ours:2} of {found.seeds}, "
+        f"from the identity {found.plain:2}  {found.seconds:6.2f} s a match\n"
+    )

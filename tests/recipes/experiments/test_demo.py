@@ -3,13 +3,14 @@ from functools import partial
 import pytest
 import torch
 
-from symport_recipes import demo
-from symport_recipes.choosing import WAYS, page
-from symport_recipes.choosing import Outcome as Choice
-from symport_recipes.choosing import run_one as choose_one
-from symport_recipes.demo import COLUMNS, Outcome, picture, run_one, scene, table, verdict
+from symport_recipes.experiments._choosing import WAYS, page
+from symport_recipes.experiments._choosing import Outcome as Choice
+from symport_recipes.experiments._choosing import run_one as choose_one
+from symport_recipes.experiments._demo import COLUMNS, Outcome, picture, run_one, table, verdict
 from symport_recipes.networks import digits_mlp, mlp
 from symport_recipes.runner import mean_sd
+from symport_recipes.setups import _digits as setup
+from symport_recipes.setups import digits_scene
 
 NETWORKS = [
     pytest.param(partial(mlp, [64, 64, 64, 10]), id="an eighth of the width"),
@@ -24,8 +25,8 @@ def outcome(seed: int, labels: int, fgmt: float, direct: float) -> Outcome:
 
 def test_no_label_is_on_two_sides(monkeypatch):
     """Source, target's side and test set share no digit; more labels include the fewer."""
-    monkeypatch.setattr(demo, "digits_mlp", partial(mlp, [64, 8, 10]))  # not looked at
-    few, many = scene(labels=20), scene(labels=1000)
+    monkeypatch.setattr(setup, "digits_mlp", partial(mlp, [64, 8, 10]))  # not looked at
+    few, many = digits_scene(labels=20), digits_scene(labels=1000)
     assert len(few.hand) == 20
     assert torch.equal(few.hand.inputs, many.hand.inputs[:20])
     test = {tuple(row) for row in many.test.inputs.tolist()}
@@ -35,7 +36,7 @@ def test_no_label_is_on_two_sides(monkeypatch):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_with_twenty_labels_the_transfer_beats_direct_training(network, monkeypatch):
-    monkeypatch.setattr(demo, "digits_mlp", network)
+    monkeypatch.setattr(setup, "digits_mlp", network)
     found = run_one(seed=0, labels=20).accuracy
     assert found["fgmt"] > found["direct"] + 0.1
     assert found["fgmt"] > found["naive"] > found["untouched"]
@@ -58,7 +59,7 @@ def test_the_verdict_names_the_winner_and_says_when_seeds_disagree():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_way_to_choose_is_scored_on_the_test_set(network, monkeypatch):
-    monkeypatch.setattr(demo, "digits_mlp", network)
+    monkeypatch.setattr(setup, "digits_mlp", network)
     found = choose_one(seed=0, labels=20)
     assert set(found.accuracy) == set(WAYS)
     assert found.accuracy["best possible"] >= max(found.accuracy.values()) - 0.02

@@ -4,10 +4,10 @@ import warnings
 
 import pytest
 
+from symport_recipes.experiments._architectures import measure, moving_share, show_sizes
+from symport_recipes.experiments._architectures_page import page
 from symport_recipes.networks import COMPONENTS, ZOO
 from symport_recipes.networks.zoo._transformers import CASES
-from symport_recipes.zoo.__main__ import page
-from symport_recipes.zoo._measure import measure, moving_share, show_sizes
 
 QUICK = {"MLP", "ResNet-18", "UNet", "LSTM", "Llama"}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from symport_recipes.zoo._planted import (
+from symport_recipes.experiments._planted import (
     SEEDS,
     TRANSFORMERS,
     count,

@@ -1,3 +1,0 @@
-"""What is found in architectures whose symmetry is known."""
-
-__all__ = []
