@@ -76,10 +76,8 @@ def write_batch(path: Path, key: str, labels: list[int], *, seed: int = 0) -> by
 def real_data(folder: str) -> Path:
     """The official files, or skip the test."""
     named = os.environ.get("SYMPORT_DATA")
-    bases = [Path(named)] if named else []
-    for base in [*bases, REPOSITORY.parent / "shared" / "data"]:
-        if (base / folder).is_dir():
-            return base / folder
+    if named and (Path(named) / folder).is_dir():
+        return Path(named) / folder
     pytest.skip(f"the official files of {folder} are not here; set SYMPORT_DATA to have them")
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from symport import distributed
 from symport.cli import DEBUG_HELP, console, run_app
 from symport.errors import SettingsError
-from symport_recipes.data import DOWNLOADS, VARIABLE, fetch
+from symport_recipes.data import DOWNLOADS, VARIABLE, cache_folder, fetch
 from symport_recipes.recipes import RECIPES
 from symport_recipes.runner import (
     SCALES,
@@ -77,9 +77,10 @@ def run_command(
         typer.Option(help="Run this one alone, for a job array.", min=0, max=LARGEST_SEED),
     ] = None,
     folder: Out = Path("runs"),
-    cache: Annotated[Path, typer.Option(help="Where trained networks are kept.")] = Path(
-        "runs/trained"
-    ),
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where trained networks are kept; by default in the user's cache."),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="Where to compute: cpu; cuda, one GPU a process; cuda:1.")
     ] = "cpu",
@@ -97,7 +98,7 @@ def run_command(
     recipe = _recipe(name)
     scale = scale or ("cpu" if "cpu" in recipe.scales else "paper")
     experiment = _at(recipe, scale)
-    bench = Bench(cache, device_of(device))
+    bench = Bench(cache or cache_folder("trained"), device_of(device))
     if together:
         join(bench.device)
     unit = "a pair of seeds" if isinstance(experiment, PairExperiment) else "everything"
@@ -148,7 +149,12 @@ def report_command(
 @app.command("fetch")
 def fetch_command(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(DOWNLOADS)}.")],
-    folder: Annotated[Path, typer.Option("--to", help="The data set gets a folder in it.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", help="The data set gets a folder in it; by default in the user's cache."
+        ),
+    ] = None,
 ) -> None:
     """Fetch official data, each file known by its published md5; what is there already stays.
 
@@ -156,7 +162,8 @@ def fetch_command(
     to put where.
     """
     found = fetch(name, folder, show=True)
-    out.print(f"{name} is in {found}; recipes find it with {VARIABLE}={folder}")
+    named = "" if folder is None else f" with {VARIABLE}={folder}"
+    out.print(f"{name} is in {found}; recipes find it{named}")
 
 
 def main() -> None:

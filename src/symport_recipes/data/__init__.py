@@ -5,7 +5,8 @@ from symport_recipes.data._batches import batches, check_images, counted, fixed_
 from symport_recipes.data._dataset import Dataset, Examples, normalise
 from symport_recipes.data._fetch import DOWNLOADS, fetch
 from symport_recipes.data._images import LazyDataset, LazyImages
-from symport_recipes.data._registry import VARIABLE, find_data, load, load_lazy
+from symport_recipes.data._places import VARIABLE, cache_folder
+from symport_recipes.data._registry import find_data, load, load_lazy
 from symport_recipes.data._splits import few_labels, noisy_labels, only_classes, split
 from symport_recipes.data.readers import cifar10, cifar100, digits, mnist
 
@@ -18,6 +19,7 @@ __all__ = [
     "LazyImages",
     "augmented",
     "batches",
+    "cache_folder",
     "check_images",
     "cifar10",
     "cifar100",

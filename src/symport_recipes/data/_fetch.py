@@ -1,19 +1,15 @@
 """Fetch official data sets, each file known by its published md5 before it is used."""
 
-import hashlib
-import http.client
 import tarfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from symport.errors import DataError, FileError
+from symport.errors import DataError, FileError, brief
 from symport.io import make_folder
-from symport.progress import bar
-from symport_recipes.data._registry import FOLDERS, VARIABLE
+from symport_recipes.data._places import VARIABLE, cache_folder
+from symport_recipes.data._registry import FOLDERS
 
-BLOCK = 1 << 20  # bytes between two steps of the progress bar
 TIMEOUT_SECONDS = 60  # without an answer
 
 
@@ -84,7 +80,7 @@ BY_HAND = {
 }
 
 
-def fetch(name: str, folder: Path, *, show: bool = False) -> Path:
+def fetch(name: str, folder: Path | None = None, *, show: bool = False) -> Path:
     """Fetch a data set, unless it is there.
 
     Each file is written under a temporary name, and takes its own once its md5 is right. Archives
@@ -92,7 +88,8 @@ def fetch(name: str, folder: Path, *, show: bool = False) -> Path:
 
     Args:
         name: `mnist`, `fashion-mnist`, `cifar10`, `cifar100` or `cub`.
-        folder: Where its folder will be; name it in SYMPORT_DATA.
+        folder: Where its folder will be, to be named in SYMPORT_DATA; by default the user's cache,
+            where it is found without.
         show: Show a progress bar.
 
     Returns:
@@ -103,6 +100,7 @@ def fetch(name: str, folder: Path, *, show: bool = False) -> Path:
         FileError: It cannot be fetched, or is not the official file; or its makers let nobody
             fetch it, and the message says what to put where.
     """
+    folder = folder or cache_folder("data")
     if name in BY_HAND:
         raise FileError(f"{name} cannot be fetched: {BY_HAND[name]} into {folder / FOLDERS[name]}")
     if name not in DOWNLOADS:
@@ -121,35 +119,32 @@ def _fetch_one(download: Download, final: Path, show: bool) -> None:
     archive = download.url.endswith(ARCHIVES)
     try:
         with TemporaryDirectory(dir=final.parent, prefix=".fetching-") as temporary:
-            file, unpacked = Path(temporary) / "file", Path(temporary) / "unpacked"
-            _download(download, file, final, show)
-            if archive:
+            unpacked = Path(temporary, "unpacked")
+            file = _retrieved(download, Path(temporary), show)
+            if archive:  # pooch's own unpacking is neither whole or nothing, nor filtered
                 with tarfile.open(file, "r:gz") as tar:
                     tar.extractall(unpacked, filter="data")
             (unpacked / final.name if archive else file).rename(final)
-    except FileError:
-        raise
-    except (OSError, http.client.HTTPException, tarfile.TarError) as error:
+    except (OSError, ValueError, tarfile.TarError) as error:
         raise FileError(
-            f"{download.url}: cannot be fetched ({error}); it takes a network and room in "
+            f"{download.url}: cannot be fetched ({brief(error)}); it takes a network and room in "
             f"{final.parent}. Or {_by_hand(download, final)}"
         ) from error
 
 
-def _download(download: Download, file: Path, final: Path, show: bool) -> None:
-    total = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as answer:
-        blocks = -(-int(answer.headers.get("Content-Length") or 0) // BLOCK)
-        with file.open("wb") as out, bar(f"{download.name} (MiB)", blocks, show=show) as step:
-            while block := answer.read(BLOCK):
-                out.write(block)
-                total.update(block)
-                step("")
-    if (found := total.hexdigest()) != download.md5:
-        raise FileError(
-            f"{download.url}: md5 {found} of {file.stat().st_size} bytes, the official file has "
-            f"{download.md5}; try again, or {_by_hand(download, final)}"
-        )
+def _retrieved(download: Download, folder: Path, show: bool) -> Path:
+    """The file in a folder; ValueError if its md5 is another."""
+    try:
+        import pooch
+    except ImportError as error:
+        raise DataError("data are fetched by pooch: pip install 'symport[recipes]'") from error
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, progressbar=show)
+    known = f"md5:{download.md5}"
+    found = pooch.retrieve(
+        download.url, known, fname=download.name, path=folder, downloader=downloader
+    )
+    return Path(found)
 
 
 def _by_hand(download: Download, final: Path) -> str:

@@ -1,6 +1,5 @@
 """Find the folder of a data set, and load one by its name."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from symport.errors import DataError, FileError
 from symport_recipes.data._dataset import Dataset
 from symport_recipes.data._images import SIZE, LazyDataset
+from symport_recipes.data._places import VARIABLE, data_folders
 from symport_recipes.data.readers import (
     cars,
     cifar10,
@@ -19,7 +19,6 @@ from symport_recipes.data.readers import (
     mnist,
 )
 
-VARIABLE = "SYMPORT_DATA"
 FOLDERS = {
     "mnist": "mnist",
     "fashion-mnist": "fashion-mnist",
@@ -41,8 +40,8 @@ NAMES = ("digits", *FOLDERS, "folder")
 def find_data(name: str) -> Path:
     """Find the folder that holds a data set.
 
-    It is looked for in the folder that the environment variable SYMPORT_DATA names, then in
-    `../shared/data` beside the repository and beside the working folder.
+    It is looked for in the folder that the environment variable SYMPORT_DATA names, then where
+    `fetch` puts it, in the user's cache.
 
     Args:
         name: `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `imagenet`, `cars` or `cub`.
@@ -54,7 +53,7 @@ def find_data(name: str) -> Path:
     """
     if name not in FOLDERS:
         raise DataError(f"{name!r} is not a data set in files; choose from {', '.join(FOLDERS)}")
-    tried = [place / FOLDERS[name] for place in _places()]
+    tried = [place / FOLDERS[name] for place in data_folders()]
     for folder in tried:
         if folder.is_dir():
             return folder
@@ -113,13 +112,3 @@ def load_lazy(
     if name == "imagenet":
         return imagenet(folder, size=size, cache=cache, show=show)
     return {"cars": cars, "cub": cub, "folder": image_folder}[name](folder, size=size)
-
-
-def _places() -> list[Path]:
-    repository = Path(__file__).resolve().parents[3]
-    shared = [base.parent / "shared" / "data" for base in (repository, Path.cwd())]
-    named = os.environ.get(VARIABLE)
-    if named and not Path(named).is_dir():
-        raise FileError(f"{VARIABLE} is {named!r}, which is not a folder; correct or unset it")
-    places = [Path(named), *shared] if named else shared
-    return list(dict.fromkeys(places))

@@ -4,38 +4,36 @@ import pytest
 from tinyfiles import write_batch, write_mnist
 
 from symport.errors import DataError, FileError
-from symport_recipes.data import _registry as find
-from symport_recipes.data import find_data, load, load_lazy
+from symport_recipes.data import _places as places
+from symport_recipes.data import cache_folder, find_data, load, load_lazy
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder and a repository far from any data."""
-    work = tmp_path / "project" / "work"
-    work.mkdir(parents=True)
-    monkeypatch.chdir(work)
-    monkeypatch.delenv(find.VARIABLE, raising=False)
-    monkeypatch.setattr(find, "__file__", str(tmp_path / "far" / "a" / "b" / "c" / "find.py"))
+    """A folder beside a user's cache that is empty."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.delenv("SYMPORT_DATA", raising=False)
+    monkeypatch.setattr(places, "cache_folder", lambda kind: tmp_path / "cache" / kind)
     return work
 
 
 def test_the_named_folder_comes_first(elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
-    named = elsewhere / "named"
-    beside = elsewhere.parent / "shared" / "data"
-    for base in (named, beside):
+    cache = elsewhere.parent / "cache" / "data"
+    for base in (elsewhere, cache):
         (base / "mnist").mkdir(parents=True)
-    assert find_data("mnist") == beside / "mnist"
-    monkeypatch.setenv("SYMPORT_DATA", str(named))
-    assert find_data("mnist") == named / "mnist"
+    assert find_data("mnist") == cache / "mnist"
+    monkeypatch.setenv("SYMPORT_DATA", str(elsewhere))
+    assert find_data("mnist") == elsewhere / "mnist"
 
 
-def test_what_the_named_folder_lacks_may_lie_beside(
+def test_what_the_named_folder_lacks_may_lie_in_the_cache(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    beside = elsewhere.parent / "shared" / "data" / "cifar-10-batches-py"
-    beside.mkdir(parents=True)
+    cached = elsewhere.parent / "cache" / "data" / "cifar-10-batches-py"
+    cached.mkdir(parents=True)
     monkeypatch.setenv("SYMPORT_DATA", str(elsewhere))
-    assert find_data("cifar10") == beside
+    assert find_data("cifar10") == cached
 
 
 def test_an_absent_data_set_is_said_with_every_place_tried(
@@ -46,8 +44,13 @@ def test_an_absent_data_set_is_said_with_every_place_tried(
         find_data("cifar100")
     message = str(caught.value)
     assert str(elsewhere / "cifar-100-python") in message
-    assert str(elsewhere.parent / "shared" / "data" / "cifar-100-python") in message
+    assert str(elsewhere.parent / "cache" / "data" / "cifar-100-python") in message
     assert "set SYMPORT_DATA to the folder above it" in message
+
+
+def test_the_cache_is_the_users():
+    pooch = pytest.importorskip("pooch")
+    assert cache_folder("trained") == Path(pooch.os_cache("symport")) / "trained"
 
 
 @pytest.mark.usefixtures("elsewhere")
