@@ -158,8 +158,8 @@ def fetch_command(
 ) -> None:
     """Fetch official data, each file known by its published md5; what is there already stays.
 
-    ImageNet and Cars cannot be fetched without their makers' leave: the message says which files
-    to put where.
+    ImageNet and Cars cannot be fetched without a licence from their authors: the message names
+    the files and their places.
     """
     found = fetch(name, folder, show=True)
     named = "" if folder is None else f" with {VARIABLE}={folder}"

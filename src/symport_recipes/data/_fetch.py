@@ -4,6 +4,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from symport.errors import DataError, FileError, brief
 from symport.io import make_folder
@@ -19,7 +20,7 @@ class Download:
 
     Attributes:
         url: Where it is.
-        md5: Published by its makers, in hexadecimal.
+        md5: Published with it, in hexadecimal.
     """
 
     url: str
@@ -39,7 +40,7 @@ def _idx(base: str, *sums: str) -> tuple[Download, ...]:
 
 DOWNLOADS = {
     "mnist": _idx(
-        "https://ossci-datasets.s3.amazonaws.com/mnist",  # the makers' own address asks to log in
+        "https://ossci-datasets.s3.amazonaws.com/mnist",  # the official address asks for a login
         "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "d53e105ee54ea40749a09fcbcd1e9432",
         "9fb629c4189551a2d022fa330f9573f3",
@@ -75,7 +76,7 @@ ARCHIVES = (".tar.gz", ".tgz")
 BY_HAND = {
     "imagenet": "log in at image-net.org and put ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar "
     "and ILSVRC2012_devkit_t12.tar.gz",
-    "cars": "its makers' server is gone: put cars_train, cars_test, devkit and "
+    "cars": "its official server is gone: put cars_train, cars_test, devkit and "
     "cars_test_annos_withlabels.mat from a copy",
 }
 
@@ -97,8 +98,8 @@ def fetch(name: str, folder: Path | None = None, *, show: bool = False) -> Path:
 
     Raises:
         DataError: There is no data set of this name.
-        FileError: It cannot be fetched, or is not the official file; or its makers let nobody
-            fetch it, and the message says what to put where.
+        FileError: It cannot be fetched, or is not the official file; or it cannot be
+            fetched without a licence, and the message says what to put where.
     """
     folder = folder or cache_folder("data")
     if name in BY_HAND:
@@ -139,7 +140,8 @@ def _retrieved(download: Download, folder: Path, show: bool) -> Path:
     except ImportError as error:
         raise DataError("data are fetched by pooch: pip install 'symport[recipes]'") from error
     pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, progressbar=show)
+    # Any, as pooch's protocol of downloaders names its arguments otherwise than its classes do.
+    downloader: Any = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, progressbar=show)
     known = f"md5:{download.md5}"
     found = pooch.retrieve(
         download.url, known, fname=download.name, path=folder, downloader=downloader

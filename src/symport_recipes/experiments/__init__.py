@@ -9,7 +9,7 @@ from symport_recipes.experiments._demo import table as digits_table
 from symport_recipes.experiments._demo import verdict as digits_verdict
 from symport_recipes.experiments._later import Ensembles, Inheritance, Later
 from symport_recipes.experiments._planted import Planted
-from symport_recipes.experiments._starts import Lengths, OtherStarts
+from symport_recipes.experiments._starts import DisplacementScales, OtherStarts
 from symport_recipes.experiments._theory import Drift, Similarity, Theorem31
 from symport_recipes.experiments._zoo import Zoo
 
@@ -19,11 +19,11 @@ __all__ = [
     "Choosing",
     "Curves",
     "Demo",
+    "DisplacementScales",
     "Drift",
     "Ensembles",
     "Inheritance",
     "Later",
-    "Lengths",
     "OtherStarts",
     "Planted",
     "Sensitivity",

@@ -41,7 +41,7 @@ class Found:
     Attributes:
         model: With random weights.
         spec: Its symmetry, proven.
-        finding: What is said about it.
+        finding: Its row.
     """
 
     model: nn.Module

@@ -39,8 +39,8 @@ class Basins(PairExperiment):
             self.scene, begin, self.training, self.scene.target_seed(seed), bench
         ).final
         permuted = _permuted(at, target)
-        held = at.halves.reporting
-        seen = Labelled(held.inputs[: self.examples], held.labels[: self.examples])
+        whole = at.halves.reporting
+        seen = Labelled(whole.inputs[: self.examples], whole.labels[: self.examples])
 
         def loss(params: Params) -> float:
             return evaluate(at.model, at.finish(params), seen.inputs, seen.labels).nll

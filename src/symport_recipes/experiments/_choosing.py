@@ -1,9 +1,9 @@
-"""How should few labels choose step and length? Digits, FGMT, eight pairs of seeds.
+"""How should few labels select step and scale? Digits, FGMT, eight pairs of seeds.
 
 Four ways with the same n labels: the last step as it is; the candidate of least loss on the very
 labels that matched; cross-validation by accuracy, which symport uses; and a fifth of the labels
-kept back from matching to choose by. Beside them the best candidate by test accuracy, which no one
-can know.
+kept back from matching to choose by. Beside them the best candidate by test accuracy, which is not
+known in practice.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,9 @@
 """The main job on scikit-learn's digits: few labels, several ways to use them.
 
-A source is trained on its own 400 digits. The target is another random initialization, whose side
-has n labels of other digits and nothing else: they match, they choose step and length (by
-cross-validation), and they train the target directly for comparison. Accuracy is on digits that
-took no part. The oracle alone sees the source's digits; it is a reference, not a rival.
+A source is trained on its own 400 digits. The target is another random initialization with
+n labels of other digits and nothing else: these labels match, select step and scale (by
+cross-validation), and train the target directly for comparison. Accuracy is on digits that
+took no part. The oracle alone sees the source's digits; it is a reference, not a baseline.
 """
 
 import os
@@ -120,16 +120,16 @@ def table(outcomes: Sequence[Outcome]) -> list[list[str]]:
 
 
 def verdict(outcomes: Sequence[Outcome]) -> str:
-    """Where the transfer wins, and where direct training does."""
+    """Where the transfer is better, and where direct training is."""
     lines: list[str] = []
     for n in sorted({outcome.labels for outcome in outcomes}):
         pairs = zip(_column(outcomes, n, "fgmt"), _column(outcomes, n, "direct"), strict=True)
         gaps = [100 * (a - b) for a, b in pairs]
         gap = statistics.mean(gaps)
         all_agree = all(g > 0 for g in gaps) or all(g < 0 for g in gaps)
-        winner = "the transfer wins" if gap > 0 else "direct training wins"
+        better = "the transfer wins" if gap > 0 else "direct training wins"
         doubt = "" if all_agree else " on average, but not for every seed"
-        lines.append(f"With {n} labels {winner} by {abs(gap):.1f} points{doubt}.")
+        lines.append(f"With {n} labels {better} by {abs(gap):.1f} points{doubt}.")
     return " ".join(lines)
 
 

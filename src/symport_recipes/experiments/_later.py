@@ -47,7 +47,7 @@ class Start:
 
 
 def best_start(at: Pair, name: str, target_final: Params) -> Start:
-    """The step of a transfer that the choosing part of the validation set likes best."""
+    """The step of a transfer with the highest accuracy on the choosing part of validation."""
     problem, method, evaluations = at.problem(), method_of(name, at, target_final), 0
     best, top = Start(at.target_init, 0, 0), at.accuracy(at.target_init, at.halves.choosing)
     for step, state in states(problem, method):
@@ -219,8 +219,8 @@ def _logits(at: Pair, params: Params) -> Tensor:
 
 def _accuracy_of_base(base: Scene, seed: int, bench: Bench) -> float:
     done = network(base, base.target_seed(seed), bench)
-    held = halves(base.data, base.share).reporting
-    return evaluate(function(base.model), done.final, held.inputs, held.labels).accuracy
+    seen = halves(base.data, base.share).reporting
+    return evaluate(function(base.model), done.final, seen.inputs, seen.labels).accuracy
 
 
 def _summary(of: Later | Ensembles) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Why a transfer ends well or badly: how much of another start a trained network bears.
+"""Why a transfer ends well or badly: accuracy as a trained network's start is exchanged.
 
 A transfer ends at θ₂⁰ + π(θ₁ᵀ − θ₁⁰) = πθ₁ᵀ + (θ₂⁰ − πθ₁⁰): the trained source with its start
 exchanged for the target's. On the line between the two, a share c of the start is exchanged. Where
 accuracy is gone long before c = 1, no permutation of the source's displacement ends well, unless it
-makes the two starts alike. A displacement that is made longer outgrows the start as well.
+makes the two starts similar. A larger scale of the displacement outweighs the start as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from symport_recipes.setups import Bench, Pair, Scene, draw, network
 
 @dataclass(frozen=True, kw_only=True)
 class OtherStarts(PairExperiment):
-    """Accuracy of a trained source while its start gives way to the target's.
+    """Accuracy of a trained source while its start is exchanged for the target's.
 
     Attributes:
         scenes: By name.
@@ -64,8 +64,8 @@ class OtherStarts(PairExperiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths(PairExperiment):
-    """Accuracy at θ₂⁰ + α π(θ₁ᵀ − θ₁⁰) by length α, π being the last permutation of each method.
+class DisplacementScales(PairExperiment):
+    """Accuracy at θ₂⁰ + α π(θ₁ᵀ − θ₁⁰) by scale α, π being the last permutation of each method.
 
     Attributes:
         scene: What is transferred.
@@ -78,19 +78,19 @@ class Lengths(PairExperiment):
     methods: Sequence[str] = ("naive", "oracle", "gmt", "fgmt")
 
     def pair(self, seed: int, bench: Bench) -> Found:
-        """Score every length of every method."""
+        """Score every scale of every method."""
         at = draw(self.scene, seed, bench)
         target = network(self.scene, self.scene.target_seed(seed), bench)
         spec, whole = at.problem().spec, at.linear().displacement(-1)
         curves: dict[str, list[float]] = {}
         for method in self.methods:
             moved = permute(whole, spec, last_permutation(at, method, target.final))
-            places = (add(at.target_init, moved, length) for length in self.lengths)
+            places = (add(at.target_init, moved, scale) for scale in self.lengths)
             curves[method] = [at.accuracy(params) for params in places]
         return Found(x=list(self.lengths), curves=curves)
 
     def summary(self) -> dict[str, Any]:
-        """The scene's, the lengths and the methods."""
+        """The scene's, the scales and the methods."""
         rest = {"lengths": list(self.lengths), "methods": list(self.methods)}
         return {**self.scene.summary(), **rest}
 

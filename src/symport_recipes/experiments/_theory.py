@@ -129,7 +129,7 @@ class Theorem31(PairExperiment):
 
 @dataclass(frozen=True, kw_only=True)
 class Drift(PairExperiment):
-    """How far θ₂ˢ moves when the permutation of step s gives way to that of step s + 1.
+    """How far θ₂ˢ moves when the permutation of step s is replaced by that of step s + 1.
 
     Relative to ‖θ₁ˢ − θ₁⁰‖; two random permutations stand for no agreement at all.
 

@@ -66,8 +66,8 @@ def figure_3_conv8() -> Recipe:
             "conv8, identity, at 500": 0.04,
         },
         note="cpu: a quarter of the width, batches of 64. PyTorch's default weights are the "
-        "paper's: updates are alike from there, but nearly as much without a permutation, here as "
-        "in the paper, while Conv8 is on its plateau. The published cosines fall by iteration "
+        "paper's: updates are similar from there, but nearly as much without a permutation, here "
+        "as in the paper, while Conv8 is on its plateau. The published cosines fall by iteration "
         "500; the narrow network is still on the plateau then. From weights of gain 1 it has left "
         "it by iteration 100: the identity is near 0 then and the matched cosine is not, as "
         "published.",

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Literal
 
-from symport_recipes.experiments import Curves, Lengths, OtherStarts, Sensitivity
+from symport_recipes.experiments import Curves, DisplacementScales, OtherStarts, Sensitivity
 from symport_recipes.runner import HOURS, SECONDS, Recipe, Scale
 from symport_recipes.setups import CIFAR10, CIFAR10_CPU, MNIST, SMOKE, Scene, mlp_scene, mnist_cpu
 
 STARTS_NOTE = (
     "A transfer ends at the trained source with its start exchanged for the target's (share 1). A "
-    "permutation helps as far as it makes the two starts alike."
+    "permutation helps as far as it makes the two starts similar."
 )
 SENSITIVITY_NOTE = (
     "Asked for in the paper's public reviews; no number is published. cpu: a 2-MLP of width 1024 "
@@ -49,7 +49,7 @@ def adam_sources() -> Recipe:
 
 
 def other_starts() -> Recipe:
-    """Why a transfer ends well or badly: how much of another start the trained source bears."""
+    """Why a transfer ends well or badly: accuracy as the start of a source is exchanged."""
     short = {f"2-MLP, lr {lr:g}": mnist_cpu(lr) for lr in (0.01, 0.1)}
     return Recipe(
         name="starts",
@@ -69,14 +69,14 @@ def lengths() -> Recipe:
     values = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
     return Recipe(
         name="lengths",
-        title="Longer than the source: the displacement times a length α",
+        title="Longer than the source: the displacement times a scale α",
         scales={
-            "smoke": Lengths(scene=SMOKE, lengths=values[:3]),
-            "cpu": Lengths(scene=CIFAR10_CPU, lengths=values),
-            "paper": Lengths(scene=CIFAR10, lengths=values),
+            "smoke": DisplacementScales(scene=SMOKE, lengths=values[:3]),
+            "cpu": DisplacementScales(scene=CIFAR10_CPU, lengths=values),
+            "paper": DisplacementScales(scene=CIFAR10, lengths=values),
         },
         costs={"smoke": SECONDS, "cpu": "3 minutes on one core after the sources", "paper": HOURS},
-        axes=("length α", "validation accuracy"),
+        axes=("scale α", "validation accuracy"),
         note=LENGTHS_NOTE,
     )
 

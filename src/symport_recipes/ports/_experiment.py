@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from symport.huggingface import quiet
+from symport.huggingface import quiet_transformers
 from symport_recipes.ports._bert import bert
 from symport_recipes.ports._llama import llama
 from symport_recipes.ports._page import write_ports
@@ -49,7 +49,7 @@ class Ports(RowExperiment[Found]):
     def measure(self, case: tuple[Any, ...], bench: Bench) -> Found:
         """Train what is not in the cache, and port."""
         name, target, count, seed = case
-        with quiet():
+        with quiet_transformers():
             scene = scenes(self.family, bench.folder("transformers"))[name]
             rules = RULES.model_copy(update={"seed": seed})
             return run_one(name, scene, target, rules, count)

@@ -1,7 +1,7 @@
 """Which options help gradient matching between independent transformers?
 
 The small Llama, 64 examples. Share of lift on the reporting set, in %, at the
-step and length that are best there, so that no choice adds its noise, and at the last step as it
+step and scale that are best there, so that no selection adds its noise, and at the last step as it
 is. A row differs from the first in what it names.
 """
 
@@ -70,7 +70,7 @@ OPTIONS: Mapping[str, Option] = {
 
 
 def shares(scene: Scene, option: Option, seed: int) -> Share:
-    """Share of lift to the independent base at the best step and length, and at the last step."""
+    """Share of lift to the independent base at the best step and scale, and at the last step."""
     rules = RULES.model_copy(update={"steps": option.steps, "seed": seed})
     case = contest(scene, networks(scene, "independent", rules), rules, COUNT)
     if option.hold:

@@ -109,7 +109,7 @@ def _picks(found: Sequence[Found], count: int) -> list[str]:
 
 def _losses(found: Sequence[Found]) -> str:
     losses, right = found[0].losses, found[0].accuracies
-    told = [
+    listed = [
         f"{name} {losses[way]:.3f}" + (f" ({right[way]:.1%} right)" if way in right else "")
         for way, name in (
             ("old base", "old base"),
@@ -117,7 +117,7 @@ def _losses(found: Sequence[Found]) -> str:
             ("untouched", "new base"),
         )
     ]
-    return f"Losses: {', '.join(told)}."
+    return f"Losses: {', '.join(listed)}."
 
 
 def write_ports(folder: Path, found: Sequence[Found]) -> Sequence[Path]:

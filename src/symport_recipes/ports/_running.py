@@ -22,7 +22,8 @@ from symport.tasks import make_task
 from symport.trajectory import Trajectory
 from symport_recipes.ports._scene import Scene
 
-# Steps are then but lengths of one displacement; what follows it, the main competition has shown.
+# With one permutation, steps are only scales of one displacement. Training after the transfer is
+# measured in the main run.
 ONE_PERMUTATION = {"steps": 4, "direct_steps": 0}
 WITHOUT_LABELS: tuple[Literal["weights", "activations"], ...] = ("weights", "activations")
 

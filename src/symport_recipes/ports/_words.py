@@ -15,7 +15,7 @@ NETWORKS = {
   time. Bases read Tiny Shakespeare, the fine-tune WikiText-2, in all weights or by LoRA of rank
   8.""",
     "bert": """- **BERT**: 4 layers of width 64, 16 words at a time. Bases guess hidden words of
-  plays, encyclopedia and school problems; the fine-tune tells the three apart.""",
+  plays, encyclopedia and school problems; the fine-tune classifies the three.""",
     "vit": """- **ViT**: 4 layers of width 64, patches of 8. Bases know the 10 classes of CIFAR-10,
   the fine-tune 25 classes of CIFAR-100; its head is carried along.""",
 }
@@ -40,17 +40,17 @@ Spreads are over draws of the examples; the networks are the same in all of them
   the fine-tune over whole, or nine tenths of it, from any number of examples, and direct training
   does not reach that with the same ones. Often a way that ends within a hair of the identity is
   picked, with a step of training on top or a few units moved.
-- **Between independent bases the identity is worth nothing.** Weights and activations align a part
+- **Between independent bases the identity gives no lift.** Weights and activations align a part
   of the units, gradients more. For the ViT that carries half of the lift, and with 16 or 64 labels
   training directly on them is far behind; for the Llama it carries a fifth, of an adapter less.
-- **A transfer is worth most as the place to train from.** For the Llama that beats training from
+- **A transfer gives most as the start of training.** For the Llama that beats training from
   the new base with 16 or 64 examples, for the ViT with any number; with 256 texts it gains nothing.
-  Of an adapter it is worth nothing with 16 examples and a little with more.
-- **Loss is not everything.** A classifier that has been carried over may answer rightly and be far
-  too sure of itself. The small BERT is such a case: on both bases its loss hardly falls, or rises,
+  For an adapter it gives nothing with 16 examples and a little with more.
+- **Loss and accuracy differ.** A classifier that has been transferred may answer rightly with far
+  too high confidence. The small BERT is such a case: on both bases its loss hardly falls, or rises,
   while right answers double, and the choice, which goes by loss, keeps the fine-tune short. Look at
   the accuracies in `report.html` too. Direct training, 64 steps at most, learns nothing there, and
-  a few steps from the transfer mend the loss where the base is a continued one.
+  a few steps from the transfer lower the loss where the base is a continued one.
 
 The fine-tunes of BERT and ViT have not seen the examples that port them, for a network is too sure
 of those that it was trained on, and the choice is misled; that of the Llama has read its text once

@@ -73,8 +73,8 @@ def section(result: Result) -> list[str]:
         lines += [*markdown(("", "published", "ours", "difference"), compared), ""]
     if outcomes[0].found.curves:
         lines += [*curve_table(result), ""]
-    told = {row[0] for row in compared}
-    others = [[name, *values] for name, values in _listed(result).items() if name not in told]
+    shown = {row[0] for row in compared}
+    others = [[name, *values] for name, values in _listed(result).items() if name not in shown]
     if others:
         lines += [*markdown(("", "mean ± sd"), others), ""]
     if costs := cost_rows(outcomes):

@@ -42,8 +42,8 @@ def halves(data: str, share: float = 1.0) -> Halves:
     if share < 1:
         places = split(training.labels, (share,), Generator().manual_seed(0))[0]
         training = _part(training, places)
-    tenth, held = (Labelled(part.floats(), part.labels) for part in (validation, test))
-    parts = tenth, *tenth.split(CHOOSING, seed=0), held
+    tenth, official = (Labelled(part.floats(), part.labels) for part in (validation, test))
+    parts = tenth, *tenth.split(CHOOSING, seed=0), official
     return Halves(training, *map(_laid_out, parts))
 
 

@@ -145,7 +145,7 @@ class Pair:
     halves: Halves
 
     def accuracy(self, params: Params, examples: Labelled | None = None) -> float:
-        """Share of right answers in [0, 1], on the validation set unless told otherwise."""
+        """Share of right answers in [0, 1], on the validation set by default."""
         examples = examples or self.halves.validation
         return _accuracy(self.model, self.finish(params), examples)
 

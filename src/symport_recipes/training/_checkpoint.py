@@ -74,6 +74,6 @@ def _restore_optimizer_(optimizer: torch.optim.Optimizer, state: dict[str, Tenso
         number, key = name.split(".")
         # Laid out in memory as the weights are, which the fused step takes for granted.
         like = tensors[int(number)]
-        alike = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
-        by_number[int(number)][key] = alike
+        laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        by_number[int(number)][key] = laid_out
     optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(by_number)})

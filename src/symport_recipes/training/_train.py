@@ -1,8 +1,8 @@
 """Train a network by plain gradient descent on the cross-entropy.
 
 One seed gives one result: it sets the order of examples, crops and flips, and dropout. On a CPU
-with the same number of threads the result is the same bit for bit; on a GPU, cuDNN is told to use
-its deterministic kernels only.
+with the same number of threads the result is the same bit for bit; on a GPU, cuDNN uses its
+deterministic kernels only.
 
 Joined processes (`symport.distributed`) share every batch, and train as one process does but for
 rounding. BatchNorm sees the share of its process, as in torch's DistributedDataParallel, unless

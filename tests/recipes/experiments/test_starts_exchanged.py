@@ -4,7 +4,7 @@ import pytest
 from smallscenes import SMALL
 
 from symport.params import interpolate
-from symport_recipes.experiments import Lengths, OtherStarts
+from symport_recipes.experiments import DisplacementScales, OtherStarts
 from symport_recipes.setups import Bench, draw
 
 ANEW = Bench()
@@ -33,7 +33,7 @@ def test_a_target_that_starts_where_the_source_did_loses_nothing():
 
 
 def test_lengths_multiply_the_whole_displacement():
-    found = Lengths(scene=SCENE, lengths=(1.0, 2.0), methods=("naive",)).pair(0, ANEW)
+    found = DisplacementScales(scene=SCENE, lengths=(1.0, 2.0), methods=("naive",)).pair(0, ANEW)
     at = draw(SCENE, 0, ANEW)
     for length, value in zip(found.x, found.curves["naive"], strict=True):
         moved = {

@@ -1,4 +1,4 @@
-"""Read the files of data sets: plain, gzip or xz, told apart by their first bytes."""
+"""Read the files of data sets: plain, gzip or xz, recognised by their first bytes."""
 
 import gzip
 import hashlib

@@ -69,7 +69,7 @@ IMAGE, ROWS, SEQUENCE = _random(1, 3, 32, 32), _random(2, 4), _random(2, 5, 4)
 TOKENS = torch.tensor([[1, 5, 2, 9, 3], [4, 4, 7, 0, 15]])
 SHUFFLED = (
     "12 of the 21 sets of channels that move apart; a shuffle interleaves two branches channel by "
-    "channel, which no pattern can say unless both move alike"
+    "channel, which no pattern can express unless both take one permutation"
 )
 SMALL, LARGE = (2, 2, 2, 2), (3, 4, 6, 3)
 
