@@ -23,7 +23,6 @@ ROOMS = sorted(
 PENDING = {
     "cli",
     "huggingface",
-    "io",
     "lora",
     "matching",
     "methods",

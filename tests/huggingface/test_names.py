@@ -182,9 +182,9 @@ def test_experts_are_read_row_by_row(tmp_path, monkeypatch):
     family = family_of(CASES["mixtral"], write(CASES["mixtral"], tmp_path))
     with open_named(tmp_path, family.names) as found:
         reading = []
-        plain = type(next(iter(found.file.places.values()))).rows
+        plain = type(next(iter(found.file.readers.values()))).rows
         monkeypatch.setattr(
-            "symport.io._checkpoint.InShard.rows",
+            "symport.io._checkpoint.ShardTensor.rows",
             lambda self, *rows: reading.append(self.name) or plain(self, *rows),
         )
         found.tensors.rows("model.layers.0.mlp.experts.gate_up_proj", 1, 2)

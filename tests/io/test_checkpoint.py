@@ -116,14 +116,14 @@ def test_transformers_loads_what_is_written(tmp_path: Path):
         (lambda f: (f / ONE).write_bytes((f / ONE).read_bytes()[:-1]), "cut short"),
         (lambda f: (f / INDEX).write_text("{}"), "not an index"),
         (lambda f: (f / INDEX).write_text("half a li"), "not an index"),
-        (lambda f: edit_index(f, w=TWO), f"w not in {TWO} as it says"),
-        (lambda f: edit_index(f, ghost=ONE), f"ghost not in {ONE} as it says"),
-        (lambda f: edit_index(f, w=None), f"does not say that {ONE} holds w"),
+        (lambda f: edit_index(f, w=TWO), f"{TWO} does not contain w"),
+        (lambda f: edit_index(f, ghost=ONE), f"{ONE} does not contain ghost"),
+        (lambda f: edit_index(f, w=None), f"does not list w of {ONE}"),
         (lambda f: edit_index(f, w="../" + ONE), "outside its folder"),
         (lambda f: edit_index(f, w="..\\" + ONE), "outside its folder"),
-        (lambda f: edit_index(f, w="README.md"), "'README.md', which is no name of a safetensors"),
-        (lambda f: edit_index(f, w="." + ONE), "no name of a safetensors file"),
-        (lambda f: edit_index(f, w="x" * 5000 + ".safetensors"), "'x{60}'…, which is no name"),
+        (lambda f: edit_index(f, w="README.md"), "'README.md', which is not a safetensors file"),
+        (lambda f: edit_index(f, w="." + ONE), "not a safetensors file"),
+        (lambda f: edit_index(f, w="x" * 5000 + ".safetensors"), "'x{60}'…, which is not a"),
         (lambda f: edit_index(f, **dict.fromkeys(mixed())), "names no tensors"),
     ],
 )
@@ -143,7 +143,7 @@ def edit_index(folder: Path, **changes: str | None):
 
 def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path: Path):
     torch.save({"w": torch.ones(2)}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(FileError, match="only pickled weights are there"):
+    with pytest.raises(FileError, match="contains only pickled weights"):
         open_checkpoint(tmp_path / "pytorch_model.bin").__enter__()
     with pytest.raises(FileError, match=r"has neither model\.safetensors"):
         open_checkpoint(tmp_path.parent).__enter__()
@@ -175,7 +175,7 @@ def test_the_printed_command_makes_a_folder_that_loads(tmp_path: Path, name: str
     model = pickled_llama(folder, name)
     with pytest.raises(FileError) as refused:
         open_checkpoint(folder).__enter__()
-    command = str(refused.value).partition("where you trust them: ")[2]
+    command = str(refused.value).partition("if you trust them, convert them: ")[2]
     command = command.replace("python -c", f"{shlex.quote(sys.executable)} -c")
     subprocess.run(command, shell=True, check=True)
     with open_checkpoint(folder) as found:
@@ -274,7 +274,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_writing(tmp_path: Path):
 
 def test_a_folder_with_something_in_it_is_refused_untouched(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileError, match=r"holds notes.txt; give a new or an empty folder"):
+    with pytest.raises(FileError, match=r"contains notes.txt; give a new or an empty folder"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(FileError, match="cannot be made"):
@@ -285,9 +285,9 @@ def test_tensors_that_are_not_as_outlined_are_refused(tmp_path: Path):
     for given, message in [
         ([("v", torch.ones(1))], "v: not in the outline, or given twice"),
         ([("mask", mixed()["mask"])] * 2, "mask: not in the outline, or given twice"),
-        ([("w", torch.ones(3, 5))], r"w: \(3, 5\) of torch.float32, outlined as \(5, 3\)"),
-        ([("half", torch.ones(4, 2))], r"half: .* outlined as \(4, 2\) of torch.bfloat16"),
-        ([], "half, mask, w, kernel, none and 1 more: outlined, but not given"),
+        ([("w", torch.ones(3, 5))], r"w: \(3, 5\) of torch.float32, in the outline \(5, 3\)"),
+        ([("half", torch.ones(4, 2))], r"half: .* in the outline \(4, 2\) of torch.bfloat16"),
+        ([], "half, mask, w, kernel, none and 1 more: in the outline, but not given"),
     ]:
         with pytest.raises(ParamsError, match=message):
             write(tmp_path, iter(given))

@@ -249,7 +249,7 @@ def test_a_line_that_a_crash_cut_off_does_not_swallow_the_next(tmp_path: Path):
 
 
 def test_a_line_is_one_line_and_its_folder_must_exist(tmp_path: Path):
-    with pytest.raises(FileError, match=r"log: 'a\\nb' holds a line break"):
+    with pytest.raises(FileError, match=r"log: 'a\\nb' contains a line break"):
         append_line(tmp_path / "log", "a\nb")
     with pytest.raises(FileError, match="create the folder"):
         append_line(tmp_path / "missing" / "log", "a")

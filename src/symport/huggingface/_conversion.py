@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from symport.errors import ParamsError
-from symport.io import Checkpoint, Place
+from symport.io import Checkpoint, TensorReader
 from symport.params import listed
 
 
@@ -33,7 +33,7 @@ class Bundle(Protocol):
         """Of the file's tensors."""
         ...
 
-    def place(self, name: str) -> Place:
+    def reader(self, name: str) -> TensorReader:
         """Where one of the model's tensors is read from."""
         ...
 
@@ -48,7 +48,7 @@ class Renamed:
 
     key: str
     name: str
-    _place: Place
+    _reader: TensorReader
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,10 +60,10 @@ class Renamed:
         """The one name in the file."""
         return [self.key]
 
-    def place(self, name: str) -> Place:
+    def reader(self, name: str) -> TensorReader:
         """Where it lies."""
         del name
-        return self._place
+        return self._reader
 
     def back(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """It, under its name in the file."""
@@ -104,8 +104,8 @@ class Converted:
         Raises:
             ParamsError: The tensors of the file do not go together.
         """
-        places = self.file.places
-        parts = {p: [places[key].like for key in ks] for p, ks in self.keys.items()}
+        readers = self.file.readers
+        parts = {p: [readers[key].like for key in ks] for p, ks in self.keys.items()}
         try:
             return self.convert(parts)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -121,21 +121,21 @@ class Converted:
         stacks = first[0] == "MergeModulelist" and first[1].dim == 0
         return stacks and all(kind == "Concatenate" and op.dim > 0 for kind, op in others)
 
-    def place(self, name: str) -> Place:
+    def reader(self, name: str) -> TensorReader:
         """Where one of the model's tensors is made."""
         return InBundle(self, name)
 
     def rows(self, name: str, start: int, stop: int | None) -> Tensor:
         """Some rows of one of the model's tensors; what else is made is kept until the next."""
-        places = self.file.places
+        readers = self.file.readers
         if self.is_stack:
-            parts = {p: [places[k].rows() for k in ks[start:stop]] for p, ks in self.keys.items()}
+            parts = {p: [readers[k].rows() for k in ks[start:stop]] for p, ks in self.keys.items()}
             if any(parts.values()):
                 return self.convert(parts)[name]
             return torch.empty(0, *self.likes[name].shape[1:], dtype=self.likes[name].dtype)
         if name not in self._last:
             self._last.clear()
-            parts = {p: [places[key].rows() for key in keys] for p, keys in self.keys.items()}
+            parts = {p: [readers[key].rows() for key in keys] for p, keys in self.keys.items()}
             self._last.update(self.convert(parts))
         whole = self._last[name]
         if start == 0 and (stop is None or not whole.ndim or stop >= len(whole)):
@@ -155,7 +155,7 @@ class Converted:
         try:
             found = self._reverse(tensors)
             sizes = {key: tensor.shape for key, tensor in found.items()}
-            fits = all(sizes[k] == self.file.places[k].like.shape for k in sizes)
+            fits = all(sizes[k] == self.file.readers[k].like.shape for k in sizes)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, IndexError):
             return dict(tensors)
         return found if fits else dict(tensors)
@@ -200,7 +200,7 @@ class InBundle:
     @property
     def file(self) -> str:
         """The name of the file with the first of those that it is made of."""
-        return self.bundle.file.places[self.bundle.sources[0]].file
+        return self.bundle.file.readers[self.bundle.sources[0]].file
 
     def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
         """Positions `start` to `stop` of its first axis."""
@@ -251,7 +251,7 @@ def bundles_of(
             )
         else:
             plain[name] = key
-    bundles: list[Bundle] = [Renamed(key, name, file.places[key]) for name, key in plain.items()]
+    bundles: list[Bundle] = [Renamed(key, name, file.readers[key]) for name, key in plain.items()]
     for name, sources in keys.items():
         converter = by_pattern[next(iter(sources))]
         _check_stack(file, sources, outline[name])

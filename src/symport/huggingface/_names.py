@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from symport.errors import ParamsError
 from symport.huggingface._conversion import Bundle, bundles_of
-from symport.io import INDEX, Checkpoint, Place, finished_files, open_checkpoint
+from symport.io import INDEX, Checkpoint, TensorReader, finished_files, open_checkpoint
 from symport.model import own_tensors
 from symport.outofcore import row_shape, runs
 from symport.params import Params, listed
@@ -172,21 +172,21 @@ class NamedCheckpoint:
     absent: frozenset[str]
     left_out: tuple[str, ...]
     copies: Mapping[str, str]
-    _copies: Mapping[str, Place]
+    _copies: Mapping[str, TensorReader]
     _bundles: Mapping[str, tuple[Bundle, str]]
 
     def without(self, names: Collection[str]) -> "NamedCheckpoint":
         """The same as if some tensors were not there."""
-        places = {n: place for n, place in self.tensors.places.items() if n not in names}
-        return replace(self, tensors=self.file.view(places))
+        readers = {n: reader for n, reader in self.tensors.readers.items() if n not in names}
+        return replace(self, tensors=self.file.view(readers))
 
     def differing(self) -> set[str]:
         """The copies that differ from what they are tied to: transformers does not tie them."""
         pairs = {
-            name: (place, self.tensors.places[self.copies[name]])
-            for name, place in self._copies.items()
+            name: (reader, self.tensors.readers[self.copies[name]])
+            for name, reader in self._copies.items()
         }
-        return {name for name, (copy, place) in pairs.items() if not _same(copy, place)}
+        return {name for name, (copy, reader) in pairs.items() if not _same(copy, reader)}
 
     def layout(self, outline: Params) -> dict[str, Tensor]:
         """Shapes and dtypes under the names of this folder, given those under the model's."""
@@ -262,7 +262,7 @@ def _named(file: Checkpoint, names: Names, *, base: bool) -> NamedCheckpoint:
             f"{_where(file)}: lacks {listed(odd)}, which {names.kind} has; copy the weights again, "
             "or save them anew where they are whole"
         )
-    view = file.view({name: bundle.place(own) for name, (bundle, own) in left.items()})
+    view = file.view({name: bundle.reader(own) for name, (bundle, own) in left.items()})
     read = {own for _, own in left.values()}
     copies = {name: names.first[name] for name in given if name not in read}
     copies = {name: first for name, first in copies.items() if first in left}
@@ -274,7 +274,7 @@ def _named(file: Checkpoint, names: Names, *, base: bool) -> NamedCheckpoint:
         frozenset(absent | other),
         left_out,
         copies,
-        {name: given[name][0].place(name) for name in copies},
+        {name: given[name][0].reader(name) for name in copies},
         written,
     )
 
@@ -322,7 +322,7 @@ def _other_shapes(
     file: Checkpoint, names: Names, found: Mapping[str, tuple[Bundle, str]], *, base: bool
 ) -> set[str]:
     """The heads of a base that are for other classes; raise ParamsError for anything else."""
-    sizes = {name: bundle.place(own).like.shape for name, (bundle, own) in found.items()}
+    sizes = {name: bundle.reader(own).like.shape for name, (bundle, own) in found.items()}
     odd = [name for name, size in sizes.items() if size != names.outline[name].shape]
     if wrong := [name for name in odd if not (base and names.is_head(name))]:
         raise ParamsError(
@@ -342,7 +342,7 @@ def _where(file: Checkpoint) -> Path:
     return file.path / (files.pop() if len(files) == 1 else INDEX)
 
 
-def _same(a: Place, b: Place) -> bool:
+def _same(a: TensorReader, b: TensorReader) -> bool:
     """Whether two places hold the same numbers."""
     if a.like.shape != b.like.shape:
         return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from symport.huggingface._names import NamedCheckpoint
-from symport.io import Checkpoint, Place
+from symport.io import Checkpoint, TensorReader
 from symport.params import Params, widened
 
 
@@ -21,7 +21,7 @@ def wide(side: NamedCheckpoint, memory: Params) -> Checkpoint:
         memory: The same network in memory, in whatever dtype. What the files lack is taken from
             there: heads that are zero, and what a model makes by itself.
     """
-    known = side.tensors.places
+    known = side.tensors.readers
     return side.tensors.view(
         {n: _Wide(known[n] if n in known else _InMemory(t)) for n, t in memory.items()}
     )
@@ -31,21 +31,21 @@ def wide(side: NamedCheckpoint, memory: Params) -> Checkpoint:
 class _Wide:
     """A tensor that is read from some place, in at least float32."""
 
-    place: Place
+    reader: TensorReader
 
     @property
     def like(self) -> Tensor:
-        return widened(self.place.like)
+        return widened(self.reader.like)
 
     @property
     def file(self) -> str:
-        return self.place.file
+        return self.reader.file
 
     def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
-        return widened(self.place.rows(start, stop))
+        return widened(self.reader.rows(start, stop))
 
     def prefetch(self) -> None:
-        self.place.prefetch()
+        self.reader.prefetch()
 
 
 @dataclass(frozen=True, eq=False)

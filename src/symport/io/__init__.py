@@ -4,11 +4,8 @@ from symport.io._checkpoint import (
     ADAPTER,
     INDEX,
     Checkpoint,
-    InShard,
-    Place,
-    finished_files,
+    TensorReader,
     open_checkpoint,
-    write_checkpoint,
 )
 from symport.io._files import (
     PathLike,
@@ -17,26 +14,24 @@ from symport.io._files import (
     check_readable,
     digest,
     load_tensors,
-    locked,
     make_folder,
     open_tensors,
     read_json,
-    remedy,
     save_tensors,
     sync,
-    take_lock,
     write_bytes,
     write_text,
 )
+from symport.io._locks import locked, take_lock
+from symport.io._write_checkpoint import finished_files, write_checkpoint
 
 __all__ = [
     "ADAPTER",
     "INDEX",
     "Checkpoint",
-    "InShard",
     "PathLike",
-    "Place",
     "TensorFile",
+    "TensorReader",
     "append_line",
     "check_readable",
     "digest",
@@ -47,7 +42,6 @@ __all__ = [
     "open_checkpoint",
     "open_tensors",
     "read_json",
-    "remedy",
     "save_tensors",
     "sync",
     "take_lock",

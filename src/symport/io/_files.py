@@ -1,18 +1,16 @@
-"""Read and write files so that a crash, a full disk or a foreign file never goes unnoticed.
+"""Read and write files so that a crash, a full disk or a damaged file is always reported.
 
-Everything is written under a temporary name in the same folder and then renamed, so a reader sees
-the old file or the new one, never half of one. Nothing is ever unpickled beyond plain tensors.
+Everything is written under a temporary name in the same folder and then renamed, so a reader finds
+the old file or the new one, never a partial one. Nothing but tensors is ever unpickled.
 """
 
-import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -52,13 +50,18 @@ def save_tensors(
     """Write tensors as one safetensors file.
 
     Args:
-        path: Where to write; an existing file is replaced in one step.
-        tensors: Tensors by name, on any device. Views and shared tensors are written in full, each
-            under its own name.
-        metadata: Text to keep beside the tensors.
+        path: Where to write; an existing file is replaced atomically.
+        tensors: Tensors by name, of any shape and on any device. Views and tensors that share
+            memory are each written in full.
+        metadata: Text to store with the tensors.
 
     Raises:
-        FileError: The file cannot be written. Nothing is left behind, an older file is untouched.
+        FileError: The file cannot be written; an existing file is then unchanged.
+
+    Example:
+        >>> save_tensors(folder / "w.safetensors", {"w": torch.ones(2)})
+        >>> load_tensors(folder / "w.safetensors")
+        {'w': tensor([1., 1.])}
     """
     with _replacing(Path(path)) as temporary:
         save_file(_separate(tensors), temporary, dict(metadata) if metadata else None)
@@ -69,15 +72,19 @@ def load_tensors(path: PathLike) -> dict[str, Tensor]:
 
     Args:
         path: A `.safetensors` file, or a `.pt`, `.pth` or `.bin` file with a state dict: a flat
-            dict of tensors, alone or under the key `"state_dict"` (what lies beside it is not
-            read).
+            dict of tensors, alone or under the key `"state_dict"` (other keys are ignored).
 
     Returns:
         Tensors by name, in the order of the file.
 
     Raises:
-        FileError: The file is missing, empty, cut short, of another format, or a pickle of more
-            than tensors, which is refused because unpickling can run any code.
+        FileError: The file is missing, empty, truncated, of another format, or a pickle of more
+            than tensors, which is rejected because unpickling can run any code.
+
+    Example:
+        >>> torch.save({"w": torch.ones(2)}, folder / "w.pt")
+        >>> load_tensors(folder / "w.pt")
+        {'w': tensor([1., 1.])}
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -90,13 +97,19 @@ def load_tensors(path: PathLike) -> dict[str, Tensor]:
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """The tensors of a safetensors file, each read from disk when asked for.
+    """The tensors of a safetensors file, each read from disk on access.
 
-    Open one with `open_tensors`, and close it by leaving the `with` block.
+    It is opened by `open_tensors`, and closed at the end of the `with` block.
 
     Attributes:
         path: The file.
-        metadata: Text kept beside the tensors.
+        metadata: Text stored with the tensors.
+
+    Example:
+        >>> save_tensors(folder / "w.safetensors", {"w": torch.ones(2)}, {"epoch": "3"})
+        >>> with open_tensors(folder / "w.safetensors") as tensors:
+        ...     list(tensors), tensors.metadata
+        (['w'], {'epoch': '3'})
     """
 
     def __init__(self, path: Path, handle: Any) -> None:
@@ -135,7 +148,13 @@ def open_tensors(path: PathLike) -> Generator[TensorFile]:
     """Open a safetensors file to read single tensors from it.
 
     Raises:
-        FileError: The file is missing, empty, cut short, or of another format.
+        FileError: The file is missing, empty, truncated, or of another format.
+
+    Example:
+        >>> save_tensors(folder / "two.safetensors", {"v": torch.zeros(9), "w": torch.ones(2)})
+        >>> with open_tensors(folder / "two.safetensors") as tensors:
+        ...     tensors["w"]  # nothing else is read
+        tensor([1., 1.])
     """
     path = Path(path)
     check_readable(path)
@@ -150,10 +169,14 @@ def open_tensors(path: PathLike) -> Generator[TensorFile]:
 
 
 def make_folder(folder: PathLike) -> Path:
-    """Make a folder and those above it, unless it is there.
+    """Create a folder and its parents, unless it exists.
 
     Raises:
-        FileError: It cannot be made.
+        FileError: It cannot be created.
+
+    Example:
+        >>> make_folder(folder / "a" / "b").is_dir()
+        True
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -164,102 +187,71 @@ def make_folder(folder: PathLike) -> Path:
     return Path(folder)
 
 
-def take_lock(path: PathLike) -> int:
-    """Lock a file or folder against other processes, until the descriptor is closed.
-
-    The system closes it with the process, however that ends.
-
-    Returns:
-        The descriptor, for `os.close`.
-
-    Raises:
-        FileError: Another process has the lock, or the file cannot be opened.
-    """
-    path = Path(path)
-    try:
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be opened ({error.strerror})") from error
-    if sys.platform == "win32":  # has no such locks: there two processes are not told apart
-        return descriptor
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-            os.close(descriptor)
-            raise FileError(
-                f"{path}: another process is at work there; wait for it, or choose another folder"
-            ) from error
-        # Some network drives have no locks. One process at a time is right without.
-    return descriptor
-
-
-@contextmanager
-def locked(folder: PathLike) -> Generator[Path]:
-    """Make a folder, and keep other processes out that ask in the same way.
-
-    A new one in which nothing was written is removed again.
-
-    Raises:
-        FileError: It cannot be made, or another process works there.
-    """
-    is_new = not Path(folder).exists()
-    descriptor = take_lock(make_folder(folder))
-    try:
-        yield Path(folder)
-    finally:
-        os.close(descriptor)
-        if is_new:
-            with suppress(OSError):  # it holds something by now, as it should
-                Path(folder).rmdir()
-
-
 def read_json(path: PathLike) -> Any:
     """The content of a JSON file.
 
     Raises:
-        FileError: It is missing, may not be read, is no UTF-8, or no JSON.
+        FileError: It is missing or not readable, not UTF-8, or not JSON.
+
+    Example:
+        >>> write_text(folder / "config.json", '{"layers": 2}')
+        >>> read_json(folder / "config.json")
+        {'layers': 2}
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except RecursionError as error:
         raise FileError(f"{path}: is nested too deeply to be read") from error
-    except (OSError, ValueError) as error:  # among them what is no UTF-8
+    except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
         raise FileError(f"{path}: cannot be read as JSON ({error}); copy it again") from error
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a UTF-8 text file in one step.
+    """Write a UTF-8 text file atomically.
 
     Raises:
-        FileError: The file cannot be written. Nothing is left behind, an older file is untouched.
+        FileError: The file cannot be written; an existing file is then unchanged.
+
+    Example:
+        >>> write_text(folder / "note.txt", "α = 0.5")
+        >>> (folder / "note.txt").read_text(encoding="utf-8")
+        'α = 0.5'
     """
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: PathLike, content: bytes) -> None:
-    """Write a file in one step.
+    """Write a file atomically.
 
     Raises:
-        FileError: The file cannot be written. Nothing is left behind, an older file is untouched.
+        FileError: The file cannot be written; an existing file is then unchanged.
+
+    Example:
+        >>> write_bytes(folder / "raw", bytes(4))
+        >>> (folder / "raw").stat().st_size
+        4
     """
     with _replacing(Path(path)) as temporary:
         temporary.write_bytes(content)
 
 
 def append_line(path: PathLike, line: str) -> None:
-    """Add one line to a UTF-8 text file, and wait until it is on the disk.
+    """Append one line to a UTF-8 text file, and wait until it is on the disk.
 
-    A last line that a crash left unfinished is closed first, so that the new one stands alone.
+    If a crash left the last line incomplete, the new line still starts on a line of its own.
 
     Raises:
-        FileError: The file cannot be written, or the line holds a line break.
+        FileError: The file cannot be written, or the line contains a line break.
+
+    Example:
+        >>> for line in ("step 1", "step 2"):
+        ...     append_line(folder / "log.txt", line)
+        >>> (folder / "log.txt").read_text(encoding="utf-8").splitlines()
+        ['step 1', 'step 2']
     """
     path = Path(path)
     if "\n" in line:
-        raise FileError(f"{path}: {line!r} holds a line break, and is to be one line")
+        raise FileError(f"{path}: {line!r} contains a line break; pass one line at a time")
     try:
         with path.open("a+b") as file:
             if file.tell():
@@ -269,11 +261,11 @@ def append_line(path: PathLike, line: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error}); {remedy(path)}") from error
+        raise FileError(f"{path}: cannot be written ({error}); {write_advice(path)}") from error
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of names, dtypes, shapes and bytes, the same in any order of names.
+    """The SHA-256 of names, dtypes, shapes and bytes, whatever the order of the names.
 
     Returns:
         64 hexadecimal digits.
@@ -292,7 +284,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors, no two of which share memory, as the format demands."""
+    """Contiguous CPU tensors, no two of which share memory, as the format requires."""
     seen: set[int] = set()
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -304,7 +296,17 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_readable(path: Path) -> None:
-    """Raise FileError if a file is missing, may not be read, or is empty."""
+    """Raise FileError if a file is missing, not readable or empty.
+
+    Raises:
+        FileError: It is missing, not readable or empty.
+
+    Example:
+        >>> check_readable(folder / "absent")
+        Traceback (most recent call last):
+            ...
+        symport.errors.FileError: ...absent: cannot be read (No such file or directory); check ...
+    """
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -316,25 +318,29 @@ def check_readable(path: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Generator[Path]:
-    """A temporary name beside `path`, which takes its place once the body has succeeded."""
+    """A temporary file that replaces the file at `path` once the body has succeeded."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode  # safetensors would leave it readable by the owner alone
+        mode = temporary.stat().st_mode  # safetensors would make it readable by the owner alone
         yield temporary
         temporary.chmod(mode)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
     except (OSError, SafetensorError) as error:
-        raise FileError(f"{path}: cannot be written ({error}); {remedy(path)}") from error
+        raise FileError(f"{path}: cannot be written ({error}); {write_advice(path)}") from error
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk; only POSIX can do so for an open reader."""
+    """Wait until a file or folder is on the disk; does nothing on systems other than POSIX.
+
+    Example:
+        >>> sync(folder)
+    """
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -344,8 +350,8 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remedy(path: Path) -> str:
-    """What to do about a file that cannot be written."""
+def write_advice(path: Path) -> str:
+    """The next step, for the message of an error about a file that cannot be written."""
     folder = path.parent
     if not folder.is_dir():
         return f"create the folder {folder} first"

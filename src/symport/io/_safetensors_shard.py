@@ -1,7 +1,7 @@
 """One safetensors file, read by offset and written piece by piece.
 
-Reading goes through plain reads into fresh memory, not through a memory map: mapped pages count as
-resident until the file is closed, and a checkpoint may be larger than memory.
+Tensors are read into new memory, not through a memory map: mapped pages count as resident until the
+file is closed, and a checkpoint may be larger than memory.
 """
 
 import json
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from symport.errors import FileError, ParamsError
-from symport.io._files import DTYPES, open_tensors, remedy, sync
+from symport.io._files import DTYPES, open_tensors, sync, write_advice
 from symport.params import Params
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _UNFINISHED = ".part"
-_FLUSHED = 2**26  # bytes: the disk works while the next tensors are computed
+_FLUSHED = 2**26  # bytes: written to the disk while the next tensors are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Shard:
     Attributes:
         path: The file.
         outline: Shapes and dtypes, on the `meta` device, in the order of the contents.
-        metadata: Text kept beside the tensors.
+        metadata: Text stored with the tensors.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Shard:
         return result
 
     def prefetch(self, name: str) -> None:
-        """Let the system read a tensor from the disk already, if it knows how to."""
+        """Ask the system to read a tensor from the disk ahead of time, where it supports that."""
         if hasattr(os, "posix_fadvise"):
             size = self.outline[name].numel() * self.outline[name].itemsize
             place = self._starts[name]
@@ -78,7 +78,7 @@ def open_shard(path: Path) -> Generator[Shard]:
     """Open a safetensors file to read parts of it.
 
     Raises:
-        FileError: The file is missing, empty, cut short, or of another format.
+        FileError: The file is missing, empty, truncated, or of another format.
     """
     with open_tensors(path) as checked:
         outline, metadata = checked.outline(), checked.metadata
@@ -94,12 +94,12 @@ class ShardWriter:
     """A safetensors file that is being written under a temporary name.
 
     Args:
-        path: The file that it is to become.
+        path: The final name of the file.
         outline: Shapes and dtypes of its tensors.
-        metadata: Text to keep beside the tensors.
+        metadata: Text to store with the tensors.
 
     Attributes:
-        path: The file that it is to become.
+        path: The final name of the file.
     """
 
     def __init__(self, path: Path, outline: Params, metadata: Mapping[str, str]) -> None:
@@ -111,7 +111,7 @@ class ShardWriter:
             self._file = FileIO(self._temporary, "w")
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Write one tensor at its place; it is as outlined."""
+        """Write one tensor at its offset; its shape and dtype are as in the outline."""
         with _blaming(self.path):
             self._put(_bytes(tensor.detach().cpu().contiguous()), self._starts[name])
             self._waiting += tensor.numel() * tensor.itemsize
@@ -120,7 +120,7 @@ class ShardWriter:
                 self._waiting = 0
 
     def finish(self) -> None:
-        """Write the header, wait until all is on the disk, and give the file its name."""
+        """Write the header, wait until all is on the disk, and rename the file."""
         with _blaming(self.path):
             self._put(memoryview(self._header), 0)
             self._file.close()
@@ -140,14 +140,14 @@ class ShardWriter:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a `ShardWriter` that was killed left this."""
+    """Whether a file was left by a `ShardWriter` that was interrupted."""
     return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
 
 
 def _header(outline: Params, metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
-    """The bytes before the contents, and where the content of each tensor starts.
+    """The bytes before the contents, and the offset of each tensor.
 
-    Wide dtypes come first, so that every tensor is aligned to its own width.
+    Wide dtypes come first, so that every tensor is aligned to the size of its elements.
     """
     entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     starts: dict[str, int] = {}
@@ -178,4 +178,4 @@ def _blaming(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error}); {remedy(path)}") from error
+        raise FileError(f"{path}: cannot be written ({error}); {write_advice(path)}") from error

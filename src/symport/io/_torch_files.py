@@ -1,4 +1,4 @@
-"""Read the state dict in a PyTorch file, unpickling nothing but tensors."""
+"""Read the state dict of a PyTorch file, unpickling nothing but tensors."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ CONVERT = (
     "symport.io.save_tensors('model.safetensors', model.state_dict())"
 )
 
-# What PyTorch's reader says of a class, or a function, that is not a tensor.
+# In the message of PyTorch's reader: a class or a function that is not part of a tensor.
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)|(TorchScript archive)", re.IGNORECASE)
 
 
@@ -24,7 +24,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a flat dict of tensors, alone or under the key `"state_dict"`, onto the CPU.
 
     Raises:
-        FileError: The file is cut short or foreign, or holds anything but tensors.
+        FileError: The file is truncated, of another format, or contains anything but tensors.
     """
     content = _unpickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -45,7 +45,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
 def _unpickle(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file can fail anywhere inside the reader
+    except Exception as error:  # a damaged file can fail anywhere inside the reader
         found = _FOREIGN.search(str(error))
         if found is None:
             raise FileError(
