@@ -57,7 +57,7 @@ def test_the_file_at_hand_is_named(run, tmp_path):
     code, said = run(app)
     assert (code, said.count("\n")) == (1, 1)
     assert said.startswith("error: RecursionError")
-    assert f"(at work on {path})" in said
+    assert f"(while working on {path})" in said
 
 
 def test_a_long_message_is_cut_and_lack_of_memory_is_said():

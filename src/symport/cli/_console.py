@@ -1,4 +1,4 @@
-"""What command lines share: text printed as it is, and every error turned into one line."""
+"""What command lines share: consoles that print text verbatim, and errors shown as one line."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DEBUG = "--debug"
-DEBUG_HELP = f"An error is one line; {DEBUG}, anywhere among the arguments, shows its traceback."
-LONGEST = 300  # letters of a message that is not ours; the C++ of torch says thousands
+DEBUG_HELP = f"Errors are one line; {DEBUG}, anywhere among the arguments, shows the traceback."
+LONGEST = 300  # characters shown of a foreign message; those of torch's C++ run to thousands
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console that prints paths and names as they are: no markup, emoji, or breaks of its own."""
+    """A console that prints text verbatim: no markup, no emoji, no line breaks of its own."""
     from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=stderr)
@@ -60,7 +60,7 @@ def one_line(error: BaseException) -> str:
 
     Example:
         >>> one_line(KeyError("layers"))
-        "KeyError: 'layers'; this was not foreseen: --debug shows where it comes from"
+        "KeyError: 'layers'; an unexpected error: --debug shows the traceback"
     """
     words = (
         word if len(word) < LONGEST else f"{word[:100]}…{word[-30:]}" for word in str(error).split()
@@ -69,15 +69,15 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, SymportError):
         return text
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return f"out of memory ({text[:LONGEST] or 'no more to be had'}); {DEBUG} shows where"
+        return f"out of memory ({text[:LONGEST] or 'no memory left'}); {DEBUG} shows where"
     said = brief(error, LONGEST)
     file = next(_files(error.__traceback__), None)
-    place = "" if file is None or str(file) in said else f" (at work on {file})"
-    return f"{said}{place}; this was not foreseen: {DEBUG} shows where it comes from"
+    place = "" if file is None or str(file) in said else f" (while working on {file})"
+    return f"{said}{place}; an unexpected error: {DEBUG} shows the traceback"
 
 
 def _files(trace: TracebackType | None) -> Iterator[Path]:
-    """Files, then folders, that the functions under way had in hand, the innermost first."""
+    """Files, then folders, among the local variables of a traceback, the innermost first."""
     frames = [frame for frame, _ in walk_tb(trace)][::-1]
     paths = [Path(v) for f in frames for v in f.f_locals.values() if _is_path(v)]
     yield from (path for path in paths if path.is_file())

@@ -35,7 +35,7 @@ def discover_command(
         str | None,
         typer.Option(
             help="Example inputs: their shape with the batch first, such as 1,3,32,32, or labelled "
-            "examples as a .safetensors or .npz file or module:function. Made up for transformers."
+            "examples as a .safetensors or .npz file or module:function. Not needed for transformers."
         ),
     ] = None,
     save: Annotated[
@@ -51,7 +51,7 @@ def discover_command(
         list[str] | None,
         typer.Option(
             help="A buffer that differs between networks and moves with their units, such as those "
-            "of a frozen or spectral norm. Give it once for each."
+            "of a frozen or spectral norm. Repeat it for more."
         ),
     ] = None,
     outputs: Annotated[
@@ -84,7 +84,7 @@ def discover_command(
         for name, operations in spec.ties.items():
             stdout.print(f"{name} moves as one because of {operations}")
     elif not spec.groups:
-        stderr.print("no unit can change its place; --reasons says why")
+        stderr.print("no axis can be permuted; --reasons prints why")
     if save is not None:
         spec.save(save)
     if picture is not None:
