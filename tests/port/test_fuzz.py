@@ -22,7 +22,7 @@ from tiny import examples, make, tokenizer, trio
 from symport.cli import _app as cli
 from symport.errors import SymportError
 from symport.port import check, make_settings, port
-from symport.port._refusals import refuse_idle, settled
+from symport.port._refusals import refuse_unused, resolve_method
 from symport.settings import read_settings
 
 pytestmark = [
@@ -166,7 +166,7 @@ def test_damaged_settings_are_read_or_refused(tmp_path, start):
         what, said = damaged(path, draw), ""
         try:
             with limits():
-                refuse_idle(settled(make_settings(read_settings(path))))
+                refuse_unused(resolve_method(make_settings(read_settings(path))))
         except SymportError as error:
             said = str(error)
         except BaseException as error:

@@ -35,7 +35,7 @@ def discover_command(
         str | None,
         typer.Option(
             help="Example inputs: their shape with the batch first, such as 1,3,32,32, or labelled "
-            "examples as a .safetensors or .npz file or module:function. Not needed for transformers."
+            "examples as a .safetensors or .npz file or module:function. Transformers need none."
         ),
     ] = None,
     save: Annotated[

@@ -66,7 +66,7 @@ def transfer_command(
         stdout.print(explain_settings(TransferSettings, given), end="")
         return
     settings = checked(TransferSettings, given)
-    _refuse_idle(settings)
+    _refuse_unused(settings)
     found = _run(settings)
     _show(found, settings.out)
 
@@ -119,8 +119,8 @@ def _rules(settings: TransferSettings) -> "CompareSettings":
     )
 
 
-def _refuse_idle(settings: TransferSettings) -> None:
-    """Raise SettingsError if something was asked for that would change nothing."""
+def _refuse_unused(settings: TransferSettings) -> None:
+    """Raise SettingsError if a setting that was given would change nothing."""
     from symport.methods import takes
 
     fields = TransferSettings.model_fields

@@ -30,7 +30,7 @@ from symport.port._alignment import find_spec
 from symport.port._ancestry import cosine, embedding_names
 from symport.port._cost import Cost, Matching, estimate, fits_training, matching_of, speed_of
 from symport.port._outlook import tried, untried
-from symport.port._refusals import refuse_idle, settled
+from symport.port._refusals import refuse_unused, resolve_method
 from symport.port._relatedness import Kinship, kinship
 from symport.port._settings import PortSettings
 from symport.port._with_examples import FEWEST, contest_of, in_dtype, load_all, reading
@@ -105,9 +105,9 @@ def check(settings: PortSettings) -> Checked:
         DataError: As `port`.
     """
     check_device(settings.device)
-    settings = settled(settings)
+    settings = resolve_method(settings)
     if settings.examples is None and settings.unlabelled is None:
-        refuse_idle(settings)
+        refuse_unused(settings)
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = check_weights(folders, find_family(folders, settings.accept))
     check_tokenizers(load_tokenizer(folders.old_base), load_tokenizer(folders.new_base))

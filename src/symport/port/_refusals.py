@@ -1,7 +1,7 @@
-"""What was asked for is what is done: defaults are settled, and what would change nothing refused.
+"""Resolve the method that `auto` stands for, and refuse settings that would change nothing.
 
-A setting counts as asked for if it differs from its default, so that a file of all settings, as
-`--print-config` writes it, asks for nothing more than what was changed in it.
+A setting counts as given if it differs from its default, so that a file of all settings, as
+`--print-config` writes it, gives no more than what was changed in it.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,12 @@ from symport.settings import METHODS
 FROM_FILES = ("weights", "identity")  # without examples no model is loaded for these
 OF_TEXTS = ("causal-lm", "classification")
 OF_CLASSES = ("classification", "image")
-CHOSEN = (
-    "No method was asked for: without examples it is --method weights, and with examples it would "
-    "be fgmt."
+DEFAULT_METHOD = (
+    "No method was given: the default is --method weights without examples, and fgmt with examples."
 )
 
 
-def settled(settings: PortSettings) -> PortSettings:
+def resolve_method(settings: PortSettings) -> PortSettings:
     """The settings with the method that `auto` stands for."""
     if settings.method != "auto":
         return settings
@@ -29,11 +28,11 @@ def settled(settings: PortSettings) -> PortSettings:
     return settings.model_copy(update={"method": method})
 
 
-def refuse_idle(settings: PortSettings) -> None:
-    """Raise SettingsError if a setting that was asked for would change nothing, or cannot work.
+def refuse_unused(settings: PortSettings) -> None:
+    """Raise SettingsError if a setting that was given would change nothing, or cannot work.
 
     Args:
-        settings: As `settled` leaves them.
+        settings: As `resolve_method` returns them.
     """
     if settings.examples is None and takes(settings.method, "gradient"):
         raise SettingsError(
@@ -44,41 +43,41 @@ def refuse_idle(settings: PortSettings) -> None:
         raise SettingsError(
             f"method: {settings.method} needs inputs: --examples, or --unlabelled without labels"
         )
-    _refuse(settings, dict(_idle(settings)))
+    _refuse(settings, dict(_unused(settings)))
 
 
-def refuse_idle_for_task(settings: PortSettings, task: str) -> None:
-    """Raise SettingsError if a setting that was asked for has no meaning for the task."""
-    idle: dict[str, str] = {}
+def refuse_unused_by_task(settings: PortSettings, task: str) -> None:
+    """Raise SettingsError if a setting that was given has no meaning for the task."""
+    unused: dict[str, str] = {}
     if task not in OF_TEXTS:
-        idle["max_length"] = f"for the task {task!r}"
+        unused["max_length"] = f"for the task {task!r}"
     if task not in OF_CLASSES:
-        idle["labels"] = f"for the task {task!r}"
-    _refuse(settings, idle)
+        unused["labels"] = f"for the task {task!r}"
+    _refuse(settings, unused)
 
 
-def _refuse(settings: PortSettings, idle: dict[str, str]) -> None:
-    if asked := [name for name in idle if _asked(settings, name)]:
-        verb, them = ("has", "it") if len(asked) == 1 else ("have", "them")
+def _refuse(settings: PortSettings, unused: dict[str, str]) -> None:
+    if given := [name for name in unused if _is_given(settings, name)]:
+        verb, them = ("has", "it") if len(given) == 1 else ("have", "them")
         raise SettingsError(
-            f"{', '.join(asked)} {verb} no effect {idle[asked[0]]}; leave {them} out"
+            f"{', '.join(given)} {verb} no effect {unused[given[0]]}; leave {them} out"
         )
 
 
-def _asked(settings: PortSettings, name: str) -> bool:
+def _is_given(settings: PortSettings, name: str) -> bool:
     value: Any = getattr(settings, name)
     return value != PortSettings.model_fields[name].default
 
 
-def _idle(settings: PortSettings) -> Iterator[tuple[str, str]]:
+def _unused(settings: PortSettings) -> Iterator[tuple[str, str]]:
     """Settings that change nothing, each with the reason; the first one counts."""
     if settings.examples is None:
-        yield from _idle_without_examples(settings)
+        yield from _unused_without_examples(settings)
         return
     yield "unlabelled", "beside --examples"
     is_trained = settings.folds > 0 and settings.direct_steps > 0
     if not takes(settings.method, "gradient"):
-        yield from _idle_without_matching(settings, is_trained=is_trained)
+        yield from _unused_without_matching(settings, is_trained=is_trained)
     if not settings.folds:
         yield "scales", "with folds=0"
         if settings.direct_steps:
@@ -88,7 +87,7 @@ def _idle(settings: PortSettings) -> Iterator[tuple[str, str]]:
             yield name, "without direct training"
 
 
-def _idle_without_matching(
+def _unused_without_matching(
     settings: PortSettings, *, is_trained: bool
 ) -> Iterator[tuple[str, str]]:
     how = f"with --method {settings.method}"
@@ -102,8 +101,8 @@ def _idle_without_matching(
         yield "fix_residual", how
 
 
-def _idle_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
-    """Without labels nothing is chosen, trained or reported; models run only for activations."""
+def _unused_without_examples(settings: PortSettings) -> Iterator[tuple[str, str]]:
+    """Without labels nothing is selected, trained or reported; models run only for activations."""
     for name in ("steps", "batch_size", "activation_checkpointing", "normalize", "pairs_dtype",
                  "scales", "folds", "held_out", "direct_steps", "direct_batch_size",
                  "learning_rates", "seed", "activations", "loss", "labels"):  # fmt: skip

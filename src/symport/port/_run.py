@@ -20,7 +20,7 @@ from symport.huggingface import (
 )
 from symport.port._model_card import rows_of, write_card, write_numbers
 from symport.port._output import carry, note_dtype, note_pad
-from symport.port._refusals import CHOSEN, refuse_idle, settled
+from symport.port._refusals import DEFAULT_METHOD, refuse_unused, resolve_method
 from symport.port._report_page import write_page
 from symport.port._settings import PortSettings
 from symport.port._with_examples import port_by_examples, write_outcome
@@ -63,12 +63,14 @@ def port(settings: PortSettings, *, progress: bool = False) -> Ported:
     """
     is_chosen = settings.method == "auto" and settings.examples is None
     check_device(settings.device)
-    settings = settled(settings)
-    refuse_idle(settings)
+    settings = resolve_method(settings)
+    refuse_unused(settings)
     if rank() > 0:
         return _port(settings, None, progress=False)
     with Workplace(settings.out) as place:
-        return _port(settings, place, progress=progress, notes=[CHOSEN] if is_chosen else [])
+        return _port(
+            settings, place, progress=progress, notes=[DEFAULT_METHOD] if is_chosen else []
+        )
 
 
 def _port(

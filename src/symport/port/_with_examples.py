@@ -18,7 +18,7 @@ from symport.params import Params, add, inner, is_rounded
 from symport.port._alignment import align, find_spec
 from symport.port._coverage import coverage
 from symport.port._output import rebased, write_weights
-from symport.port._refusals import refuse_idle_for_task
+from symport.port._refusals import refuse_unused_by_task
 from symport.port._settings import PortSettings
 from symport.progress import print_line
 from symport.selection import Contest, Factors, Masters, Outcome, Space, Task, Whole, compete
@@ -62,7 +62,7 @@ def port_by_examples(
         SymportError: As `port`.
     """
     task = resolve_task(settings.task, family.name)
-    refuse_idle_for_task(settings, task)
+    refuse_unused_by_task(settings, task)
     read = read_examples(task, reading(settings, settings.examples, folders, family))
     if (count := len(read.examples)) < FEWEST:
         raise DataError(

@@ -10,7 +10,7 @@ from symport.methods import Problem, takes
 from symport.outofcore import match_checkpoints
 from symport.port._alignment import align, find_spec
 from symport.port._output import write_carried
-from symport.port._refusals import refuse_idle_for_task
+from symport.port._refusals import refuse_unused_by_task
 from symport.port._settings import PortSettings
 from symport.port._with_examples import load_all, reading
 from symport.progress import bar
@@ -120,7 +120,7 @@ def _in_memory(
 def _inputs(settings: PortSettings, folders: Folders, family: Family) -> list[Any]:
     """The inputs without labels, in batches as the model takes them."""
     name = resolve_task(settings.task, family.name)
-    refuse_idle_for_task(settings, name)
+    refuse_unused_by_task(settings, name)
     inputs = read_inputs(name, reading(settings, settings.unlabelled, folders, family))
     feed = feed_of(name)
     return [feed(piece.to(settings.device)) for piece in inputs.split(settings.micro_batch)]

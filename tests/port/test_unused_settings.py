@@ -1,4 +1,4 @@
-"""What is asked for is what is done, or refused."""
+"""A setting that would change nothing is refused."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tiny import changed, loaded, logits, make, texts, trio
 
 from symport.errors import SettingsError
 from symport.port import PortSettings, make_settings, port
-from symport.port._refusals import refuse_idle, refuse_idle_for_task, settled
+from symport.port._refusals import refuse_unused, refuse_unused_by_task, resolve_method
 from symport.settings import read_settings, show_settings
 
 KIND = "LlamaForCausalLM"
@@ -45,10 +45,10 @@ def test_without_examples_what_changes_nothing_is_refused(method, name):
     inputs = {"unlabelled": "x"} if method == "activations" else {}
     given = make_settings({**FILES, "method": method, **inputs, name: OTHER[name]})
     if name in WITHOUT[method]:
-        refuse_idle(given)
+        refuse_unused(given)
         return
     with pytest.raises(SettingsError, match=f"{name} has no effect with"):
-        refuse_idle(given)
+        refuse_unused(given)
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -56,10 +56,10 @@ def test_without_examples_what_changes_nothing_is_refused(method, name):
 def test_with_examples_what_changes_nothing_is_refused(method, name):
     given = make_settings({**FILES, "method": method, "examples": "x", name: OTHER[name]})
     if name in WITH[method]:
-        refuse_idle(given)
+        refuse_unused(given)
         return
     with pytest.raises(SettingsError, match=f"{name} has no effect"):
-        refuse_idle(given)
+        refuse_unused(given)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_with_examples_what_changes_nothing_is_refused(method, name):
     ],
 )
 def test_settings_can_rob_others_of_their_effect(given, message):
-    settings = settled(make_settings({**FILES, "examples": "x", **given}))
+    settings = resolve_method(make_settings({**FILES, "examples": "x", **given}))
     if message is None:
-        refuse_idle(settings)
+        refuse_unused(settings)
         return
     with pytest.raises(SettingsError, match=message):
-        refuse_idle(settings)
+        refuse_unused(settings)
 
 
 @pytest.mark.parametrize("method", ["fgmt", "gmt"])
@@ -104,22 +104,22 @@ def test_methods_that_need_examples_are_refused_without(method, tmp_path):
 
 
 def test_a_task_has_no_use_for_the_settings_of_others():
-    refuse_idle_for_task(make_settings({**FILES, "max_length": 9}), "causal-lm")
-    refuse_idle_for_task(make_settings({**FILES, "labels": ["x"]}), "image")
+    refuse_unused_by_task(make_settings({**FILES, "max_length": 9}), "causal-lm")
+    refuse_unused_by_task(make_settings({**FILES, "labels": ["x"]}), "image")
     with pytest.raises(SettingsError, match="max_length has no effect for the task 'image'"):
-        refuse_idle_for_task(make_settings({**FILES, "max_length": 9}), "image")
+        refuse_unused_by_task(make_settings({**FILES, "max_length": 9}), "image")
     with pytest.raises(SettingsError, match="labels has no effect for the task 'causal-lm'"):
-        refuse_idle_for_task(make_settings({**FILES, "labels": ["x"]}), "causal-lm")
+        refuse_unused_by_task(make_settings({**FILES, "labels": ["x"]}), "causal-lm")
 
 
 def test_a_file_of_all_settings_asks_for_nothing_more(tmp_path):
     (tmp_path / "port.yaml").write_text(show_settings(make_settings(FILES)))
     settings = make_settings({**read_settings(tmp_path / "port.yaml"), "method": "identity"})
-    refuse_idle(settings)
+    refuse_unused(settings)
     assert settings.model_fields_set == PortSettings.model_fields.keys()
 
 
-def test_the_method_that_was_not_asked_for_is_named_in_the_result(tmp_path):
+def test_the_default_method_is_named_in_the_result(tmp_path):
     files = trio(tmp_path, KIND)
     found = port(make_settings(files))
     expected = logits(changed(make(KIND)), KIND)
@@ -128,7 +128,7 @@ def test_the_method_that_was_not_asked_for_is_named_in_the_result(tmp_path):
     card = (found.folder / "README.md").read_text()
     assert written["settings"]["method"] == "weights"
     assert yaml.safe_load(card.split("```yaml")[1].split("```")[0])["method"] == "weights"
-    said = "No method was asked for: without examples it is --method weights"
+    said = "No method was given: the default is --method weights"
     assert said in card
     assert any(said in sentence for sentence in written["verdict"])
     texted = port(make_settings({**files, "out": str(tmp_path / "two"), "folds": 0, "steps": 1,
