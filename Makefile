@@ -54,7 +54,7 @@ docs: $(STAMP) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 unit: $(STAMP)
-	$(PY) -m pytest $(MARKS)
+	$(PY) -m pytest --cov --cov-report= $(MARKS)  # prints the total; `coverage report -m` lists the lines
 
 bench: $(STAMP) ## run every program in benchmarks/
 	@set -e; for program in $$(grep -l '^if __name__ ==' benchmarks/*.py); do \
@@ -67,7 +67,7 @@ pins: $(STAMP) ## write the versions in .venv to constraints.txt
 	@mv constraints.new constraints.txt
 
 clean: ## remove what was built; .venv and runs/ stay
-	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .coverage
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
