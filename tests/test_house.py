@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -278,6 +279,35 @@ def test_files_inside_a_room_are_private(name: str):
 def test_a_newcomer_sees_the_rooms():
     entries = [path for path in LIBRARY.iterdir() if path.name != "__pycache__"]
     assert len(entries) <= MOST_ENTRIES
+
+
+IGNORE = re.compile(r"#\s*(pyright|type):\s*ignore")
+WITH_REASON = re.compile(r"# pyright: ignore\[\w+(, \w+)*\]  # \w.{3,}")
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    with tokenize.open(path) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+def test_what_pyright_is_not_to_say_has_its_rule_and_its_reason():
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{line}"
+        for path in [*SOURCES, *(REPOSITORY / "tests").rglob("*.py")]
+        for line, comment in comments(path)
+        if IGNORE.match(comment) and not WITH_REASON.match(comment)
+    ]
+    assert not found
+
+
+def test_an_ignore_without_a_reason_is_seen():
+    reason = "  # a caller may pass anything"
+    for rule in ("pyright: ignore", "type: ignore[override]", "pyright: ignore[reportCallIssue]"):
+        assert IGNORE.match(f"# {rule}")
+        assert not WITH_REASON.match(f"# {rule}")
+    assert WITH_REASON.match(f"# pyright: ignore[reportCallIssue]{reason}")
 
 
 def tracked_files() -> list[Path]:

@@ -67,7 +67,7 @@ def test_fgmt_matches_the_sum_of_all_pairs_so_far():
 
 def test_an_unknown_start_is_refused():
     with pytest.raises(SettingsError, match="'previous' or 'identity', not 'random'"):
-        FGMT(gradient(), start="random")  # pyright: ignore[reportArgumentType]  # it is refused
+        FGMT(gradient(), start="random")  # pyright: ignore[reportArgumentType]  # refused
 
 
 def test_the_identity_needs_no_gradient():

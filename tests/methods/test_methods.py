@@ -150,4 +150,4 @@ def test_a_method_must_say_how_it_begins_and_goes_on():
             return State(Permutation.identity(problem.spec))
 
     with pytest.raises(TypeError, match="abstract"):
-        Half()  # pyright: ignore[reportAbstractUsage]  # it is refused
+        Half()  # pyright: ignore[reportAbstractUsage]  # refused

@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -98,10 +99,12 @@ def test_a_constructor_gets_what_it_names_and_keeps_its_other_defaults():
         gradient=lambda *, keep: gradient(), normalize=True, keep=torch.bfloat16, model=net()
     )
     method = make_method("fgmt", available)
+    assert isinstance(method, FGMT)
     assert (method.normalize, method.keep, method.start) == (True, torch.bfloat16, "previous")
-    own = make_method("ownmethods:Mine", available)
+    own: Any = make_method("ownmethods:Mine", available)
     assert (own.normalize, own.twist, own.name) == (False, 3, "mine")
-    assert make_method("ownmethods:by_function", available).normalize is True
+    by_function: Any = make_method("ownmethods:by_function", available)
+    assert by_function.normalize is True
 
 
 @pytest.mark.parametrize(

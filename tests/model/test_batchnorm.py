@@ -166,7 +166,7 @@ def test_no_batches_are_refused():
 def test_pairs_of_inputs_and_labels_are_refused_with_a_way_out():
     pairs = [(batches()[0], torch.zeros(4))]
     with pytest.raises(DataError, match=r"batch 0 is of type tuple.*inputs for inputs, labels in"):
-        reestimate(small(), small().state_dict(), pairs)  # pyright: ignore
+        reestimate(small(), small().state_dict(), pairs)  # pyright: ignore[reportArgumentType]  # refused
 
 
 def test_inputs_that_are_not_finite_are_noticed():

@@ -114,7 +114,7 @@ def test_options_out_of_range_are_refused_before_anything_is_scored():
     with pytest.raises(SettingsError, match="points must be at least 2, for the two ends, not 1"):
         barrier(never, point(1.0), point(2.0), points=1)
     with pytest.raises(SettingsError, match="'linear', 'mean' or 'max', not 'min'"):
-        barrier(never, point(1.0), point(2.0), reference="min")  # pyright: ignore
+        barrier(never, point(1.0), point(2.0), reference="min")  # pyright: ignore[reportArgumentType]  # refused
     with pytest.raises(SettingsError, match=r"3 corners, points >= 2 and .*not 2 corners"):
         plane(never, [point(1.0), point(2.0)])
     with pytest.raises(SettingsError, match="points=1"):

@@ -120,7 +120,7 @@ def test_groups_are_complete():
     with pytest.raises(SpecError, match="group a/b is nested in a, which is no group"):
         PermutationSpec({}, {"a/b": Group(2)})
     with pytest.raises(SpecError, match="group a: size 2, kind 'sign' not allowed"):
-        PermutationSpec({}, {"a": Group(2, "sign")})  # pyright: ignore
+        PermutationSpec({}, {"a": Group(2, "sign")})  # pyright: ignore[reportArgumentType]  # refused
 
 
 def test_trees_go_from_parents_to_children():

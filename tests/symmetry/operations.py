@@ -159,8 +159,7 @@ def products():
     yield "bilinear", F.bilinear, [(A, B), (A, C), (D, B, C), (D,)]
     yield (
         "tensordot",
-        # Its stub takes the type of `dims` from the default, 2.
-        lambda a, b: torch.tensordot(a, b, ([0, 2], [1, 0])),  # pyright: ignore[reportArgumentType]
+        lambda a, b: torch.tensordot(a, b, ([0, 2], [1, 0])),  # pyright: ignore[reportArgumentType]  # dims is typed as its default
         [(A, B, C), (C, A, D)],
     )
     for p in [1.0, 2.0]:

@@ -109,7 +109,7 @@ class ShuffledBatches(Sequence[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]  # no slices: batches are taken one by one
         if not 0 <= number < self._count:
             raise IndexError(number)
         per_epoch = len(self._data) // self._size

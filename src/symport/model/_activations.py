@@ -20,7 +20,7 @@ from symport.spec import Axis, Fixed, PermutationSpec, groups_in
 
 MARK = ":output"  # no tensor of a state dict has a colon in its name
 MOST = 4096  # rows of a layer: the standard error of a correlation is then 1/64
-CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
+CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]  # all kinds' bases
 
 
 def with_activations(spec: PermutationSpec, model: nn.Module) -> PermutationSpec:

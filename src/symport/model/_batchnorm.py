@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]  # all kinds' base
 
 from symport.errors import DataError
 from symport.model._call import batch_statistics, call, state_for
@@ -78,7 +78,7 @@ def _run(model: nn.Module, state: dict[str, Tensor], batches: Iterable[Tensor]) 
     device = next(iter(state.values())).device
     count = 0
     for batch in batches:
-        if not isinstance(batch, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(batch, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
             raise DataError(
                 f"batch {count} is of type {type(batch).__name__}, expected a tensor of inputs; "
                 "from a loader of pairs pass (inputs for inputs, labels in loader)"

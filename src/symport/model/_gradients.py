@@ -246,7 +246,7 @@ class LossGradient:
                 f"batch {number}: the loss failed on outputs {describe_shapes(outputs)} and labels "
                 f"{describe_shapes(labels)}: {first_line(error)}{_hint(error)}"
             ) from error
-        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:  # pyright: ignore[reportUnnecessaryIsInstance]  # a caller may pass anything
             raise SettingsError(
                 f"the loss must return a scalar tensor that depends on the parameters, not "
                 f"{describe_shapes(value)}"

@@ -175,6 +175,6 @@ class Fed(Sequence[tuple[Any, Tensor]]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, number: int) -> tuple[Any, Tensor]:  # type: ignore[override]
+    def __getitem__(self, number: int) -> tuple[Any, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]  # no slices: batches are taken one by one
         inputs, labels = self._batches[number]
         return self._feed(inputs), labels

@@ -92,6 +92,6 @@ class Drawn(Sequence[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]  # no slices: batches are taken one by one
         batch = self._examples.take(self._places[number])
         return batch.floats(), batch.labels

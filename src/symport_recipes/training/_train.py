@@ -160,7 +160,7 @@ def _network(model: nn.Module, params0: Params) -> nn.Module:
     if world_size() > 1:  # those of the first process, should they differ in the last bits
         for tensor in net.state_dict().values():
             all_reduce_([tensor.mul_(0) if rank() else tensor])
-    return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's stubs know it with a dtype only
 
 
 def _prepared(data: Data, like: Tensor, *, augment: bool) -> Examples | LazyImages:

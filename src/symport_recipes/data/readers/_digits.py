@@ -29,7 +29,7 @@ def digits(seed: int = 0) -> Dataset:
         torch.Size([1200, 64])
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise DataError("digits come with scikit-learn: pip install 'symport[recipes]'") from error
     bunch = cast("Any", load_digits())
