@@ -79,9 +79,9 @@ class Meter:
     def attach(self) -> None:
         """Count in this process from now on."""
         from symport.model import LossGradient
-        from symport.selection import Contest
+        from symport.selection import SelectionProblem
 
-        slope, judge = LossGradient.__call__, Contest.judge
+        slope, evaluate = LossGradient.__call__, SelectionProblem.evaluate
 
         def counted(gradient: Any, params: Any, step: int) -> Any:
             labels = gradient.batches[step % len(gradient.batches)][1]
@@ -90,15 +90,15 @@ class Meter:
             self.timed.setdefault("gradient of", lambda: len(labels))
             return slope(gradient, params, step)
 
-        def judged(contest: Any, params: Any, examples: Any) -> Any:
+        def evaluated(problem: Any, params: Any, examples: Any) -> Any:
             self.forwards += len(examples)
             if len(examples) > 4:
-                self.timed.setdefault("forward", lambda: judge(contest, params, examples))
+                self.timed.setdefault("forward", lambda: evaluate(problem, params, examples))
                 self.timed.setdefault("forward of", lambda: len(examples))
-            return judge(contest, params, examples)
+            return evaluate(problem, params, examples)
 
         LossGradient.__call__ = counted
-        Contest.judge = judged
+        SelectionProblem.evaluate = evaluated
 
     def seconds(self, what: str) -> float:
         """Of one example."""

@@ -1,4 +1,4 @@
-"""A contest of tiny classifiers, shared by the tests of porting."""
+"""A selection among tiny classifiers, shared by the tests of porting."""
 
 import torch
 from nets import labelled, net, source, spec, weights
@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from symport.params import Params
-from symport.selection import Contest, Task, Whole
+from symport.selection import SelectionProblem, Task, WholeWeights
 from symport.settings import Rules, checked
 
 RULES = checked(
@@ -24,13 +24,15 @@ def hits(outputs: Tensor, labels: Tensor) -> Tensor:
     return outputs.argmax(1) == labels
 
 
-def contest(target: Params | None = None, count: int = 24, losses=cross_entropies) -> Contest:
+def selection_problem(
+    target: Params | None = None, count: int = 24, losses=cross_entropies
+) -> SelectionProblem:
     """A port from seed 1 to `target`, by default seed 2."""
     way, target = source(3), weights(2) if target is None else target
-    space = Whole(target, way.displacement(3), spec())
+    whole = WholeWeights(target, way.displacement(3), spec())
     task = Task(lambda inputs: inputs, losses, hits)
-    return Contest(
-        net(), task, way, target, spec(), space, labelled(count), labelled(60, seed=7), 16
+    return SelectionProblem(
+        net(), task, way, target, spec(), whole, labelled(count), labelled(60, seed=7), 16
     )
 
 

@@ -12,8 +12,8 @@ from symport.huggingface._names import Names, open_named
 from symport.io import open_checkpoint
 from symport.lora import Adapter
 from symport.params import is_rounded
-from symport.selection import Contest, Factors, Masters, Task
-from symport.selection._early_stopping import Steps, train
+from symport.selection import AdapterFactors, MasterWeights, SelectionProblem, Task
+from symport.selection._early_stopping import DirectTraining, TrainingRules, train
 from symport.settings import Rules, checked
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
@@ -34,10 +34,10 @@ def drawn(seed):
 
 def masters():
     old, tuned, new = map(drawn, range(3))
-    return Masters(narrow(new), old, tuned, new, SPEC)
+    return MasterWeights(narrow(new), old, tuned, new, SPEC)
 
 
-def contest(space):
+def selection_problem(space):
     """A linear model whose loss is the sum of its outputs: a gradient that is the same all along.
 
     Inputs are ±1, so that no gradient is 0.
@@ -48,7 +48,7 @@ def contest(space):
     way = Trajectory.linear(narrow(space.old), narrow(space.tuned), 1)
     task = Task(lambda inputs: inputs, lambda outputs, labels: outputs.float().sum(1) + 0 * labels)
     model = nn.Linear(6, 4, dtype=torch.bfloat16)
-    return Contest(model, task, way, space.target_init, SPEC, space, examples, examples)
+    return SelectionProblem(model, task, way, space.target_init, SPEC, space, examples, examples)
 
 
 @pytest.mark.parametrize("length", [1.0, 0.4, 0.0])
@@ -71,10 +71,10 @@ def test_steps_that_bfloat16_would_lose_add_up():
     """
     space, lr, count = masters(), 1e-4, 32
     start = space.place(FLIP, 0.0)
-    case = contest(space)
+    case = selection_problem(space)
     before = {name: tensor.clone() for name, tensor in start.items()}
-    steps = Steps(count, lr, 0.0, {})
-    found = train(case, checked(Rules, {"direct_batch_size": 4}), start, case.working, steps)
+    training, rules = DirectTraining(count, lr, 0.0, {}), checked(Rules, {"direct_batch_size": 4})
+    found = train(case, start, case.training, training, TrainingRules.of(rules))
     sign = torch.tensor([-1.0, 1.0]).repeat(3)
     expected = {"weight": before["weight"] - count * lr * sign, "bias": before["bias"] - count * lr}
     for name, tensor in found.items():
@@ -95,7 +95,7 @@ def test_what_a_narrow_adapter_trains_is_wide_too():
         {"down.weight": d["weight"], "norm.weight": d["bias"]} for d in (drawn(0), drawn(2))
     )
     spec = PermutationSpec.parse({"down.weight": ". h", "norm.weight": "."}, sizes={"h": 6})
-    space = Factors(narrow(new), adapter, spec, old, new_base=new)
+    space = AdapterFactors(narrow(new), adapter, spec, old, new_base=new)
     found = space.place(FLIP, 0.3)
     assert {tensor.dtype for tensor in found.values()} == {torch.float32}
     own = adapter.tensors["base_model.model.norm.weight"].float()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from cases import CASES, present
 from nets import labelled, net, source, spec, weights
-from nets_port import RULES, contest, cross_entropies
+from nets_port import RULES, cross_entropies, selection_problem
 from safetensors.torch import save_file
 from tiny import trio
 
@@ -13,13 +13,13 @@ from symport.port import check, make_settings
 from symport.port._cost import INTERPRETER, Matching, Speed, estimate, matching_of, speed_of
 from symport.port._counts import Course, counts
 from symport.port._outlook import Outlook, untried
-from symport.selection import Task, compete, fewest_steps
+from symport.selection import Task, fewest_steps, select
 
 
 def course_of(found, rules) -> Course:
-    """What a finished competition decided: how long its curves are is read from its folder."""
-    steps = [found.plans[name].steps for name in ("direct", "then direct")]
-    finals = [plan.count for plan in steps]
+    """What a finished selection decided: how long its curves are is read from its folder."""
+    trainings = [found.plans[name].training for name in ("direct", "then direct")]
+    finals = [training.steps for training in trainings]
     plan = found.plans["transfer"]
     return Course(plan.step, [2] * 2 * len(rules.learning_rates) * rules.folds, finals)
 
@@ -35,14 +35,14 @@ def test_evaluations_are_counted_as_they_happen(count, batch_size, tmp_path):
         return cross_entropies(outputs, labels)
 
     rules = RULES.model_copy(update={"direct_steps": 2, "batch_size": batch_size})
-    found = compete(contest(count=count, losses=counted), rules, folder=tmp_path)
+    found = select(selection_problem(count=count, losses=counted), rules, folder=tmp_path)
     expected = counts(rules, count, 60, course_of(found, rules), fgmt=True)
     assert seen == {True: expected.gradients, False: expected.forwards}
 
 
 def test_a_curve_that_never_falls_ends_when_patience_does():
-    assert fewest_steps(RULES.model_copy(update={"direct_steps": 64})) == 2
-    assert fewest_steps(RULES.model_copy(update={"direct_steps": 1})) == 1
+    assert fewest_steps(64) == 2
+    assert fewest_steps(1) == 1
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

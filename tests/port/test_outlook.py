@@ -1,11 +1,11 @@
-"""What a few steps tell of direct training, beside what whole competitions then did."""
+"""What a few steps tell of direct training, beside what whole selections then did."""
 
 import json
 
 import pytest
 from cases import present
 from nets import source, weights
-from nets_port import RULES, contest
+from nets_port import RULES, selection_problem
 from tiny import texts, trio
 from transformers import AutoModelForCausalLM
 
@@ -13,7 +13,7 @@ from symport.port import _check as checking
 from symport.port import make_settings
 from symport.port._cost import Speed
 from symport.port._outlook import Outlook, tried, untried
-from symport.selection import compete, fold_name, folds_of
+from symport.selection import fold_name, folds_of, select
 
 peft = pytest.importorskip("peft")
 
@@ -26,18 +26,18 @@ TARGETS = {
 
 
 def ends(folder, problem, rules, start):
-    """The last step that a competition judged on the first fold, by learning rate."""
-    fold = folds_of(problem.working, rules)[0]
-    name = fold_name(problem.working.take(fold.train), problem.working.take(fold.held_out))
+    """The last step that a selection evaluated on the first fold, by learning rate."""
+    fold = folds_of(problem.training, rules.folds, rules.seed)[0]
+    name = fold_name(problem.training.take(fold.train), problem.training.take(fold.held_out))
     paths = [folder / "direct" / f"{start}-{name}-{lr:g}.json" for lr in rules.learning_rates]
     return [max(map(int, json.loads(path.read_text()))) for path in paths]
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_first_fold_ends_where_it_was_expected_to(target, tmp_path):
-    problem = contest(TARGETS[target]())
+    problem = selection_problem(TARGETS[target]())
     found = tried(problem, LONG)
-    done = compete(problem, LONG, folder=tmp_path)
+    done = select(problem, LONG, folder=tmp_path)
     count = len(LONG.learning_rates)
     starts = ["direct"]
     if done.plans["then direct"].kind == "identity":
@@ -51,7 +51,7 @@ def test_the_first_fold_ends_where_it_was_expected_to(target, tmp_path):
 
 def test_training_that_helps_goes_on_and_training_that_harms_ends():
     rules = LONG.model_copy(update={"learning_rates": (1e-3, 1e3)})
-    found = tried(contest(quiet()), rules)
+    found = tried(selection_problem(quiet()), rules)
     assert found.least == (16, 2) * 2
     assert found.most == (64, 2) * 2
     assert found.finals == ((4, 64),) * 2
@@ -65,12 +65,12 @@ def quiet():
 def test_nothing_is_tried_where_nothing_trains():
     for change in ({"folds": 0}, {"direct_steps": 0}):
         rules = RULES.model_copy(update=change)
-        assert tried(contest(), rules) == untried(rules) == Outlook()
+        assert tried(selection_problem(), rules) == untried(rules) == Outlook()
 
 
 def test_a_base_of_no_finite_loss_is_left_to_the_port():
     broken = {name: tensor * 1e30 for name, tensor in weights(2).items()}
-    assert tried(contest(broken), RULES) == untried(RULES)
+    assert tried(selection_problem(broken), RULES) == untried(RULES)
 
 
 # PEFT asks transformers for something by its former name.

@@ -139,7 +139,7 @@ def test_a_port_reports_the_losses_that_the_libraries_give_and_writes_the_pad(
     given = {**files, "folds": 0, "steps": 1, "micro_batch": 4, "held_out": 0.99 - 1 / 8}
     found = port(make_settings({**given, "examples": lines(tmp_path / "x.jsonl")}))
     expected = alone(tuned, load_tokenizer(Path(files["old_base"])))
-    losses = present(found.outcome).tuned.losses
+    losses = present(found.outcome).source_end.losses
     assert len(losses) >= 6
     nearest = (losses[:, None] - expected[None].double()).abs().min(1).values
     assert nearest.max() < 1e-4

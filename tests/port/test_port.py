@@ -52,7 +52,7 @@ def test_the_old_base_itself_gets_the_fine_tune_by_the_identity(tmp_path):
     settings = {"steps": 2, "folds": 2, "direct_steps": 0, "scales": [1.5]}
     found = port(make_settings({**files, **settings, "examples": texts(tmp_path / "x.jsonl")}))
     assert present(found.outcome).pick in ("identity", "untouched")
-    assert present(found.outcome).moved == 0
+    assert present(found.outcome).units_moved == 0
     by_weights = port(make_settings({**files, "out": str(tmp_path / "w"), "method": "weights"}))
     assert same(loaded(LLAMA, by_weights.folder).state_dict(), changed(make(LLAMA)).state_dict())
 
@@ -69,7 +69,7 @@ def test_a_new_head_is_carried_through_the_permutation(tmp_path):
     found = port(make_settings({**files, **ONCE, "examples": examples(kind, tmp_path)}))
     expected = logits(changed(make(kind)), kind)
     assert (logits(loaded(kind, found.folder), kind) - expected).abs().max() < 1e-5
-    assert present(found.outcome).judged["untouched"].loss == pytest.approx(math.log(3))
+    assert present(found.outcome).evaluated["untouched"].loss == pytest.approx(math.log(3))
 
 
 def test_shards_dtype_and_tied_weights_are_kept(tmp_path):
@@ -115,7 +115,7 @@ def test_a_narrow_computation_does_not_round_what_is_written(tmp_path):
     given |= trained | {"out": str(tmp_path / "trained"), "method": "identity"}
     found = port(make_settings(given))
     outcome = present(found.outcome)
-    assert outcome.plans[outcome.pick].steps is not None
+    assert outcome.plans[outcome.pick].training is not None
     assert not any("rounded" in sentence for sentence in found.verdict)
     written = loaded(LLAMA, found.folder).state_dict()
     assert not [name for name, t in written.items() if torch.equal(t, t.bfloat16().float())]

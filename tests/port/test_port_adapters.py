@@ -20,7 +20,7 @@ from symport.huggingface._models import params_of
 from symport.lora import displacement, load_adapter
 from symport.params import add
 from symport.port import make_settings, port
-from symport.selection import Factors
+from symport.selection import AdapterFactors
 from symport.spec import Permutation
 
 peft = pytest.importorskip("peft")
@@ -82,7 +82,7 @@ def test_an_adapter_goes_to_a_base_in_another_order(kind, settings, tmp_path):
 def space(folder, **options):
     places = files(folder, **options)
     old, new = (params_of(loaded(KIND, places[name])) for name in ("old_base", "new_base"))
-    return Factors(new, load_adapter(places["tuned"]), spec_of(KIND), old)
+    return AdapterFactors(new, load_adapter(places["tuned"]), spec_of(KIND), old)
 
 
 def test_gradients_of_the_factors_follow_from_those_of_the_weights(tmp_path):
@@ -91,7 +91,7 @@ def test_gradients_of_the_factors_follow_from_those_of_the_weights(tmp_path):
     held = factors.place(Permutation.identity(factors.spec), 0.5)
     name = "model.layers.0.mlp.down_proj"
     slope = torch.randn(32, 48, generator=seeded(0))
-    found = factors.pull(held, {f"{name}.weight": slope})
+    found = factors.pull_back(held, {f"{name}.weight": slope})
     a, b = (f"base_model.model.{name}.lora_{side}.weight" for side in "AB")
     assert torch.allclose(found[b], 3 * slope @ held[a].T, atol=1e-5)
     assert torch.allclose(found[a], 3 * held[b].T @ slope, atol=1e-5)
@@ -125,7 +125,7 @@ def test_direct_training_leaves_an_adapter_of_the_same_rank(tmp_path):
     before = load_adapter(places["tuned"]).tensors
     after = load_adapter(found.folder).tensors
     assert {n: t.shape for n, t in after.items()} == {n: t.shape for n, t in before.items()}
-    assert present(found.outcome).judged.keys() >= {"direct", "then direct"}
+    assert present(found.outcome).evaluated.keys() >= {"direct", "then direct"}
     with_adapter(KIND, places["new_base"], places["out"])
 
 

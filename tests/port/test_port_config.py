@@ -182,13 +182,13 @@ def test_each_base_is_run_as_it_is_configured(tmp_path):
     found = ported(given, **options)
     outcome = present(found.outcome)
     sides = {"old_base": outcome.old_base, "tuned": outcome.tuned,
-             "new_base": outcome.judged["untouched"]}  # fmt: skip
+             "new_base": outcome.evaluated["untouched"]}  # fmt: skip
     for name, judged in sides.items():
         expected = losses(given[name], lines)
         nearest = (judged.losses[:, None] - expected).abs().min(1).values
         assert nearest.max() < 1e-5, name
     written = losses(found.folder, lines)
-    nearest = (outcome.judged[outcome.pick].losses[:, None] - written).abs().min(1)
+    nearest = (outcome.evaluated[outcome.pick].losses[:, None] - written).abs().min(1)
     assert nearest.values.max() < 1e-5
 
 

@@ -59,12 +59,12 @@ def test_what_was_trained_in_bfloat16_is_not_rounded_by_it(dtype, tmp_path):
     done = port(make_settings({**given, "examples": examples(LLAMA, tmp_path)}))
     outcome = present(done.outcome)
     plan = outcome.plans[outcome.pick]
-    assert present(plan.steps).count == 4
+    assert present(plan.training).steps == 4
     assert not [sentence for sentence in done.verdict if "round" in sentence]
     old, tuned, new, after = (
         loaded(LLAMA, files[side]).state_dict() for side in ("old_base", "tuned", "new_base", "out")
     )
-    far = plan.length if plan.step else 0
+    far = plan.scale if plan.step else 0
     before = {name: new[name] + far * (tuned[name] - old[name]) for name in new}
     if far == 1 and dtype == torch.float32:
         before = tuned  # on the old base itself, to the bit
@@ -92,7 +92,7 @@ def test_neither_is_what_an_adapter_trains_whole(tmp_path):
     given |= {"dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
     done = port(make_settings(given))
     outcome = present(done.outcome)
-    assert present(outcome.plans[outcome.pick].steps).count == 4
+    assert present(outcome.plans[outcome.pick].training).steps == 4
     found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"])
     after = found.get_base_model().model.embed_tokens.weight
     start = model.get_base_model().model.embed_tokens.weight

@@ -45,8 +45,8 @@ def test_two_processes_port_as_one_does(tmp_path):
     )
     assert joined["picked"] == single["picked"]
     assert joined["units_moved"] == single["units_moved"]
-    for name, numbers in single["competitors"].items():
-        assert joined["competitors"][name]["loss"] == pytest.approx(numbers["loss"], rel=1e-4)
+    for name, numbers in single["candidates"].items():
+        assert joined["candidates"][name]["loss"] == pytest.approx(numbers["loss"], rel=1e-4)
     found, expected = (
         load_file(Path(folder) / "model.safetensors") for folder in (files["out"], alone.folder)
     )

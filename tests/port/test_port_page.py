@@ -5,19 +5,20 @@ from html import unescape
 
 import pytest
 from nets import labelled, source
-from nets_port import RULES, contest, loss_of
+from nets_port import RULES, loss_of, selection_problem
 
 from symport.port import _report_page as page
 from symport.port import make_settings
 from symport.port._model_card import write_card
-from symport.selection import compete
+from symport.report import _sections as sections
+from symport.selection import rows_of, select
 
 pytest.importorskip("matplotlib")
 
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    return compete(contest(), RULES, folder=tmp_path_factory.mktemp("work"))
+    return select(selection_problem(), RULES, folder=tmp_path_factory.mktemp("work"))
 
 
 def settings(**options):
@@ -44,7 +45,7 @@ def test_the_old_base_and_its_fine_tune_have_rows(tmp_path, outcome):
     assert shown["the old base"] == pytest.approx(loss_of(source(3)[0], reporting), abs=1e-4)
     assert shown["its fine-tune"] == pytest.approx(loss_of(source(3)[-1], reporting), abs=1e-4)
     assert [name for name, *_ in rows][2] == "the untouched new base"
-    write_card(tmp_path, settings(), ["Good."], page.rows_of(outcome, 0))
+    write_card(tmp_path, settings(), ["Good."], rows_of(outcome, 0))
     assert "| the old base | " in (tmp_path / "README.md").read_text()
 
 
@@ -63,14 +64,14 @@ def test_settings_are_a_table_of_two_columns(tmp_path):
 @pytest.mark.parametrize(("loss", "unit"), [(None, " (nats)"), ("losses:mine", "")])
 def test_axes_say_percent_and_nats(tmp_path, monkeypatch, outcome, loss, unit):
     drawn = {}
-    draw = page.draw
+    draw = sections.draw
 
     def watched(panels, **labels):
         ((title, curves),) = panels.items()
         drawn[title] = labels | {"farthest": max(x for c in curves.values() for x in c.x)}
         return draw(panels, **labels)
 
-    monkeypatch.setattr(page, "draw", watched)
+    monkeypatch.setattr(sections, "draw", watched)
     page.write_page(tmp_path / "r.html", settings(loss=loss), ["Good."], outcome)
     assert drawn["How far to go"]["xlabel"] == "share of the displacement (%)"
     assert drawn["How far to go"]["farthest"] == pytest.approx(150)  # lengths up to 1.5

@@ -137,10 +137,10 @@ def examples(path) -> str:
 def losses_agree(files, found, with_fine_tune) -> None:
     """What a port reports is what the library says of the folders, the written one included."""
     expected = {
-        "the old base": (found.old_base, read(files["old_base"])),
-        "the fine-tune": (found.tuned, with_fine_tune("old_base", "tuned")),
-        "the new base": (found.judged["untouched"], read(files["new_base"])),
-        "the result": (found.judged[found.pick], with_fine_tune("new_base", "out")),
+        "the old base": (found.source_start, read(files["old_base"])),
+        "the fine-tune": (found.source_end, with_fine_tune("old_base", "tuned")),
+        "the new base": (found.evaluated["untouched"], read(files["new_base"])),
+        "the result": (found.evaluated[found.pick], with_fine_tune("new_base", "out")),
     }
     for what, (judged, model) in expected.items():
         assert judged.loss == pytest.approx(loss(model, files["new_base"]), rel=1e-5), what
@@ -153,7 +153,7 @@ def test_losses_of_an_adapter_are_those_of_the_library(name, tied, tmp_path):
     found = present(port(make_settings({**files, **settings})).outcome)
     assert found.pick == "transfer"
     losses_agree(files, found, lambda base, tune: with_adapter(files[base], files[tune]))
-    assert found.judged["transfer"].loss == pytest.approx(found.tuned.loss, rel=1e-5)
+    assert found.evaluated["transfer"].loss == pytest.approx(found.source_end.loss, rel=1e-5)
 
 
 @pytest.mark.slow

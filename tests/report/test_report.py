@@ -21,7 +21,7 @@ from symport.report import (
     write_comparison,
     write_report,
 )
-from symport.selection import CompareSettings, Comparison, Ranked, compare
+from symport.selection import CompareSettings, Comparison, ScoredCandidate, compare
 
 image = pytest.importorskip("matplotlib.image")
 
@@ -216,10 +216,13 @@ def test_the_report_of_a_comparison_names_every_competitor(tmp_path, found):
 @pytest.mark.parametrize(
     ("choice", "text"),
     [
-        (Ranked("method", 2, 0.5), "step 2 of 3, the displacement times 0.5, chosen by cross-"),
-        (Ranked("method", 3), "step 3 of 3, chosen by cross-validation"),
-        (Ranked("identity", 1), "step 1 of 3 of the identity, chosen by cross-validation"),
-        (Ranked("untouched", 0), "the untouched target: no step scored better"),
+        (
+            ScoredCandidate("method", 2, 0.5),
+            "step 2 of 3, the displacement times 0.5, chosen by cross-",
+        ),
+        (ScoredCandidate("method", 3), "step 3 of 3, chosen by cross-validation"),
+        (ScoredCandidate("identity", 1), "step 1 of 3 of the identity, chosen by cross-validation"),
+        (ScoredCandidate("untouched", 0), "the untouched target: no step scored better"),
     ],
 )
 def test_the_report_says_where_the_transfer_ended(tmp_path, found, choice, text):

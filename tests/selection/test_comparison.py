@@ -247,7 +247,7 @@ def test_too_few_labels_say_nothing_as_in_a_port():
     """Five answers all one way are chance once in sixteen times; `port` has the same number."""
     better, worse = entry(1, 1, 1, 1, 1), entry(0, 0, 0, 0, 0)
     assert accuracy_verdict({"transfer": better, "direct": worse, "identity": worse}) == (
-        "Only 5 test labels: too few to tell competitors apart; bring more examples."
+        "Only 5 test labels: too few to compare candidates on; bring more."
     )
     six = accuracy_verdict({"transfer": entry(*[1] * 6), "direct": entry(*[0] * 6)})
     assert six.startswith("Transfer beats direct training by 100.0 points")

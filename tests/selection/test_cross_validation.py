@@ -10,7 +10,7 @@ from symport.model import evaluate
 from symport.params import add
 from symport.selection import cross_validate
 
-T, LENGTHS = 3, (0.5, 2.0)
+T, SCALES = 3, (0.5, 2.0)
 
 
 def accuracy(params, part: Labelled) -> float:
@@ -28,7 +28,7 @@ def folds_of(data, count=3, seed=0):
 def validate(make=fgmt, data=None, folds=None, score=accuracy, **options):
     data = labelled(30) if data is None else data
     folds = folds_of(data) if folds is None else folds
-    options = {"lengths": LENGTHS, **options}
+    options = {"scales": SCALES, **options}
     return cross_validate(
         source(T), weights(2), spec(), make, data, folds=folds, score=score, **options
     )
@@ -40,7 +40,7 @@ def test_scores_are_means_over_labels_that_the_matching_has_not_seen():
     totals = {}
     for fold in folds_of(data):
         part = data.take(fold.held_out)
-        ways = (("method", fgmt(data.take(fold.train)), LENGTHS), ("identity", Identity(), ()))
+        ways = (("method", fgmt(data.take(fold.train)), SCALES), ("identity", Identity(), ()))
         for kind, method, scales in ways:
             result = transfer(
                 source(T),
@@ -96,7 +96,8 @@ def test_finish_comes_before_the_score():
     data = labelled(30)
     found = validate(data=data, finish=finish)
     share = float((data.labels == 2).double().mean())
-    assert {round(c.score, 6) for c in found.candidates} == {round(share, 6)}
+    moved = {round(c.score, 6) for c in found.candidates if c.kind != "untouched"}
+    assert moved == {round(share, 6)}
 
 
 @pytest.mark.parametrize("after", [1, 9, 17, 26])

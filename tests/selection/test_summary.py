@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from symport.selection import (
+    Evaluated,
     Interval,
-    Judged,
     Outcome,
     Plan,
     mean_interval,
@@ -11,24 +13,26 @@ from symport.selection import (
     title,
     verdict,
 )
-from symport.selection._early_stopping import Steps
+from symport.selection._early_stopping import DirectTraining
+from symport.spec import Permutation
 
 N = 200
 NOISE = 0.1 * torch.randn(N, generator=torch.Generator().manual_seed(0)).double()
 
 
 def outcome(pick: str, **losses: float) -> Outcome:
-    """Competitors whose examples share their noise, with these mean losses."""
+    """Candidates whose examples share their noise, with these mean losses."""
     kinds = {"untouched": "untouched", "identity": "identity", "direct": "untouched"}
-    steps = Steps(4, 1e-3, 1.0, {1e-3: {0: 1.5, 4: 1.0, 8: 1.2}})
+    steps = DirectTraining(4, 1e-3, 1.0, {1e-3: {0: 1.5, 4: 1.0, 8: 1.2}})
     plans = {
         name: Plan(kinds.get(name, "method"), 2, 1.0, loss, steps if "direct" in name else None)
         for name, loss in losses.items()
     }
     centred = NOISE - NOISE.mean()
-    judged = {name: Judged(centred + loss) for name, loss in losses.items()}
-    old, tuned = Judged(centred + 2.0), Judged(centred + 1.0)
-    return Outcome(plans, judged, old, tuned, pick, {}, 0.5, (), 10)
+    evaluated = {name: Evaluated(centred + loss) for name, loss in losses.items()}
+    old, tuned = Evaluated(centred + 2.0), Evaluated(centred + 1.0)
+    identity = Permutation({})
+    return Outcome(plans, evaluated, old, tuned, pick, {}, identity, 0.5, (), (), 10)
 
 
 def test_an_interval_is_as_wide_as_the_standard_error_says():
@@ -45,41 +49,41 @@ def test_the_share_of_lift_is_the_gain_over_the_fine_tunes_own_gain():
     assert found.low == pytest.approx(0.25)  # noise that all share cancels
 
 
-def test_few_examples_give_no_interval_and_no_duel():
+def test_few_examples_give_no_interval_and_no_difference():
     """Five differences agree in sign by chance once in sixteen times."""
     many = outcome("transfer", untouched=3.0, transfer=2.75)
 
     def first(side, count):
-        return Judged(side.losses[:count])
+        return Evaluated(side.losses[:count])
 
     def cut(count):
-        judged = {name: first(side, count) for name, side in many.judged.items()}
-        ends = {"old_base": first(many.old_base, count), "tuned": first(many.tuned, count)}
-        return Outcome(**{**vars(many), **ends, "judged": judged})
+        evaluated = {name: first(side, count) for name, side in many.evaluated.items()}
+        ends = {name: first(getattr(many, name), count) for name in ("source_start", "source_end")}
+        return replace(many, **ends, evaluated=evaluated)
 
     assert share_of_lift(cut(5), "transfer") is None
     assert verdict(cut(5))[1:] == [
-        "Only 5 held back: too few to tell competitors apart; bring more examples."
+        "Only 5 held-out examples: too few to compare candidates on; bring more."
     ]
-    assert "on 1 example held back" in verdict(cut(1))[0]
+    assert "on 1 held-out example " in verdict(cut(1))[0]
     assert share_of_lift(cut(6), "transfer").value == pytest.approx(0.25)
-    assert any("It beats" in line for line in verdict(cut(6)))
+    assert any("Its loss is lower" in line for line in verdict(cut(6)))
 
 
 def test_the_verdict_says_when_more_steps_may_be_better():
     found = outcome("direct", untouched=3.0, direct=2.0)
     assert not any("--direct-steps" in line for line in verdict(found))
-    most = Steps(8, 1e-3, 1.0, {1e-3: {0: 1.5, 4: 1.2, 8: 1.0}})
+    most = DirectTraining(8, 1e-3, 1.0, {1e-3: {0: 1.5, 4: 1.2, 8: 1.0}})
     plans = {**found.plans, "direct": Plan("untouched", 0, 1.0, 1.0, most)}
-    longer = Outcome(**{**vars(found), "plans": plans})
+    longer = replace(found, plans=plans)
     assert any("--direct-steps may be higher" in line for line in verdict(longer))
 
 
 def test_there_is_no_share_of_nothing():
     same = outcome("transfer", untouched=3.0, transfer=2.75)
-    flat = Outcome(**{**vars(same), "tuned": same.old_base})
+    flat = replace(same, source_end=same.source_start)
     assert share_of_lift(flat, "transfer") is None
-    assert any("not surely anything" in line for line in verdict(flat))
+    assert any("which may be nothing" in line for line in verdict(flat))
 
 
 @pytest.mark.parametrize(
@@ -97,16 +101,16 @@ def test_the_verdict_says_what_follows(pick, sentence):
     losses = {name: 2.0 if name == pick else 2.5 for name in names}
     text = verdict(outcome(pick, **losses))
     assert sentence in text[-1]
-    assert sum("It beats" in line for line in text) == 4
+    assert sum("Its loss is lower" in line for line in text) == 4
 
 
 def test_differences_are_paired_and_called_open_or_against_the_pick():
     found = outcome("transfer", untouched=3.0, transfer=2.0, direct=1.9)
     text = verdict(found)
-    assert "It beats the untouched new base by 1 (1 to 1)." in text
-    assert any("direct training is better than the transfer by 0.1" in line for line in text)
-    mixed = Judged(found.judged["transfer"].losses + NOISE - NOISE.mean())
-    open_ = Outcome(**{**vars(found), "judged": {**found.judged, "direct": mixed}})
+    assert "Its loss is lower than that of the untouched new base by 1 (1 to 1)." in text
+    assert any("direct training is lower than that of the transfer by 0.1" in line for line in text)
+    mixed = Evaluated(found.evaluated["transfer"].losses + NOISE - NOISE.mean())
+    open_ = replace(found, evaluated={**found.evaluated, "direct": mixed})
     assert any("No clear difference from direct" in line for line in verdict(open_))
 
 

@@ -120,12 +120,12 @@ def check_command(
 def _show(found: "Ported", settings: PortSettings) -> None:
     from rich.table import Table
 
-    from symport.port import cells, header, rows_of
+    from symport.selection import header, rows_of
 
     if found.outcome is not None:
-        table = Table(*header(settings))
+        table = Table(*header(is_own_loss=settings.loss is not None))
         for row in rows_of(found.outcome, settings.seed):
-            table.add_row(*cells(row))
+            table.add_row(*row.cells)
         stdout.print(table)
     stdout.print("\n".join(found.verdict))
     stdout.print(f"written to {found.folder}")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from symport.port._alignment import align, find_spec
     from symport.port._ancestry import embedding_names, residual_groups
     from symport.port._check import Checked, check, judge
-    from symport.port._model_card import cells, header, rows_of
     from symport.port._run import Ported, port
     from symport.port._with_examples import Loaded, load_all
 
@@ -23,17 +22,14 @@ __all__ = [
     "Ported",
     "TaskName",
     "align",
-    "cells",
     "check",
     "embedding_names",
     "find_spec",
-    "header",
     "judge",
     "load_all",
     "make_settings",
     "port",
     "residual_groups",
-    "rows_of",
 ]
 
 _HOME = {
@@ -41,16 +37,13 @@ _HOME = {
     "Loaded": "_with_examples",
     "Ported": "_run",
     "align": "_alignment",
-    "cells": "_model_card",
     "check": "_check",
     "embedding_names": "_ancestry",
     "find_spec": "_alignment",
-    "header": "_model_card",
     "judge": "_check",
     "load_all": "_with_examples",
     "port": "_run",
     "residual_groups": "_ancestry",
-    "rows_of": "_model_card",
 }
 
 

@@ -33,7 +33,7 @@ from symport.port._outlook import tried, untried
 from symport.port._refusals import refuse_unused, resolve_method
 from symport.port._relatedness import Kinship, kinship
 from symport.port._settings import PortSettings
-from symport.port._with_examples import FEWEST, contest_of, in_dtype, load_all, reading
+from symport.port._with_examples import FEWEST, in_dtype, load_all, problem_of, reading
 from symport.spec import PermutationSpec
 from symport.tasks import feed_of, make_task, read_examples, read_inputs, resolve_task
 
@@ -299,7 +299,7 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Model
         outlook = untried(settings)
     else:
         parts = examples.split(settings.held_out, settings.seed)
-        outlook = tried(contest_of(settings, (found, files), spec, task, parts), settings)
+        outlook = tried(problem_of(settings, (found, files), spec, task, parts), settings)
     cost = estimate(
         settings,
         len(examples),

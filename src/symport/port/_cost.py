@@ -20,7 +20,7 @@ from symport.params import Params, wide_dtype
 from symport.port._counts import Counts, Course, counts
 from symport.port._outlook import Outlook, untried
 from symport.port._settings import PortSettings
-from symport.selection import Fed, Task
+from symport.selection import FedBatches, Task
 from symport.spec import PermutationSpec
 
 REPEATS = 2  # the less is taken: the first call prepares
@@ -38,7 +38,7 @@ class Cost:
     Attributes:
         seconds: None if there are no examples to time the model on.
         memory: In bytes.
-        disk: In bytes, while working; the result alone is a part of it.
+        disk: In bytes, while training; the result alone is a part of it.
         most_seconds: If training helps up to its last step.
         notes: Sentences on how the estimate was made.
     """
@@ -134,7 +134,7 @@ def speed_of(
     slope = LossGradient(
         model,
         lambda outputs, labels: task.losses(outputs, labels).mean(),
-        Fed([(piece.inputs, piece.labels)], task.feed),
+        FedBatches([(piece.inputs, piece.labels)], task.feed),
         recompute=recompute,
     )
     saved = _saved(lambda: slope(params, 0))
@@ -177,17 +177,17 @@ def estimate(
         has_activations: Whether activations count in the matching.
         stored: Bytes of the result.
     """
-    reporting = round(settings.held_out * examples)
-    working = examples - reporting
+    held_out = round(settings.held_out * examples)
+    training = examples - held_out
     weights = sum(tensor.numel() for tensor in outline.values())
     dtype = getattr(torch, settings.dtype)
     whole, kept_wide = weights * dtype.itemsize, weights * wide_dtype(dtype).itemsize
 
     def seconds(lasts: Sequence[int], finals: Sequence[int]) -> float:
         course = Course.with_curves(settings, lasts, finals)
-        is_matched = takes(settings.method, "gradient")
-        found = counts(settings, working, reporting, course, fgmt=is_matched)
-        extra = 3 * examples + (5 * working if has_activations else 0)
+        is_matched = settings.method in ("fgmt", "gmt")
+        found = counts(settings, training, held_out, course, fgmt=is_matched)
+        extra = 3 * examples + (5 * training if has_activations else 0)
         return _seconds_of(found, extra, speed, matching, kept_wide)
 
     kept = 0

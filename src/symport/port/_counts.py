@@ -1,4 +1,4 @@
-"""How often a competition evaluates the network: the floor of what a port costs.
+"""How often a selection evaluates the network: the floor of what a port costs.
 
 Everything else (placing, matching, writing) comes on top of these evaluations. What the examples
 decide while it runs, such as when training stops helping, is told by `Course`.
@@ -7,21 +7,21 @@ decide while it runs, such as when training stops helping, is told by `Course`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symport.selection import marks
+from symport.selection import evaluation_steps
 from symport.settings import Rules
 
-COMPETITORS = 5  # untouched, identity, transfer, direct, then direct
+CANDIDATES = 5  # untouched, identity, transfer, direct, then direct
 
 
 @dataclass(frozen=True)
 class Course:
-    """What the examples decide while a competition runs.
+    """What the examples decide while a selection runs.
 
     Attributes:
         step: The step whose permutation is taken in the end.
-        lasts: For each curve of direct training the last number of steps that was judged: by
+        lasts: For each curve of direct training the last number of steps that was evaluated: by
             start, learning rate and fold.
-        finals: Steps of the trainings on all working examples.
+        finals: Steps of the trainings on all training examples.
     """
 
     step: int
@@ -53,37 +53,40 @@ class Counts:
     placed: int
 
 
-def counts(rules: Rules, working: int, reporting: int, course: Course, *, fgmt: bool) -> Counts:
-    """What `compete` evaluates.
+def counts(rules: Rules, training: int, held_out: int, course: Course, *, fgmt: bool) -> Counts:
+    """What `select` evaluates.
 
     Args:
         rules: Its rules.
-        working: Examples that match, choose and train.
-        reporting: Examples that only report.
+        training: Examples that match, choose and train.
+        held_out: Examples that only report.
         course: What the examples decide.
         fgmt: Whether gradients are matched, step by step; else the permutation is given.
     """
-    folds = min(rules.folds, working)
-    left = [len(range(k, working, folds)) for k in range(folds)]
-    known = [working - count for count in left]
+    folds = min(rules.folds, training)
+    left = [len(range(k, training, folds)) for k in range(folds)]
+    known = [training - count for count in left]
     per_curve = [k for _ in range(2 * len(rules.learning_rates)) for k in range(folds)]
     trained = sum(course.lasts) + sum(course.finals)
     gradients = forwards = matched = 0
     if fgmt:
         gradients = sum(_along(rules, count, rules.steps) for count in known)
-        gradients += _along(rules, working, course.step)
+        gradients += _along(rules, training, course.step)
         matched = rules.steps * folds + course.step
-    forwards = 1 + reporting * (2 + (COMPETITORS if course.finals else COMPETITORS - 2))
+    forwards = 1 + held_out * (2 + (CANDIDATES if course.finals else CANDIDATES - 2))
     placed = len(course.finals) + 3
     if folds:
         scored = 1 + 2 * rules.steps + len(rules.scales)
-        forwards += scored * working
-        forwards += len(rules.scales) * working
+        forwards += scored * training
+        forwards += len(rules.scales) * training
         placed += scored * folds + len(rules.scales) + matched
     for last, fold in zip(course.lasts, per_curve, strict=False):
         gradients += last * min(rules.direct_batch_size, known[fold])
-        forwards += len([mark for mark in marks(rules.direct_steps) if mark <= last]) * left[fold]
-    gradients += sum(course.finals) * min(rules.direct_batch_size, working)
+        forwards += (
+            len([step for step in evaluation_steps(rules.direct_steps) if step <= last])
+            * left[fold]
+        )
+    gradients += sum(course.finals) * min(rules.direct_batch_size, training)
     return Counts(gradients, forwards, matched, trained, placed + len(course.lasts))
 
 

@@ -1,4 +1,4 @@
-"""What the examples cannot tell: classes that they lack, and held back what was seen before."""
+"""What the examples leave unknown: classes without any, and held-out ones that also train."""
 
 from collections.abc import Sequence
 
@@ -6,46 +6,46 @@ from symport.data import Labelled
 from symport.params import listed
 
 
-def coverage(working: Labelled, reporting: Labelled, classes: Sequence[str]) -> list[str]:
+def coverage(training: Labelled, held_out: Labelled, classes: Sequence[str]) -> list[str]:
     """Sentences about what is missing, or too often there.
 
     Args:
-        working: Examples that match, choose and train.
-        reporting: Examples that only report.
+        training: Examples that match, choose and train.
+        held_out: Examples that only report.
         classes: Names of the classes in their order; () if the labels are none.
     """
-    return [*_doubles(working, reporting), *_absent(working, reporting, classes)]
+    return [*_doubles(training, held_out), *_absent(training, held_out, classes)]
 
 
-def _doubles(working: Labelled, reporting: Labelled) -> list[str]:
-    known = set(_bytes(working))
-    count = sum(example in known for example in _bytes(reporting))
+def _doubles(training: Labelled, held_out: Labelled) -> list[str]:
+    known = set(_bytes(training))
+    count = sum(example in known for example in _bytes(held_out))
     if not count:
         return []
     sentence = (
-        f"{count} of the {len(reporting)} examples held back also stand among those that choose "
+        f"{count} of the {len(held_out)} held-out examples also stand among those that choose "
         "and train, so that what is reported is too good; leave doubles out."
     )
     return [sentence]
 
 
-def _absent(working: Labelled, reporting: Labelled, classes: Sequence[str]) -> list[str]:
-    seen, judged = (
-        set(part.labels.tolist()) if classes else set() for part in (working, reporting)
+def _absent(training: Labelled, held_out: Labelled, classes: Sequence[str]) -> list[str]:
+    seen, reported = (
+        set(part.labels.tolist()) if classes else set() for part in (training, held_out)
     )
     numbers = range(len(classes))
-    nowhere = [classes[k] for k in numbers if k not in seen | judged]
-    untold = [classes[k] for k in numbers if k in seen and k not in judged]
+    nowhere = [classes[k] for k in numbers if k not in seen | reported]
+    unreported = [classes[k] for k in numbers if k in seen and k not in reported]
     sentences: list[str] = []
     if nowhere:
         sentences.append(
             f"{len(nowhere)} of the {len(classes)} classes have no example ({listed(nowhere)}): "
-            "what a port is worth for them cannot be told."
+            "how a port does on them is unknown."
         )
-    if untold:
+    if unreported:
         sentences.append(
-            f"{len(untold)} of the {len(classes)} classes have no example among the "
-            f"{len(reporting)} held back ({listed(untold)}): what is reported leaves them out."
+            f"{len(unreported)} of the {len(classes)} classes have no example among the "
+            f"{len(held_out)} held out ({listed(unreported)}): what is reported leaves them out."
         )
     return sentences
 

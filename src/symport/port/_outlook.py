@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from symport.selection import PATIENCE, Contest, Trial, curve, fewest_steps, folds_of, marks
+from symport.selection import (
+    PATIENCE,
+    SelectionProblem,
+    TrainingRules,
+    Trial,
+    evaluation_steps,
+    fewest_steps,
+    folds_of,
+    validation_curve,
+)
 from symport.settings import Rules
 from symport.spec import Permutation
 
@@ -14,7 +23,7 @@ class Outlook:
     """Between which numbers of steps training ends: by start, then learning rate.
 
     Attributes:
-        least: Steps that a curve is judged up to if nothing later is better than what was tried.
+        least: Steps that a curve is evaluated up to if nothing later is better than what was tried.
         most: The same if training helps as long as it may.
         finals: By start the fewest and the most steps that the final training may take.
     """
@@ -34,42 +43,46 @@ def untried(rules: Rules) -> Outlook:
     if not rules.folds or not rules.direct_steps:
         return Outlook()
     count = 2 * len(rules.learning_rates)
-    least, most = fewest_steps(rules), rules.direct_steps
+    least, most = fewest_steps(rules.direct_steps), rules.direct_steps
     return Outlook((least,) * count, (most,) * count, ((0, most),) * 2)
 
 
-def tried(contest: Contest, rules: Rules) -> Outlook:
+def tried(problem: SelectionProblem, rules: Rules) -> Outlook:
     """Train a few steps on the first fold, as the port will, and see whether they help.
 
     The port trains from the untouched new base, and from the best transfer. That one is not known
-    yet: the identity at its best length stands for it, if it is better than the untouched base, and
+    yet: the identity at its best scale stands for it, if it is better than the untouched base, and
     else that base itself.
 
     Args:
-        contest: The problem; nothing is matched.
+        problem: What is to be ported; nothing is matched.
         rules: Of the port.
     """
     if not rules.folds or not rules.direct_steps:
         return Outlook()
-    few = next(mark for mark in marks(rules.direct_steps) if mark * SHARE >= rules.direct_steps)
-    fold = folds_of(contest.working, rules)[0]
-    known, left_out = contest.working.take(fold.train), contest.working.take(fold.held_out)
-    identity = Permutation.identity(contest.spec)
+    possible = evaluation_steps(rules.direct_steps)
+    few = next(step for step in possible if step * SHARE >= rules.direct_steps)
+    fold = folds_of(problem.training, rules.folds, rules.seed)[0]
+    known, left_out = problem.training.take(fold.train), problem.training.take(fold.held_out)
+    identity, training = Permutation.identity(problem.spec), TrainingRules.of(rules)
 
-    def loss(length: float) -> float:
-        params = contest.space.dense(contest.space.place(identity, length))
-        return contest.judge(params, contest.working).loss
+    def loss(step: int, scale: float) -> float:
+        params = problem.weights(problem.place(identity, step, scale))
+        return problem.evaluate(params, problem.training).loss
 
-    def curves(length: float) -> list[dict[int, float]]:
-        trial = Trial("first", lambda: contest.space.place(identity, length), known, left_out)
-        return [curve(contest, rules, trial, lr, few) for lr in rules.learning_rates]
+    def curves(step: int, scale: float) -> list[dict[int, float]]:
+        trial = Trial("first", lambda: problem.place(identity, step, scale), known, left_out)
+        return [
+            validation_curve(problem, training, trial, lr, few) for lr in training.learning_rates
+        ]
 
-    untouched = curves(0.0)
+    untouched = curves(0, 1.0)
     if 0 not in untouched[0]:  # no finite loss: the port itself will say so
         return untried(rules)
-    lengths = (0.0, *contest.source.fractions[1:], *rules.scales)
-    best = min(lengths, key=loss)
-    found = [untouched, curves(best) if best else untouched]
+    last = problem.source.steps
+    ends = [*((step, 1.0) for step in range(last + 1)), *((last, s) for s in rules.scales)]
+    best = min(ends, key=lambda end: loss(*end))
+    found = [untouched, curves(*best) if best[0] else untouched]
     spans = [_span(one, rules) for start in found for one in start]
     return Outlook(
         tuple(least for least, _ in spans),
@@ -80,8 +93,8 @@ def tried(contest: Contest, rules: Rules) -> Outlook:
 
 def _span(found: dict[int, float], rules: Rules) -> tuple[int, int]:
     """Where a curve ends at the earliest and at the latest, given its beginning."""
-    all_marks = marks(rules.direct_steps)
-    end = all_marks[: all_marks.index(_best(found)) + PATIENCE + 1][-1]
+    possible = evaluation_steps(rules.direct_steps)
+    end = possible[: possible.index(_best(found)) + PATIENCE + 1][-1]
     return (end, end) if end <= max(found) else (end, rules.direct_steps)
 
 

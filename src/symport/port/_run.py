@@ -18,7 +18,7 @@ from symport.huggingface import (
     unused_tensor_notes,
     write_config,
 )
-from symport.port._model_card import rows_of, write_card, write_numbers
+from symport.port._model_card import write_card, write_numbers
 from symport.port._output import carry, note_dtype, note_pad
 from symport.port._refusals import DEFAULT_METHOD, refuse_unused, resolve_method
 from symport.port._report_page import write_page
@@ -26,7 +26,7 @@ from symport.port._settings import PortSettings
 from symport.port._with_examples import port_by_examples, write_outcome
 from symport.port._without_examples import port_without_labels
 from symport.port._work_folder import Workplace, fingerprint
-from symport.selection import Outcome, verdict
+from symport.selection import Outcome, rows_of, verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Ported:
         folder: Loads with `from_pretrained`, or with PEFT if the fine-tune is an adapter; has
             README.md, result.json and, with the extra `report`, report.html.
         verdict: What it is worth, sentence by sentence.
-        outcome: The competition; None without examples.
+        outcome: What was selected from; None without examples.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Port with examples, in memory: every way competes, and the best is written."""
+"""Port with examples, in memory: a selection among all candidates, whose pick is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from symport.errors import DataError
 from symport.huggingface import Family, Folders, ModelFiles, load, load_tokenizer, open_models, wide
 from symport.lora import Adapter, displacement, load_adapter, save_adapter, with_tensors
 from symport.matching import LinearTerm, Pair, Similarity
-from symport.methods import Problem, takes
+from symport.methods import Problem
 from symport.model import activations, layers_of, rows_of, with_activations
 from symport.params import Params, add, inner, is_rounded
 from symport.port._alignment import align, find_spec
@@ -21,13 +21,22 @@ from symport.port._output import rebased, write_weights
 from symport.port._refusals import refuse_unused_by_task
 from symport.port._settings import PortSettings
 from symport.progress import print_line
-from symport.selection import Contest, Factors, Masters, Outcome, Space, Task, Whole, compete
+from symport.selection import (
+    AdapterFactors,
+    MasterWeights,
+    Outcome,
+    Parameterization,
+    SelectionProblem,
+    Task,
+    WholeWeights,
+    select,
+)
 from symport.spec import Permutation, PermutationSpec
 from symport.tasks import ExampleSource, make_task, read_examples, resolve_task
 from symport.trajectory import Trajectory
 
 UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
-FEWEST = 4  # one held back, and folds of the rest that leave something to match
+FEWEST = 4  # one held out, and folds of the rest that leave something to match
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +65,7 @@ class Loaded:
 def port_by_examples(
     settings: PortSettings, folders: Folders, family: Family, work: Path | None, *, progress: bool
 ) -> tuple[Outcome, Loaded]:
-    """Run the competition, keeping what is done in `work`, if it is given.
+    """Select with the examples, keeping what is done in `work`, if it is given.
 
     Raises:
         SymportError: As `port`.
@@ -70,8 +79,8 @@ def port_by_examples(
             "leave --examples out to port without any"
         )
     examples = in_dtype(read.examples, settings.dtype)
-    working, reporting = examples.split(settings.held_out, settings.seed)
-    family.remarks.extend(coverage(working, reporting, read.classes))
+    training, held_out = examples.split(settings.held_out, settings.seed)
+    family.remarks.extend(coverage(training, held_out, read.classes))
     for note in family.remarks:
         print_line(note, show=progress)
     loaded = load_all(folders, family, settings)
@@ -80,31 +89,31 @@ def port_by_examples(
     also: list[LinearTerm] = []
     if settings.activations == "yes" or (settings.activations == "auto" and loaded.new_head):
         spec = with_activations(spec, loaded.model)
-        also = _answers(loaded, spec, _batches(how, working, settings))
+        also = _answers(loaded, spec, _batches(how, training, settings))
     with open_models(folders, family) as files:
-        contest = contest_of(settings, (loaded, files), spec, how, (working, reporting), also)
-        _refuse_odd_losses(contest, examples, read.names)
-        given = _given(settings, contest)
-        return compete(contest, settings, folder=work, given=given, progress=progress), loaded
+        problem = problem_of(settings, (loaded, files), spec, how, (training, held_out), also)
+        _refuse_odd_losses(problem, examples, read.names)
+        given = _given(settings, problem)
+        return select(problem, settings, folder=work, given=given, progress=progress), loaded
 
 
-def contest_of(
+def problem_of(
     settings: PortSettings,
     models: tuple[Loaded, ModelFiles],
     spec: PermutationSpec,
     task: Task,
     parts: tuple[Labelled, Labelled],
     also: Sequence[LinearTerm] = (),
-) -> Contest:
-    """What competes, given the models in memory and as open files, and the examples."""
+) -> SelectionProblem:
+    """What is selected from, given the models in memory and as open files, and the examples."""
     loaded, files = models
-    return Contest(
+    return SelectionProblem(
         loaded.model,
         task,
         Trajectory.linear(loaded.old, loaded.tuned, settings.steps, copy=False),
         loaded.new,
         spec,
-        _space(loaded, spec, settings, files),
+        _parameterization(loaded, spec, settings, files),
         *parts,
         settings.micro_batch,
         also,
@@ -166,50 +175,52 @@ def write_outcome(
 ) -> None:
     """Write the picked tensors, as whole weights or as an adapter, in the dtypes of the files."""
     if loaded.adapter is None:
-        write_weights(folder, *models, outcome.held)
+        write_weights(folder, *models, outcome.tensors)
         return
     before = loaded.adapter.tensors
-    tensors = {name: tensor.to(before[name].dtype).cpu() for name, tensor in outcome.held.items()}
+    tensors = {
+        name: tensor.to(before[name].dtype).cpu() for name, tensor in outcome.tensors.items()
+    }
     whole = with_tensors(loaded.adapter, tensors)
     save_adapter(folder, replace(whole, config=rebased(whole.config, settings)))
 
 
-def _space(
+def _parameterization(
     loaded: Loaded, spec: PermutationSpec, settings: PortSettings, files: ModelFiles
-) -> Space:
+) -> Parameterization:
     """What is kept of a result: read from the files where the computation rounds them."""
     adapter, seed = loaded.adapter, settings.seed
     if is_rounded(files.new.tensors.outline(), getattr(torch, settings.dtype)):
         old, new = wide(files.old, loaded.old), wide(files.new, loaded.new)
         if adapter is not None:
-            return Factors(loaded.new, adapter, spec, old, seed, new)
+            return AdapterFactors(loaded.new, adapter, spec, old, seed, new)
         if files.tuned is not None:
-            return Masters(loaded.new, old, wide(files.tuned, loaded.tuned), new, spec)
+            return MasterWeights(loaded.new, old, wide(files.tuned, loaded.tuned), new, spec)
     if adapter is not None:
-        return Factors(loaded.new, adapter, spec, loaded.old, seed)
+        return AdapterFactors(loaded.new, adapter, spec, loaded.old, seed)
     way = Trajectory.linear(loaded.old, loaded.tuned, 1, copy=False)
-    return Whole(loaded.new, way.lazy_displacement(1), spec)
+    return WholeWeights(loaded.new, way.lazy_displacement(1), spec)
 
 
-def _given(settings: PortSettings, contest: Contest) -> Permutation | None:
-    """The permutation of a method that needs no labels and has one for all steps."""
-    if takes(settings.method, "gradient"):
+def _given(settings: PortSettings, problem: SelectionProblem) -> Permutation | None:
+    """The permutation of a method that needs no labels."""
+    if settings.method in ("fgmt", "gmt"):
         return None
-    problem = Problem(contest.source, contest.target_init, contest.spec)
-    batches = _batches(contest.task, contest.working, settings)
-    return align(settings.method, problem, contest.model, batches)
+    networks = Problem(problem.source, problem.target_init, problem.spec)
+    batches = _batches(problem.task, problem.training, settings)
+    return align(settings.method, networks, problem.model, batches)
 
 
-def _refuse_odd_losses(contest: Contest, examples: Labelled, names: Sequence[str]) -> None:
+def _refuse_odd_losses(problem: SelectionProblem, examples: Labelled, names: Sequence[str]) -> None:
     """Raise DataError if the loss of an example is no number for a model as it was given."""
-    judged = {
-        "the new base": lambda: contest.judge(contest.target_init, examples),
-        "the old base": lambda: contest.judge_source(0, examples),
-        "the fine-tune": lambda: contest.judge_source(-1, examples),
+    sides = {
+        "the new base": lambda: problem.evaluate(problem.target_init, examples),
+        "the old base": lambda: problem.evaluate_source(0, examples),
+        "the fine-tune": lambda: problem.evaluate_source(-1, examples),
     }
-    contest.judge(contest.target_init, examples.take(torch.arange(1)))  # fails early
-    for what, judge in judged.items():
-        losses = judge().losses
+    problem.evaluate(problem.target_init, examples.take(torch.arange(1)))  # fails early
+    for what, evaluate in sides.items():
+        losses = evaluate().losses
         odd = (~losses.isfinite()).nonzero().flatten().tolist()
         if odd:
             raise DataError(

@@ -1,5 +1,6 @@
 """HTML pages and figures of results."""
 
+from symport.report._comparison import write_comparison
 from symport.report._html import (
     NOTHING,
     Curve,
@@ -7,10 +8,9 @@ from symport.report._html import (
     draw,
     png,
     save_picture,
-    transfer_sections,
-    write_comparison,
     write_report,
 )
+from symport.report._sections import outcome_sections, steps_section, transfer_sections
 from symport.report._spec_figure import draw_spec
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "Section",
     "draw",
     "draw_spec",
+    "outcome_sections",
     "png",
     "save_picture",
+    "steps_section",
     "transfer_sections",
     "write_comparison",
     "write_report",

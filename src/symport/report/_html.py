@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from symport.errors import SettingsError
 from symport.io import write_bytes, write_text
-from symport.methods import TransferResult
-from symport.selection import Comparison, CrossValidation
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -158,130 +156,6 @@ def save_picture(path: str | Path, picture: bytes) -> None:
         ...     save_picture(f"{folder}/curve.png", png(figure))
     """
     write_bytes(Path(path), picture)
-
-
-def write_comparison(path: str | Path, found: Comparison) -> None:
-    """Write the report of one comparison, with the curves of its transfer.
-
-    Raises:
-        FileError: It cannot be written.
-        SettingsError: matplotlib or jinja2 is not installed.
-    """
-    sections = [_results_section(found)]
-    if found.chosen_by is not None:
-        sections.append(_choice_section(found.chosen_by))
-    sections += transfer_sections(found.result)
-    write_report(path, f"Transfer with {found.labels} labels", found.verdict, sections)
-
-
-def _results_section(found: Comparison) -> Section:
-    named = {
-        "transfer": f"transfer by {found.settings.method}",
-        "direct": f"direct training, {found.settings.direct_steps} steps on the same labels",
-        "identity": "identity: the source's displacement added as it is",
-        "untouched": "untouched: the target initialization",
-    }
-    rows = [
-        (
-            title,
-            f"{100 * entry.accuracy:.1f} ± {100 * entry.accuracy_error:.1f}",
-            f"{entry.nll:.3f}",
-        )
-        for name, title in named.items()
-        if (entry := found.entries.get(name)) is not None
-    ]
-    text = (
-        f"Matching, selection and training used {found.labels} labels. Accuracy, with its "
-        f"standard error, was measured on {found.entries['transfer'].right.numel()} held-out "
-        f"examples. The transfer ended in {_ending(found)}."
-    )
-    return Section("Results", text, ("", "accuracy (%)", "NLL (nats)"), rows)
-
-
-def _ending(found: Comparison) -> str:
-    choice = found.result.choice
-    if choice.step == 0:
-        return "the untouched target: no step scored better"
-    by = "" if found.chosen_by is None else ", chosen by cross-validation"
-    far = "" if choice.scale == 1 else f", the displacement times {choice.scale:g}"
-    is_identity = found.chosen_by is not None and found.chosen_by.choice.kind == "identity"
-    kind = " of the identity" if is_identity else ""
-    return f"step {choice.step} of {len(found.result.history)}{kind}{far}{by}"
-
-
-def _choice_section(found: CrossValidation) -> Section:
-    """The cross-validated score of each step and of each scale."""
-    panels: dict[str, dict[str, Curve]] = {"step t, scale 1": {}, "scale, last step": {}}
-    last = max(candidate.step for candidate in found.candidates)
-    for kind in ("method", "identity"):
-        own = [c for c in found.candidates if c.kind == kind and c.score is not None]
-        steps = sorted((c.step, c.score or 0.0) for c in own if c.scale == 1)
-        scales = sorted((c.scale, c.score or 0.0) for c in own if c.step == last)
-        for title, points in zip(panels, (steps, scales), strict=True):
-            if len(points) > 1:
-                x, y = zip(*points, strict=True)
-                panels[title][kind] = Curve(x, [100 * score for score in y])
-    drawn = {title: curves for title, curves in panels.items() if curves}
-    picture = png(draw(drawn, xlabel="", ylabel="cross-validated accuracy (%)")) if drawn else b""
-    text = (
-        "Each fold was scored with the candidates that were matched on the other folds; the "
-        "candidate with the best mean score was chosen."
-    )
-    return Section("How step and scale were chosen", text, picture=picture)
-
-
-def transfer_sections(result: TransferResult) -> list[Section]:
-    """The sections on one transfer: a curve of its scores, and a table of its steps.
-
-    Example:
-        >>> import torch
-        >>> from symport.methods import Identity, transfer
-        >>> from symport.spec import PermutationSpec
-        >>> from symport.trajectory import Trajectory
-        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, steps=3)
-        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
-        >>> result = transfer(source, {"w": torch.zeros(2)}, spec, Identity())
-        >>> [row[0] for row in transfer_sections(result)[0].rows]
-        ['1', '2', '3']
-    """
-    steps = [float(record.step) for record in result.history]
-    scores = [r.score for r in result.history if r.score is not None]
-    header, rows = _filled(
-        ("step", "objective", "units moved", "score", "gradients", "seconds"),
-        [
-            (
-                str(r.step),
-                _number(r.objective),
-                f"{r.moved:.1%}",
-                _number(r.score),
-                str(r.evaluations),
-                f"{r.elapsed_seconds:.2f}",
-            )
-            for r in result.history
-        ],
-    )
-    text = (
-        f"{result.evaluations} gradients in total; units moved is the share of units that are not "
-        "at their position in the source."
-    )
-    sections = [Section("Steps", text, header, rows)]
-    if len(scores) == len(steps):
-        curves = {"selection set": {"method": Curve(steps, scores)}}
-        picture = png(draw(curves, xlabel="step", ylabel="score"))
-        sections.insert(0, Section("Score along the transfer", picture=picture))
-    return sections
-
-
-def _filled(
-    header: Sequence[str], rows: Sequence[Sequence[str]]
-) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """The columns that are not empty."""
-    kept = [k for k in range(len(header)) if any(row[k] != NOTHING for row in rows)]
-    return [header[k] for k in kept], [[row[k] for k in kept] for row in rows]
-
-
-def _number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4g}"
 
 
 def _legend(axes: Sequence["Axes"]) -> "tuple[list[Artist], list[str]]":

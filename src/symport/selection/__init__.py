@@ -1,6 +1,8 @@
-"""Candidates, cross-validation and early stopping: what a few labels say is best."""
+"""One protocol of selection: candidates, cross-validation, early stopping, and what was found."""
 
+from symport.selection._candidates import CandidateName, Plan, title
 from symport.selection._compare import (
+    LENGTHS,
     Case,
     CompareSettings,
     Comparison,
@@ -9,60 +11,80 @@ from symport.selection._compare import (
     check_examples,
     compare,
 )
-from symport.selection._compete import Name, Outcome, Plan, compete, folds_of
 from symport.selection._cross_validation import (
-    LENGTHS,
     CrossValidation,
     Kind,
-    Ranked,
+    ScoredCandidate,
     cross_validate,
     fold_name,
 )
-from symport.selection._early_stopping import PATIENCE, Trial, curve, fewest_steps, marks
-from symport.selection._interval import Interval, interval_of, mean_interval, resamples, too_few
-from symport.selection._parameterization import Factors, Masters, Space, Whole
-from symport.selection._problem import Contest, Fed, Feed, Judged, Task
-from symport.selection._summary import share_of_lift, title, verdict
+from symport.selection._early_stopping import (
+    PATIENCE,
+    DirectTraining,
+    TrainingRules,
+    Trial,
+    evaluation_steps,
+    fewest_steps,
+    validation_curve,
+)
+from symport.selection._intervals import Interval, interval_of, mean_interval, resamples, too_few
+from symport.selection._parameterization import (
+    AdapterFactors,
+    MasterWeights,
+    Parameterization,
+    WholeWeights,
+)
+from symport.selection._problem import Evaluated, FedBatches, Feed, SelectionProblem, Task, Terms
+from symport.selection._record import Row, header, numbers_of, rows_of
+from symport.selection._select import Outcome, folds_of, select
+from symport.selection._summary import share_of_lift, verdict
 
 __all__ = [
     "LENGTHS",
     "PATIENCE",
+    "AdapterFactors",
+    "CandidateName",
     "Case",
     "CompareSettings",
     "Comparison",
-    "Contest",
     "CrossValidation",
+    "DirectTraining",
     "Entry",
-    "Factors",
-    "Fed",
+    "Evaluated",
+    "FedBatches",
     "Feed",
     "Interval",
-    "Judged",
     "Kind",
-    "Masters",
-    "Name",
+    "MasterWeights",
     "Outcome",
+    "Parameterization",
     "Plan",
-    "Ranked",
-    "Space",
+    "Row",
+    "ScoredCandidate",
+    "SelectionProblem",
     "Task",
+    "Terms",
+    "TrainingRules",
     "Trial",
-    "Whole",
+    "WholeWeights",
     "accuracy_verdict",
     "check_examples",
     "compare",
-    "compete",
     "cross_validate",
-    "curve",
+    "evaluation_steps",
     "fewest_steps",
     "fold_name",
     "folds_of",
+    "header",
     "interval_of",
-    "marks",
     "mean_interval",
+    "numbers_of",
     "resamples",
+    "rows_of",
+    "select",
     "share_of_lift",
     "title",
     "too_few",
+    "validation_curve",
     "verdict",
 ]

@@ -37,12 +37,13 @@ from symport.model import (
     train_directly,
 )
 from symport.params import Params, check_finite, is_inexact
-from symport.selection._cross_validation import LENGTHS, CrossValidation, cross_validate
-from symport.selection._interval import mean_interval, too_few
+from symport.selection._cross_validation import CrossValidation, cross_validate
+from symport.selection._intervals import mean_interval, too_few
 from symport.settings import MAX_SEED, method_name
 from symport.spec import PermutationSpec
 from symport.trajectory import Trajectory
 
+LENGTHS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
 RIVALS = {
     "direct": "direct training",
     "identity": "the identity",
@@ -288,7 +289,7 @@ def _cross_validate(
         folds=stratified_folds(case.labelled.labels, count, generator),
         score=case.score,
         finish=finish,
-        lengths=settings.lengths,
+        scales=settings.lengths,
         folder=folder,
         progress=progress,
     )

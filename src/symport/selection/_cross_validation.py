@@ -1,4 +1,4 @@
-"""Choose the step and the length of a transfer by cross-validation over a few labels.
+"""Choose the step and the scale of a transfer by cross-validation over a few labels.
 
 With few labels none can be spared for a selection set. Each fold is left out of the matching once
 and scores every candidate; the candidate with the best mean is then taken from a transfer that
@@ -20,15 +20,13 @@ from symport.progress import bar
 from symport.spec import Permutation, PermutationSpec
 from symport.trajectory import Trajectory
 
-LENGTHS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
-
 Kind: TypeAlias = Literal["method", "identity", "untouched"]
 Key: TypeAlias = tuple[Kind, int, float]
 ScoreOn: TypeAlias = Callable[[Params, Labelled], float]
 
 
 @dataclass(frozen=True)
-class Ranked:
+class ScoredCandidate:
     """A candidate of a cross-validation.
 
     Attributes:
@@ -59,8 +57,8 @@ class CrossValidation:
         permutations: For each fold the permutations of its steps.
     """
 
-    choice: Ranked
-    candidates: tuple[Ranked, ...]
+    choice: ScoredCandidate
+    candidates: tuple[ScoredCandidate, ...]
     permutations: tuple[tuple[Permutation, ...], ...] = field(compare=False, repr=False)
 
 
@@ -74,7 +72,7 @@ def cross_validate(
     folds: Sequence[Fold],
     score: ScoreOn,
     finish: Finish | None = None,
-    lengths: Sequence[float] = LENGTHS,
+    scales: Sequence[float] = (),
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> CrossValidation:
@@ -86,24 +84,26 @@ def cross_validate(
         spec: The symmetry of the network.
         make: Makes the method for the labels that one fold leaves.
         data: All labels at hand.
-        folds: As `evaluate.stratified_folds` deals them.
+        folds: As `symport.data.stratified_folds` deals them.
         score: How good some parameters are on some labels, a mean; higher is better.
-        finish: As for `transfer`.
-        lengths: As for `transfer`.
+        finish: Applied to transferred parameters before they are scored, to re-estimate
+            BatchNorm. The untouched target is scored as it is.
+        scales: Further candidates: the last permutation with the displacement times these.
         folder: Where to write the transfer of each fold, to go on there after an interruption.
         progress: Whether to show a progress bar.
 
     Raises:
         SettingsError: There are no folds.
         DataError: The labels do not fit the model.
-        ParamsError: As `transfer`.
-        FileError: As `transfer`.
+        ParamsError: The target does not fit the source, or a tensor holds NaN or infinity.
+        SpecError: The spec does not fit the network.
+        FileError: The folder cannot be written, or holds another run.
     """
     if not folds:
         raise SettingsError("there are no folds: pass at least two")
     totals: dict[Key, float] = {}
     permutations: list[tuple[Permutation, ...]] = []
-    problem = Problem(source, target_init, spec)
+    problem, identity = Problem(source, target_init, spec), Permutation.identity(spec)
     with bar("cross-validation", len(folds), show=progress) as advance:
         for fold in folds:
             known, left_out = data.take(fold.train), data.take(fold.held_out)
@@ -111,11 +111,11 @@ def cross_validate(
             fold_score = partial(_on, score, left_out)
             method = make(known)
             found = explore(
-                problem, method, score=fold_score, finish=finish, scales=lengths, folder=place
+                problem, method, score=fold_score, finish=finish, scales=scales, folder=place
             )
             permutations.append(found.permutations)
             scored: dict[Key, float | None] = {
-                ("untouched", 0, 1.0): _untouched(problem, fold_score, finish),
+                ("untouched", 0, 1.0): fold_score(problem.place(identity, 0)),
                 **{("method", c.step, c.scale): c.score for c in found.candidates},
             }
             if not any(p.moved() for p in found.permutations):
@@ -135,18 +135,12 @@ def cross_validate(
                 share = (value or 0.0) * len(left_out) / len(data)
                 totals[key] = totals.get(key, 0.0) + share
             advance("")
-    candidates = [Ranked(*key, total) for key, total in sorted(totals.items(), key=_order)]
+    candidates = [ScoredCandidate(*key, total) for key, total in sorted(totals.items(), key=_order)]
     return CrossValidation(_best(candidates), tuple(candidates), tuple(permutations))
 
 
 def _on(score: ScoreOn, part: Labelled, params: Params) -> float:
     return score(params, part)
-
-
-def _untouched(problem: Problem, score: Callable[[Params], float], finish: Finish | None) -> float:
-    """The score of the target initialization, which no method changes."""
-    params = problem.place(Permutation.identity(problem.spec), 0)
-    return float(score(params if finish is None else finish(params)))
 
 
 def _order(item: tuple[Key, float]) -> tuple[bool, int, bool]:
@@ -163,10 +157,10 @@ def fold_name(known: Labelled, left_out: Labelled) -> str:
     return f"fold-{digest(tensors)[:12]}"
 
 
-def _best(candidates: Sequence[Ranked]) -> Ranked:
+def _best(candidates: Sequence[ScoredCandidate]) -> ScoredCandidate:
     """Among equals the candidate nearest to what the method says: the last step, scale 1."""
 
-    def rank(candidate: Ranked) -> tuple[float, bool, int, float]:
+    def rank(candidate: ScoredCandidate) -> tuple[float, bool, int, float]:
         is_method = candidate.kind == "method"
         return comparable(candidate.score), is_method, candidate.step, -abs(candidate.scale - 1)
 

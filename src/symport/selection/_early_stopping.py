@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,119 +14,179 @@ from symport.io import write_text
 from symport.memory import release_memory
 from symport.model import train_directly_
 from symport.params import Params
-from symport.selection._problem import Contest
+from symport.selection._problem import SelectionProblem
 from symport.settings import Rules
 
-PATIENCE = 2  # marks without a new best; the marks double, so a third would be far beyond
+PATIENCE = 2  # evaluations without a new best; their steps double, so a third would be far beyond
 
 
 @dataclass(frozen=True)
-class Steps:
-    """A number of steps, and what cross-validation thinks of it.
+class TrainingRules:
+    """What direct training may choose from, and its batches.
 
     Attributes:
-        count: 0 if none helps.
+        most_steps: At most so many steps.
+        batch_size: Examples in a step.
+        learning_rates: Of Adam.
+        seed: Of the batches.
+    """
+
+    most_steps: int
+    batch_size: int
+    learning_rates: Sequence[float]
+    seed: int
+
+    @staticmethod
+    def of(rules: Rules) -> "TrainingRules":
+        """Those among the rules of a selection."""
+        return TrainingRules(
+            rules.direct_steps, rules.direct_batch_size, rules.learning_rates, rules.seed
+        )
+
+
+@dataclass(frozen=True)
+class DirectTraining:
+    """A number of steps, and the loss that cross-validation found for it.
+
+    Attributes:
+        steps: 0 if none helps.
         lr: Learning rate.
         loss: Mean loss of examples that were left out.
         curves: That loss by number of steps, for each learning rate.
     """
 
-    count: int
+    steps: int
     lr: float
     loss: float
     curves: Mapping[float, Mapping[int, float]]
 
+    @property
+    def is_longest(self) -> bool:
+        """Whether the most steps that were tried are the best."""
+        return 0 < self.steps == max(self.curves[self.lr])
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One fold: where training starts, what it sees, and what it is judged on.
+    """One fold: where training starts, what it trains on, and what evaluates it.
 
     Attributes:
         name: Tells the fold and the start from all others.
         start: Makes the tensors that training starts from, new ones each time.
-        known: Examples that train.
-        left_out: Examples that judge.
+        training: Examples that train.
+        validation: Examples that were left out.
     """
 
     name: str
     start: Callable[[], dict[str, Tensor]]
-    known: Labelled
-    left_out: Labelled
+    training: Labelled
+    validation: Labelled
 
 
-def marks(most: int) -> list[int]:
-    """The numbers of steps that are judged: 0 and the powers of two.
+def evaluation_steps(most: int) -> list[int]:
+    """The numbers of steps after which the loss is evaluated: 0 and the powers of two.
 
     Example:
-        >>> marks(10)
+        >>> evaluation_steps(10)
         [0, 1, 2, 4, 8, 10]
     """
     return sorted({0, most, *(2**k for k in range(most.bit_length()) if 2**k <= most)})
 
 
-def fewest_steps(rules: Rules) -> int:
-    """After how many steps a curve ends that never falls."""
-    return marks(rules.direct_steps)[: PATIENCE + 1][-1]
+def fewest_steps(most: int) -> int:
+    """After how many steps a curve ends that never falls.
+
+    Example:
+        >>> fewest_steps(64)
+        2
+    """
+    return evaluation_steps(most)[: PATIENCE + 1][-1]
 
 
 def train(
-    contest: Contest, rules: Rules, start: dict[str, Tensor], examples: Labelled, steps: Steps
+    problem: SelectionProblem,
+    start: dict[str, Tensor],
+    examples: Labelled,
+    training: DirectTraining,
+    rules: TrainingRules,
 ) -> dict[str, Tensor]:
-    """Train some tensors, in place, for a chosen number of steps."""
-    return _train(contest, rules, start, examples, (steps.lr, steps.count), None)
+    """Train some tensors, in place, for a chosen number of steps.
+
+    Raises:
+        ParamsError: Training diverged.
+    """
+    return _train(problem, start, examples, rules, (training.lr, training.steps), None)
 
 
-def choose_steps(
-    contest: Contest,
-    rules: Rules,
+def choose_training(
+    problem: SelectionProblem,
+    rules: TrainingRules,
     trials: list[Trial],
     *,
     folder: Path | None,
     advance: Callable[[str], None],
-) -> Steps:
+) -> DirectTraining:
     """The number of steps, and the learning rate, of least loss on examples left out.
 
     Args:
-        contest: The problem.
+        problem: What is trained.
         rules: At most how many steps, which learning rates, which batches.
         trials: One for each fold.
         folder: Curves that are done are kept here, if it is given.
         advance: Called after each curve.
+
+    Raises:
+        ParamsError: Training diverged at its first step.
+        FileError: The folder cannot be written.
     """
-    total = sum(len(trial.left_out) for trial in trials)
+    total = sum(len(trial.validation) for trial in trials)
     curves: dict[float, dict[int, float]] = {}
     for lr in rules.learning_rates:
-        mean = dict.fromkeys(marks(rules.direct_steps), 0.0)
+        mean = dict.fromkeys(evaluation_steps(rules.most_steps), 0.0)
         for trial in trials:
             path = None if folder is None else folder / f"{trial.name}-{lr:g}.json"
-            # A mark counts only if every fold has reached it, so no fold goes on beyond the others.
-            found = _kept(path, curve, contest, rules, trial, lr, max(mean, default=0))
-            share = len(trial.left_out) / total
-            reached = {mark: loss for mark, loss in found.items() if mark in mean}
-            mean = {mark: mean[mark] + share * loss for mark, loss in reached.items()}
+            # A number of steps counts only if every fold reached it, so no fold goes on beyond.
+            most = max(mean, default=0)
+            found = _kept(path, validation_curve, problem, rules, trial, lr, most)
+            share = len(trial.validation) / total
+            reached = {step: loss for step, loss in found.items() if step in mean}
+            mean = {step: mean[step] + share * loss for step, loss in reached.items()}
             release_memory()
             advance("")
         curves[lr] = mean
-    loss, count, lr = min(
-        (v, mark, lr) for lr, found in curves.items() for mark, v in found.items()
+    loss, steps, lr = min(
+        (loss, step, lr) for lr, found in curves.items() for step, loss in found.items()
     )
-    return Steps(count, lr, loss, curves)
+    return DirectTraining(steps, lr, loss, curves)
 
 
-def curve(contest: Contest, rules: Rules, trial: Trial, lr: float, most: int) -> dict[int, float]:
-    """The loss of what was left out after so many steps, until it has long stopped falling."""
-    wanted = [mark for mark in marks(rules.direct_steps) if mark <= most]
+def validation_curve(
+    problem: SelectionProblem, rules: TrainingRules, trial: Trial, lr: float, most: int
+) -> dict[int, float]:
+    """The loss of what was left out after so many steps, until it has long stopped falling.
+
+    Args:
+        problem: What is trained.
+        rules: Which numbers of steps are evaluated, and the batches.
+        trial: Where training starts, and its examples.
+        lr: Learning rate.
+        most: The last number of steps that is wanted.
+
+    Raises:
+        ParamsError: Training diverged at its first step.
+    """
+    wanted = [step for step in evaluation_steps(rules.most_steps) if step <= most]
     found: dict[int, float] = {}
 
-    def watch(step: int, held: Params) -> bool:
+    def watch(step: int, tensors: Params) -> bool:
         if step in wanted:
-            loss = contest.judge(contest.space.dense(held), trial.left_out).loss
+            loss = problem.evaluate(problem.weights(tensors), trial.validation).loss
             found[step] = loss if math.isfinite(loss) else math.inf
         values = list(found.values())
         return len(values) - values.index(min(values)) > PATIENCE
 
     try:
-        _train(contest, rules, trial.start(), trial.known, (lr, most), watch)
+        _train(problem, trial.start(), trial.training, rules, (lr, most), watch)
     except ParamsError:  # diverged: what was found before stands
         if not found:
             raise
@@ -134,25 +194,24 @@ def curve(contest: Contest, rules: Rules, trial: Trial, lr: float, most: int) ->
 
 
 def _train(
-    contest: Contest,
-    rules: Rules,
-    held: dict[str, Tensor],
+    problem: SelectionProblem,
+    tensors: dict[str, Tensor],
     examples: Labelled,
+    rules: TrainingRules,
     pace: tuple[float, int],
     watch: Callable[[int, Params], bool] | None,
 ) -> dict[str, Tensor]:
     """Train in place: what a start makes is used once."""
-    lr, count = pace
-    batches = ShuffledBatches(
-        examples, size=rules.direct_batch_size, count=max(count, 1), seed=rules.seed
-    )
-    gradient = contest.gradient(batches)
+    lr, steps = pace
+    batches = ShuffledBatches(examples, size=rules.batch_size, count=max(steps, 1), seed=rules.seed)
+    gradient, parameterization = problem.gradient(batches), problem.parameterization
 
-    def pulled(held: Params, step: int) -> Params:
-        return contest.space.pull(held, gradient(contest.space.dense(held), step))
+    def pulled_back(tensors: Params, step: int) -> Params:
+        slope = gradient(parameterization.dense(tensors), step)
+        return parameterization.pull_back(tensors, slope)
 
-    train_directly_(pulled, held, steps=count, lr=lr, watch=watch)
-    return held
+    train_directly_(pulled_back, tensors, steps=steps, lr=lr, watch=watch)
+    return tensors
 
 
 def _kept(

@@ -1,7 +1,7 @@
-"""What competes in a port: a network, a fine-tune of its old base, a new base, and examples."""
+"""What a selection is about: a network, a source, a target, and the examples at hand."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from symport.data import Labelled
 from symport.errors import DataError, SettingsError, first_line
 from symport.matching import LinearTerm, Pair
+from symport.methods import Finish, Problem
 from symport.model import (
     LossGradient,
     call,
@@ -19,9 +20,9 @@ from symport.model import (
     to_device,
 )
 from symport.params import Params
-from symport.selection._parameterization import Space
-from symport.spec import PermutationSpec
-from symport.trajectory import LinearTrajectory
+from symport.selection._parameterization import Parameterization
+from symport.spec import Permutation, PermutationSpec
+from symport.trajectory import LinearTrajectory, Trajectory
 
 Feed: TypeAlias = Callable[[Tensor], Any]
 Losses: TypeAlias = Callable[[Any, Tensor], Tensor]
@@ -44,7 +45,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Evaluated:
     """What some parameters do on each example.
 
     Attributes:
@@ -66,46 +67,91 @@ class Judged:
         return None if self.right is None else float(self.right.double().mean())
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What the networks of a problem are called where results are printed.
+
+    Attributes:
+        source_start: Where the source's training began.
+        source_end: Where it ended.
+        training: What is transferred.
+        target: Where it is to go.
+    """
+
+    source_start: str = "the old base"
+    source_end: str = "its fine-tune"
+    training: str = "the fine-tune"
+    target: str = "the new base"
+
+
 @dataclass(frozen=True, eq=False)
-class Contest:
-    """The problem, and the examples to judge by.
+class SelectionProblem:
+    """The networks, and the examples that choose and report.
 
     Attributes:
         model: Gives the computation; what it trains is what gradients are matched of.
         task: How examples meet it.
-        source: From the old base to its fine-tune.
-        target_init: The new base.
+        source: The trajectory to transfer; in a port from the old base to its fine-tune.
+        target_init: The target initialization; in a port the new base.
         spec: The symmetry of the network.
-        space: What is kept of a result: all weights, or the factors of an adapter.
-        working: Examples that match, choose and train.
-        reporting: Examples that only report.
+        parameterization: What is kept of a result: all weights, or the factors of an adapter. The
+            factors and the wide copies of weights are those of a linear trajectory.
+        training: Examples that match, choose and train.
+        held_out: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
         also: Pairs, or the sum of some, that count in every matching of gradients.
         recompute: Whether activations are computed again in the backward pass, for less memory.
         source_model: Computes the source, where its configuration says something else than that of
-            the new base; None where it is `model` too.
+            the target; None where it is `model` too.
+        finish: Applied to all weights before they are evaluated or returned, such as the
+            re-estimation of BatchNorm; None where nothing is to be done.
+        terms: What the networks are called where results are printed.
     """
 
     model: nn.Module
     task: Task
-    source: LinearTrajectory
+    source: Trajectory
     target_init: Params
     spec: PermutationSpec
-    space: Space
-    working: Labelled
-    reporting: Labelled
+    parameterization: Parameterization
+    training: Labelled
+    held_out: Labelled
     micro_batch: int = 8
     also: Sequence[Pair | LinearTerm] = ()
     recompute: bool = False
     source_model: nn.Module | None = None
+    finish: Finish | None = None
+    terms: Terms = field(default_factory=Terms)
 
-    def judge_source(self, step: int, examples: Labelled) -> Judged:
-        """What a step of the source does on its own base, on each of some examples."""
+    def place(self, permutation: Permutation, step: int, scale: float = 1.0) -> dict[str, Tensor]:
+        """The tensors of a step of the source under a permutation.
+
+        Args:
+            permutation: From the source's units to the target's.
+            step: How far along the trajectory, from 0 to T.
+            scale: Factor on the displacement.
+        """
+        if isinstance(self.source, LinearTrajectory):  # all steps share one displacement
+            return self.parameterization.place(permutation, scale * self.source.fractions[step])
+        return Problem(self.source, self.target_init, self.spec).place(permutation, step, scale)
+
+    def weights(self, tensors: Params) -> Params:
+        """All weights of the network that some tensors stand for, ready to be evaluated."""
+        dense = self.parameterization.dense(tensors)
+        return dense if self.finish is None else self.finish(dense)
+
+    def evaluate_source(self, step: int, examples: Labelled) -> Evaluated:
+        """What a step of the source does on its own network, on each of some examples."""
         own = self if self.source_model is None else replace(self, model=self.source_model)
-        return own.judge(self.source[step], examples)
+        return own.evaluate(self.source[step], examples)
 
-    def judge(self, params: Params, examples: Labelled) -> Judged:
-        """What the network does on each of some examples, in evaluation mode."""
+    def evaluate(self, params: Params, examples: Labelled) -> Evaluated:
+        """What the network does on each of some examples, in evaluation mode.
+
+        Raises:
+            DataError: The model or the loss fails on the examples.
+            SettingsError: The loss does not return one value for each example.
+        """
         state = state_for(self.model, params)
         like = next(iter(state.values()))
         pieces = zip(
@@ -114,10 +160,10 @@ class Contest:
             strict=True,
         )
         with torch.no_grad(), evaluation(self.model):
-            judged = [self._piece(state, to_device(piece, like)) for piece in pieces]
-        losses = torch.cat([piece.losses for piece in judged])
-        rights = [piece.right for piece in judged if piece.right is not None]
-        return Judged(losses, torch.cat(rights) if rights else None)
+            parts = [self._piece(state, to_device(piece, like)) for piece in pieces]
+        losses = torch.cat([part.losses for part in parts])
+        rights = [part.right for part in parts if part.right is not None]
+        return Evaluated(losses, torch.cat(rights) if rights else None)
 
     def gradient(
         self, batches: Sequence[tuple[Tensor, Tensor]], *, keep: bool = False
@@ -131,7 +177,7 @@ class Contest:
         return LossGradient(
             self.model,
             self._mean_loss,
-            Fed(batches, self.task.feed),
+            FedBatches(batches, self.task.feed),
             micro_batch=self.micro_batch,
             recompute=self.recompute,
             keep=keep,
@@ -141,7 +187,7 @@ class Contest:
     def _mean_loss(self, outputs: Any, labels: Tensor) -> Tensor:
         return self.task.losses(outputs, labels).mean()
 
-    def _piece(self, state: Params, piece: tuple[Tensor, Tensor]) -> Judged:
+    def _piece(self, state: Params, piece: tuple[Tensor, Tensor]) -> Evaluated:
         inputs, labels = piece
         outputs = call(self.model, state, self.task.feed(inputs))
         try:
@@ -157,10 +203,10 @@ class Contest:
                 "return one value for each"
             )
         right = None if self.task.right is None else self.task.right(outputs, labels).cpu()
-        return Judged(losses.double().cpu(), right)
+        return Evaluated(losses.double().cpu(), right)
 
 
-class Fed(Sequence[tuple[Any, Tensor]]):
+class FedBatches(Sequence[tuple[Any, Tensor]]):
     """Batches as the model takes them, made when asked for.
 
     Args:

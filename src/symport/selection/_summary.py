@@ -1,9 +1,9 @@
-"""What a competition means: share of lift with an interval, and a verdict in plain words."""
+"""What a selection means: share of lift with an interval, and a verdict in plain words."""
 
 import torch
 
-from symport.selection._compete import Name, Outcome, Plan
-from symport.selection._interval import (
+from symport.selection._candidates import CandidateName, title
+from symport.selection._intervals import (
     FEWEST,
     Interval,
     interval_of,
@@ -11,19 +11,26 @@ from symport.selection._interval import (
     resamples,
     too_few,
 )
+from symport.selection._select import Outcome
 
 
-def share_of_lift(outcome: Outcome, name: Name, seed: int = 0) -> Interval | None:
-    """How much of what the fine-tune gains on its own base a competitor gains on the new one.
+def share_of_lift(outcome: Outcome, name: CandidateName, seed: int = 0) -> Interval | None:
+    """How much of what the source gains on its own network a candidate gains on the target.
 
-    (loss(untouched) − loss(competitor)) / (loss(old base) − loss(fine-tune)), on the same examples.
+    (loss(untouched) − loss(candidate)) / (loss(source's start) − loss(source's end)), on the same
+    held-out examples.
+
+    Args:
+        outcome: What a selection found.
+        name: The candidate.
+        seed: Of the bootstrap.
 
     Returns:
-        None if the fine-tune's own gain is not surely positive, so that there is no whole; or if
+        None if the source's own gain is not surely positive, so that there is no whole; or if
         there are fewer than 6 examples.
     """
-    gained = outcome.judged["untouched"].losses - outcome.judged[name].losses
-    whole = outcome.old_base.losses - outcome.tuned.losses
+    gained = outcome.evaluated["untouched"].losses - outcome.evaluated[name].losses
+    whole = outcome.source_start.losses - outcome.source_end.losses
     if len(whole) < FEWEST or not mean_interval(whole, seed).is_positive:
         return None
     places = resamples(len(whole), seed)
@@ -31,78 +38,77 @@ def share_of_lift(outcome: Outcome, name: Name, seed: int = 0) -> Interval | Non
     return interval_of(float(gained.mean() / whole.mean()), shares)
 
 
-def title(name: Name, plan: Plan) -> str:
-    """What a competitor is called.
-
-    Example:
-        >>> title("then direct", Plan("identity", 8))
-        'the identity, then direct training'
-    """
-    first = "the transfer" if plan.kind == "method" else "the identity"
-    names: dict[Name, str] = {
-        "untouched": "the untouched new base",
-        "identity": "the identity",
-        "transfer": "the transfer",
-        "direct": "direct training",
-        "then direct": f"{first}, then direct training",
-    }
-    return names[name]
-
-
 def verdict(outcome: Outcome, seed: int = 0) -> list[str]:
-    """Sentences: what was picked and what it gains, each rival, and what follows."""
-    if few := too_few(len(outcome.tuned.losses), "held back"):
+    """Sentences: what was picked and what it gains, each other candidate, and what follows.
+
+    A difference is called one only if its 95% bootstrap interval over the paired held-out
+    examples excludes 0; with fewer than 6 of them none is.
+
+    Args:
+        outcome: What a selection found.
+        seed: Of the bootstrap.
+    """
+    if few := too_few(outcome.held_out_examples, "held-out examples"):
         return [_picked(outcome, seed), few]
-    return [_picked(outcome, seed), *_duels(outcome, seed), *_advice(outcome, seed)]
+    return [_picked(outcome, seed), *_differences(outcome, seed), *_advice(outcome, seed)]
+
+
+def _title(outcome: Outcome, name: CandidateName) -> str:
+    return title(name, outcome.plans[name], outcome.terms)
 
 
 def _picked(outcome: Outcome, seed: int) -> str:
-    pick, loss = outcome.pick, outcome.judged[outcome.pick].loss
-    count = len(outcome.tuned.losses)
+    count, own = outcome.held_out_examples, outcome.evaluated[outcome.pick]
+    untouched = outcome.evaluated["untouched"]
     text = (
-        f"Picked {title(pick, outcome.plans[pick])}: on {count} example{'s' * (count > 1)} held "
-        f"back its loss is "
-        f"{loss:.3f}, that of the untouched new base {outcome.judged['untouched'].loss:.3f}"
+        f"Picked {_title(outcome, outcome.pick)}: on {count} held-out example{'s' * (count > 1)} "
+        f"its loss is {own.loss:.3f}, that of {_title(outcome, 'untouched')} {untouched.loss:.3f}"
     )
-    share = share_of_lift(outcome, pick, seed)
+    share = share_of_lift(outcome, outcome.pick, seed)
     return f"{text}." if share is None else f"{text}; share of lift {share.percent}."
 
 
-def _duels(outcome: Outcome, seed: int) -> list[str]:
-    """One sentence for each rival, on the examples held back."""
+def _differences(outcome: Outcome, seed: int) -> list[str]:
+    """One sentence for each other candidate, on the held-out examples."""
     pick = outcome.pick
-    first = title(pick, outcome.plans[pick])
     sentences: list[str] = []
-    for name, judged in outcome.judged.items():
+    for name, evaluated in outcome.evaluated.items():
         if name == pick:
             continue
-        gain = mean_interval(judged.losses - outcome.judged[pick].losses, seed)
-        rival = title(name, outcome.plans[name])
+        gain = mean_interval(evaluated.losses - outcome.evaluated[pick].losses, seed)
+        other = _title(outcome, name)
         if gain.is_positive:
-            sentences.append(f"It beats {rival} by {gain}.")
+            sentences.append(f"Its loss is lower than that of {other} by {gain}.")
         elif gain.is_negative:
-            sentences.append(f"Held back, {rival} is better than {first} by {-gain.value:.3g}.")
+            sentences.append(
+                f"On the held-out examples the loss of {other} is lower than that of "
+                f"{_title(outcome, pick)} by {-gain}."
+            )
         else:
-            sentences.append(f"No clear difference from {rival}: {gain}.")
+            sentences.append(f"No clear difference from {other}: {gain}.")
     return sentences
 
 
 def _advice(outcome: Outcome, seed: int) -> list[str]:
-    own = mean_interval(outcome.old_base.losses - outcome.tuned.losses, seed)
-    follows = {
-        "untouched": "Nothing helped: keep the new base as it is, or bring more examples.",
-        "identity": "The new base takes the fine-tune as it is: no alignment is needed.",
-        "transfer": "Aligning the units is what helps; training on these examples adds nothing.",
-        "direct": "The examples alone do better without the fine-tune: plain training is enough.",
-        "then direct": "The fine-tune is worth most as the place from which to train a few steps.",
+    own = mean_interval(outcome.source_start.losses - outcome.source_end.losses, seed)
+    target, training = outcome.terms.target, outcome.terms.training
+    meanings: dict[CandidateName, str] = {
+        "untouched": f"Nothing helped: keep {target} as it is, or bring more examples.",
+        "identity": f"{training} fits {target} as it is: no alignment is needed.",
+        "transfer": "Aligning the units helps; training on these examples adds nothing.",
+        "direct": f"The examples alone do better without {training}: plain training is enough.",
+        "then direct": f"{training} helps most as the place from which to train a few steps.",
     }
     plan = outcome.plans[outcome.pick]
-    advice = [follows[outcome.pick]] if plan.loss is not None else []
-    if plan.steps is not None and 0 < plan.steps.count == max(plan.steps.curves[plan.steps.lr]):
+    advice: list[str] = []
+    if plan.loss is not None:
+        meaning = meanings[outcome.pick]
+        advice.append(meaning[0].upper() + meaning[1:])
+    if plan.training is not None and plan.training.is_longest:
         advice.append("The most steps that were tried are the best: --direct-steps may be higher.")
     if not own.is_positive:
         advice.append(
-            f"On its own base the fine-tune gains {own} on these examples: not surely anything, "
-            "so there is no whole to take a share of. Are they what it was made for?"
+            f"On its own network {training} gains {own} on these examples, which may be nothing: "
+            "there is no whole to take a share of. Are they what it was made for?"
         )
     return advice

@@ -18,11 +18,11 @@ from symport.io import make_folder, write_text
 from symport.methods import GradientMatching, Start, comparable
 from symport.params import Params
 from symport.port import embedding_names, residual_groups
-from symport.selection import Contest
+from symport.selection import SelectionProblem
 from symport.spec import fix
 from symport_recipes.ports._experiment import Ports, scenes
 from symport_recipes.ports._page import OPTIONS_FILE, Share, read_options
-from symport_recipes.ports._running import contest, networks, with_activity
+from symport_recipes.ports._running import networks, problem_of, with_activity
 from symport_recipes.ports._scene import Scene
 from symport_recipes.ports._settings import RULES, SEEDS
 from symport_recipes.runner import Experiment
@@ -72,13 +72,13 @@ OPTIONS: Mapping[str, Option] = {
 def shares(scene: Scene, option: Option, seed: int) -> Share:
     """Share of lift to the independent base at the best step and scale, and at the last step."""
     rules = RULES.model_copy(update={"steps": option.steps, "seed": seed})
-    case = contest(scene, networks(scene, "independent", rules), rules, COUNT)
+    case = problem_of(scene, networks(scene, "independent", rules), rules, COUNT)
     if option.hold:
         groups = residual_groups(case.spec, embedding_names(case.model))
         case = replace(case, spec=fix(case.spec, groups, "the residual stream is fixed"))
     if option.activity:
         case = with_activity(case, option.activity)
-    loss = _judge(case)
+    loss = _loss_on(case)
     found = symport.transfer(
         case.source,
         case.target_init,
@@ -95,12 +95,12 @@ def shares(scene: Scene, option: Option, seed: int) -> Share:
     return (untouched + best) / lift, (untouched + comparable(last.score)) / lift
 
 
-def _judge(case: Contest) -> Callable[[Params], float]:
-    return lambda params: case.judge(params, case.reporting).loss
+def _loss_on(case: SelectionProblem) -> Callable[[Params], float]:
+    return lambda params: case.evaluate(params, case.held_out).loss
 
 
-def _method(case: Contest, option: Option) -> GradientMatching[Any]:
-    batches = [(b.inputs, b.labels) for b in case.working.parts(COUNT // option.batch)]
+def _method(case: SelectionProblem, option: Option) -> GradientMatching[Any]:
+    batches = [(b.inputs, b.labels) for b in case.training.parts(COUNT // option.batch)]
     gradient = case.gradient(batches)
     return option.kind(gradient, normalize=option.normalize, start=option.start, also=case.also)
 

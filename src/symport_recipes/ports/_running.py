@@ -15,7 +15,15 @@ from symport.matching import gradients
 from symport.methods import Problem
 from symport.model import activations, with_activations
 from symport.port import Loaded, PortSettings, align, find_spec, load_all
-from symport.selection import Contest, Factors, Judged, Outcome, Space, Whole, compete
+from symport.selection import (
+    AdapterFactors,
+    Evaluated,
+    Outcome,
+    Parameterization,
+    SelectionProblem,
+    WholeWeights,
+    select,
+)
 from symport.settings import Rules
 from symport.spec import Permutation, PermutationSpec
 from symport.tasks import make_task
@@ -38,7 +46,7 @@ class Found:
         count: Number of examples.
         seed: Of their draw, and of all that is random afterwards.
         losses: Mean loss on the reporting set by way, in nats; `old base` and `fine-tune` are
-            judged on their own base.
+            evaluated on their own base.
         accuracies: Share of right answers there, in [0, 1]; empty for language.
         plans: How each way was reached: whose permutation, step, length, steps of training.
         pick: The way that cross-validation over the examples picked.
@@ -93,17 +101,17 @@ def networks(scene: Scene, target: str, rules: Rules) -> Networks:
     return Networks(loaded, spec)
 
 
-def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
+def problem_of(scene: Scene, nets: Networks, rules: Rules, count: int) -> SelectionProblem:
     """The port of a scene with so many examples, drawn by the seed of the rules."""
     loaded = nets.loaded
     order = torch.randperm(len(scene.pool), generator=Generator().manual_seed(rules.seed))
-    case = Contest(
+    case = SelectionProblem(
         loaded.model,
         make_task(scene.task, None),
         Trajectory.linear(loaded.old, loaded.tuned, rules.steps),
         loaded.new,
         nets.spec,
-        _space(nets, rules.seed),
+        _parameterization(nets, rules.seed),
         scene.pool.take(order[:count]),
         scene.reporting,
         rules.micro_batch,
@@ -111,10 +119,10 @@ def contest(scene: Scene, nets: Networks, rules: Rules, count: int) -> Contest:
     return with_activity(case) if loaded.new_head else case
 
 
-def with_activity(case: Contest, steps: float = 1.0) -> Contest:
+def with_activity(case: SelectionProblem, steps: float = 1.0) -> SelectionProblem:
     """The same port, activations of the bases counting in gradient matching as so many steps."""
     spec = with_activations(case.spec, case.model)
-    inputs = [case.task.feed(piece) for piece in case.working.inputs.split(case.micro_batch)]
+    inputs = [case.task.feed(piece) for piece in case.training.inputs.split(case.micro_batch)]
     new, old = (
         activations(case.model, params, inputs, spec)
         for params in (case.target_init, case.source[0])
@@ -135,50 +143,54 @@ def run_one(name: str, scene: Scene, target: str, rules: Rules, count: int) -> F
     """
     begun = time.perf_counter()
     nets = networks(scene, target, rules)
-    case = contest(scene, nets, rules, count)
-    outcome = _competed(case, rules, None)
-    judged: dict[str, Judged] = {**outcome.judged}
-    judged |= {"old base": outcome.old_base, "fine-tune": outcome.tuned}
+    case = problem_of(scene, nets, rules, count)
+    outcome = _selected(case, rules, None)
+    evaluated: dict[str, Evaluated] = {**outcome.evaluated}
+    evaluated |= {"old base": outcome.source_start, "fine-tune": outcome.source_end}
     plans = {way: _told(plan) for way, plan in outcome.plans.items()}
     fewer = rules.model_copy(update=ONE_PERMUTATION)
-    case = contest(scene, nets, fewer, count)  # fewer points on the same line
+    case = problem_of(scene, nets, fewer, count)  # fewer points on the same line
     for way in WITHOUT_LABELS:
-        other = _competed(case, fewer, _aligned(way, case))
-        kind = "transfer" if "transfer" in other.judged else "identity"
-        judged[way], plans[way] = other.judged[kind], _told(other.plans[kind])
+        other = _selected(case, fewer, _aligned(way, case))
+        kind = "transfer" if "transfer" in other.evaluated else "identity"
+        evaluated[way], plans[way] = other.evaluated[kind], _told(other.plans[kind])
     return Found(
         name,
         target,
         count,
         rules.seed,
-        {way: one.loss for way, one in judged.items()},
-        {way: one.accuracy for way, one in judged.items() if one.accuracy is not None},
+        {way: one.loss for way, one in evaluated.items()},
+        {way: one.accuracy for way, one in evaluated.items() if one.accuracy is not None},
         plans,
         outcome.pick,
-        outcome.moved,
+        outcome.units_moved,
         time.perf_counter() - begun,
     )
 
 
-def _competed(case: Contest, rules: Rules, given: Permutation | None) -> Outcome:
+def _selected(case: SelectionProblem, rules: Rules, given: Permutation | None) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
-        return compete(case, rules, folder=Path(folder), given=given)
+        return select(case, rules, folder=Path(folder), given=given)
 
 
-def _aligned(way: Literal["weights", "activations"], case: Contest) -> Permutation | None:
+def _aligned(way: Literal["weights", "activations"], case: SelectionProblem) -> Permutation | None:
     problem = Problem(case.source, case.target_init, case.spec)
-    batches = [case.task.feed(piece) for piece in case.working.inputs.split(case.micro_batch)]
+    batches = [case.task.feed(piece) for piece in case.training.inputs.split(case.micro_batch)]
     return align(way, problem, case.model, batches)
 
 
-def _space(nets: Networks, seed: int) -> Space:
+def _parameterization(nets: Networks, seed: int) -> Parameterization:
     loaded, spec = nets.loaded, nets.spec
     if loaded.adapter is not None:
-        return Factors(loaded.new, loaded.adapter, spec, loaded.old, seed)
+        return AdapterFactors(loaded.new, loaded.adapter, spec, loaded.old, seed)
     change = Trajectory.linear(loaded.old, loaded.tuned, 1).displacement(1)
-    return Whole(loaded.new, change, spec)
+    return WholeWeights(loaded.new, change, spec)
 
 
 def _told(plan: Any) -> str:
-    text = f"{plan.kind}, step {plan.step}, length {plan.length:g}"
-    return text if plan.steps is None else f"{text}, {plan.steps.count} steps at {plan.steps.lr:g}"
+    text = f"{plan.kind}, step {plan.step}, length {plan.scale:g}"
+    return (
+        text
+        if plan.training is None
+        else f"{text}, {plan.training.steps} steps at {plan.training.lr:g}"
+    )

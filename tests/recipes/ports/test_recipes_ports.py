@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from nets_port import contest
+from nets_port import selection_problem
 from torch import Generator, nn
 
 from symport.data import Labelled
@@ -164,7 +164,7 @@ def test_a_fine_tune_goes_home_by_the_identity(tmp_path):
 
 @pytest.mark.parametrize("steps", [1.0, 0.5, 8.0])
 def test_activations_count_as_so_many_steps_whose_gradients_have_length_one(steps):
-    case = with_activity(contest(), steps)
+    case = with_activity(selection_problem(), steps)
     pairs = [pair for pair in case.also if isinstance(pair, Pair)]
     assert len(pairs) == len(case.also) > 0
     sizes = [

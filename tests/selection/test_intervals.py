@@ -3,7 +3,7 @@ import torch
 from cases import seeded
 
 from symport.selection import Interval, mean_interval, resamples, too_few
-from symport.selection._interval import FEWEST, RESAMPLES
+from symport.selection._intervals import FEWEST, RESAMPLES
 
 
 def test_an_interval_covers_the_mean_as_often_as_it_says():
@@ -23,7 +23,7 @@ def test_places_are_drawn_alike_in_pieces_and_at_once(count):
     assert len(pieces) == (1 if count == 5 else 3)
 
 
-def test_turned_around_it_is_the_interval_of_the_rival():
+def test_negated_it_is_the_interval_of_the_negated_values():
     values = torch.randn(50, generator=seeded(2)).double() + 1
     assert -mean_interval(values) == mean_interval(-values)
     assert mean_interval(values).is_positive
@@ -31,6 +31,6 @@ def test_turned_around_it_is_the_interval_of_the_rival():
 
 
 def test_one_number_decides_whether_anything_is_said():
-    assert too_few(FEWEST, "held back") is None
-    assert "Only 5 held back" in too_few(FEWEST - 1, "held back")
+    assert too_few(FEWEST, "held-out examples") is None
+    assert "Only 5 held-out examples" in too_few(FEWEST - 1, "held-out examples")
     assert not Interval(0.5, 0.0, 1.0).is_positive

@@ -1,7 +1,6 @@
-"""What a few paired examples can tell: a mean with its bootstrap interval, and a rule for words.
+"""A mean of paired examples with its bootstrap interval, and when a difference counts as one.
 
-Everything that says "better" says it by this rule, and below the same number of examples nothing
-is said.
+Every comparison in words follows this rule, and none is made of fewer than `FEWEST` examples.
 """
 
 from collections.abc import Iterator
@@ -83,13 +82,13 @@ def interval_of(value: float, resampled: Tensor) -> Interval:
 
 
 def too_few(count: int, what: str) -> str | None:
-    """What to say of so few examples that nothing can be told; None if there are enough.
+    """The sentence for fewer examples than a comparison needs; None if there are enough.
 
     Example:
-        >>> too_few(5, "held back")
-        'Only 5 held back: too few to tell competitors apart; bring more examples.'
-        >>> too_few(6, "held back")
+        >>> too_few(5, "held-out examples")
+        'Only 5 held-out examples: too few to compare candidates on; bring more.'
+        >>> too_few(6, "held-out examples")
     """
     if count >= FEWEST:
         return None
-    return f"Only {count} {what}: too few to tell competitors apart; bring more examples."
+    return f"Only {count} {what}: too few to compare candidates on; bring more."
