@@ -38,6 +38,7 @@ TESTED = [room for room in ROOMS if not room.startswith("__") and room not in PE
 
 # Entry points without an example, each with the reason.
 WITHOUT_EXAMPLE = {
+    "report.outcome_sections": "a selection takes a model, data and training",
     "report.write_comparison": "a comparison takes a model, data and training",
 }
 

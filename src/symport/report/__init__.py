@@ -10,7 +10,7 @@ from symport.report._html import (
     save_picture,
     write_report,
 )
-from symport.report._sections import outcome_sections, steps_section, transfer_sections
+from symport.report._sections import outcome_sections, transfer_sections
 from symport.report._spec_figure import draw_spec
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "outcome_sections",
     "png",
     "save_picture",
-    "steps_section",
     "transfer_sections",
     "write_comparison",
     "write_report",

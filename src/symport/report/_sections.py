@@ -37,7 +37,7 @@ def outcome_sections(outcome: Outcome, names: Sequence[str], seed: int) -> list[
     return sections
 
 
-def steps_section(history: Sequence[StepRecord]) -> Section:
+def _steps_section(history: Sequence[StepRecord]) -> Section:
     """The steps of a method in a table: objective, moved units, score and cost.
 
     Args:
@@ -87,7 +87,7 @@ def transfer_sections(result: TransferResult) -> list[Section]:
     """
     steps = [float(record.step) for record in result.history]
     scores = [r.score for r in result.history if r.score is not None]
-    sections = [steps_section(result.history)]
+    sections = [_steps_section(result.history)]
     if len(scores) == len(steps):
         curves = {"selection set": {"method": Curve(steps, scores)}}
         picture = png(draw(curves, xlabel="step", ylabel="score"))
