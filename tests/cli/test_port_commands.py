@@ -44,7 +44,7 @@ def test_a_port_prints_its_verdict_and_writes_the_numbers(run, files, tmp_path):
     assert "Picked the transfer" in out
     written = json.loads((tmp_path / "out" / "result.json").read_text())
     assert written["picked"].startswith(("transfer", "then direct"))
-    assert written["competitors"]["transfer"]["share_of_lift"] is None or "share of lift" in out
+    assert written["candidates"]["transfer"]["share_of_lift"] is None or "share of lift" in out
     assert written["settings"]["scales"] == [1.5]
     card = (tmp_path / "out" / "README.md").read_text()
     assert f'base_model: "{files["new_base"]}"' in card

@@ -20,7 +20,7 @@ from symport.params import Params, wide_dtype
 from symport.port._counts import Counts, Course, counts
 from symport.port._outlook import Outlook, untried
 from symport.port._settings import PortSettings
-from symport.selection import FedBatches, Task
+from symport.selection import Task, TaskBatches
 from symport.spec import PermutationSpec
 
 REPEATS = 2  # the less is taken: the first call prepares
@@ -134,7 +134,7 @@ def speed_of(
     slope = LossGradient(
         model,
         lambda outputs, labels: task.losses(outputs, labels).mean(),
-        FedBatches([(piece.inputs, piece.labels)], task.feed),
+        TaskBatches([(piece.inputs, piece.labels)], task.feed),
         recompute=recompute,
     )
     saved = _saved(lambda: slope(params, 0))

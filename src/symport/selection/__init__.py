@@ -34,7 +34,7 @@ from symport.selection._parameterization import (
     Parameterization,
     WholeWeights,
 )
-from symport.selection._problem import Evaluated, FedBatches, Feed, SelectionProblem, Task, Terms
+from symport.selection._problem import Evaluated, Feed, SelectionProblem, Task, TaskBatches, Terms
 from symport.selection._record import Row, header, numbers_of, rows_of
 from symport.selection._select import Outcome, folds_of, select
 from symport.selection._summary import share_of_lift, verdict
@@ -51,7 +51,6 @@ __all__ = [
     "DirectTraining",
     "Entry",
     "Evaluated",
-    "FedBatches",
     "Feed",
     "Interval",
     "Kind",
@@ -63,6 +62,7 @@ __all__ = [
     "ScoredCandidate",
     "SelectionProblem",
     "Task",
+    "TaskBatches",
     "Terms",
     "TrainingRules",
     "Trial",

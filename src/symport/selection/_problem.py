@@ -100,7 +100,7 @@ class SelectionProblem:
         held_out: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
         also: Pairs, or the sum of some, that count in every matching of gradients.
-        recompute: Whether activations are computed again in the backward pass, for less memory.
+        activation_checkpointing: Whether activations are computed again in the backward pass, for less memory.
         source_model: Computes the source, where its configuration says something else than that of
             the target; None where it is `model` too.
         finish: Applied to all weights before they are evaluated or returned, such as the
@@ -118,7 +118,7 @@ class SelectionProblem:
     held_out: Labelled
     micro_batch: int = 8
     also: Sequence[Pair | LinearTerm] = ()
-    recompute: bool = False
+    activation_checkpointing: bool = False
     source_model: nn.Module | None = None
     finish: Finish | None = None
     terms: Terms = field(default_factory=Terms)
@@ -177,9 +177,9 @@ class SelectionProblem:
         return LossGradient(
             self.model,
             self._mean_loss,
-            FedBatches(batches, self.task.feed),
+            TaskBatches(batches, self.task.feed),
             micro_batch=self.micro_batch,
-            recompute=self.recompute,
+            recompute=self.activation_checkpointing,
             keep=keep,
             source_model=self.source_model,
         )
@@ -206,7 +206,7 @@ class SelectionProblem:
         return Evaluated(losses.double().cpu(), right)
 
 
-class FedBatches(Sequence[tuple[Any, Tensor]]):
+class TaskBatches(Sequence[tuple[Any, Tensor]]):
     """Batches as the model takes them, made when asked for.
 
     Args:
