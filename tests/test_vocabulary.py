@@ -62,6 +62,7 @@ ALLOWED = {  # names in which such a word is right
     "max_length": "the most tokens of a text, as in tokenizers",
 }
 PENDING = {  # rooms that are being renamed: to be emptied
+    "symport.selection",
     "symport.model",
     "symport.port",
     "symport.symmetry",
