@@ -100,7 +100,8 @@ class SelectionProblem:
         held_out: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
         also: Pairs, or the sum of some, that count in every matching of gradients.
-        activation_checkpointing: Whether activations are computed again in the backward pass, for less memory.
+        activation_checkpointing: Whether activations are recomputed in the backward pass, which
+            takes less memory.
         source_model: Computes the source, where its configuration says something else than that of
             the target; None where it is `model` too.
         finish: Applied to all weights before they are evaluated or returned, such as the

@@ -278,7 +278,10 @@ class _Run:
         available = Available(
             gradient=partial(self.problem.gradient, batches),
             model=self.problem.model,
-            inputs=lambda: [self.problem.task.feed(inputs) for inputs, _ in batches],
+            inputs=lambda: [
+                self.problem.task.feed(piece)
+                for piece in examples.inputs.split(self.problem.micro_batch)
+            ],
             normalize=self.rules.normalize,
             also=self.problem.also,
             keep=torch.bfloat16 if self.rules.pairs_dtype == "bfloat16" else None,
