@@ -93,10 +93,10 @@ OPERATIONS = {
 # Here the finder may miss some: what it finds is a symmetry, but not all of it, because units come
 # out in an arrangement that a pattern cannot say, or parts may be exchanged for each other.
 INCOMPLETE = {
-    "halves taken apart and joined": lambda x: torch.cat(x.chunk(2, -1), -1) * 2,
+    "halves split and joined": lambda x: torch.cat(x.chunk(2, -1), -1) * 2,
     "product of halves, which commutes": lambda x: x[:, :3] * x[:, 3:],
     "read backwards": lambda x: x.flip(-1),
-    "shifted round": lambda x: x.roll(1, -1),
+    "shifted cyclically": lambda x: x.roll(1, -1),
     "sorted": lambda x: x.sort(-1)[0],
     "transposed": lambda x: x.view(-1, 2, 3).transpose(1, 2).flatten(1).tanh(),
     "pooled along a line": lambda x: F.avg_pool1d(x[:, None], 2),

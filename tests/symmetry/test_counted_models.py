@@ -53,7 +53,7 @@ def nystromformer():
 
 
 def sam():
-    """Fused rows are reshaped twice before they are taken apart."""
+    """Fused rows are reshaped twice before they are split."""
     config = transformers.SamVisionConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=4, image_size=32, patch_size=8,
         window_size=2, output_channels=8, global_attn_indexes=[0], num_pos_feats=4, mlp_dim=24,

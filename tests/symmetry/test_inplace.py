@@ -6,7 +6,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from symport.symmetry import discover
-from symport.symmetry.graph._functionalize import ordinary
+from symport.symmetry.graph._functionalize import functional
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -61,14 +61,14 @@ def overwrites_what_a_dropout_passes_on(x, y):
 def test_an_operation_in_place_is_read_as_another_only_if_nobody_sees_it(do, kept):
     program = torch.export.export(Net(do).eval(), (X,), strict=False)
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
-    assert all(ordinary(node) is not None for node in nodes) == kept
+    assert all(functional(node) is not None for node in nodes) == kept
     sizes = discover(Net(do), X, strict=True).sizes
     assert sum(sizes.values()) == 5
 
 
 def test_what_is_no_operation_of_torch_is_left_as_it_is():
     graph = fx.Graph()
-    assert ordinary(graph.call_function(len, ([],))) is len
+    assert functional(graph.call_function(len, ([],))) is len
 
 
 def test_the_ordinary_operation_has_the_same_overload():
@@ -76,5 +76,5 @@ def test_the_ordinary_operation_has_the_same_overload():
     x = graph.placeholder("x")
     total = graph.call_function(torch.ops.aten.add.Tensor, (x, x))
     node = graph.call_function(torch.ops.aten.mul_.Scalar, (total, 2))
-    assert ordinary(node) is torch.ops.aten.mul.Scalar
-    assert ordinary(graph.call_function(torch.ops.aten.relu_.default, (x,))) is None
+    assert functional(node) is torch.ops.aten.mul.Scalar
+    assert functional(graph.call_function(torch.ops.aten.relu_.default, (x,))) is None

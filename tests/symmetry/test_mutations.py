@@ -114,7 +114,7 @@ def test_a_tensor_that_moves_with_another_group_of_the_same_size_is_caught():
     assert missed(list(groups_exchanged(spec))[::9], net, inputs) == {}
 
 
-def test_moving_two_groups_alike_is_a_smaller_symmetry_and_passes():
+def test_moving_two_groups_together_is_a_smaller_symmetry_and_passes():
     net, inputs, spec = made("ResNet")
     (a, b), *_ = ((a, b) for a in spec.sizes for b in spec.sizes
                   if a < b and spec.sizes[a] == spec.sizes[b])  # fmt: skip
@@ -122,10 +122,10 @@ def test_moving_two_groups_alike_is_a_smaller_symmetry_and_passes():
         name: tuple(Unit(a) if axis == Unit(b) else axis for axis in pattern)
         for name, pattern in spec.patterns.items()
     }
-    alike = replace(
+    together = replace(
         spec, patterns=patterns, groups={n: g for n, g in spec.groups.items() if n != b}
     )
-    assert verify(alike, net, inputs).error < TOLERANCE
+    assert verify(together, net, inputs).error < TOLERANCE
 
 
 @pytest.mark.parametrize("statistic", ["running_mean", "running_var"])

@@ -1,4 +1,4 @@
-"""Axes along which positions meet stay, and nothing is nested in them; the others are free.
+"""Axes along which positions are combined are fixed, and nest nothing; the others are free.
 
 Each network reads nothing but weights, and adds what an operation makes of them to what it was
 made of, so that a position before and one after it are the same axis. Each is looked at with and
@@ -42,7 +42,7 @@ def places(p):
 ROWS = {
     "summed in order": lambda p: p.cumsum(1),
     "read backwards": lambda p: p.flip(1),
-    "shifted round": lambda p: p.roll(1, 1),
+    "shifted cyclically": lambda p: p.roll(1, 1),
     "pooled": lambda p: F.avg_pool1d(p[None], 3, 1, 1)[0],
     "convolved": lambda p: F.conv1d(p[:, None], kernel(p, 1, 1, 3), padding=1)[:, 0],
     "resampled by a scale": lambda p: F.interpolate(p[None], scale_factor=1.1, mode="linear")[0],

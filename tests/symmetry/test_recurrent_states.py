@@ -1,4 +1,4 @@
-"""Recurrent layers and cells: what is found against all permutations tried, and states told apart.
+"""Recurrent layers and cells: what is found against all permutations tried, and distinct states.
 
 The networks of the first part read nothing but weights, so every axis of every input is free; what
 they return is a sum over all entries of the results, each with a weight of its own.
@@ -270,7 +270,7 @@ class Heads(nn.Module):
 STACKED = {
     "laid flat": (lambda hs: torch.stack(hs, 1).flatten(1), 18, [6, 6, 6]),
     "laid flat, units first": (lambda hs: torch.stack(hs, -1).flatten(1), 18, [6]),
-    "joined, then taken apart": (
+    "joined, then split": (
         lambda hs: torch.cat(torch.cat([h[None] for h in hs]).unbind(0), -1), 18, [6, 6, 6]),
     "two of three": (lambda hs: torch.stack(hs)[1:].permute(1, 0, 2).flatten(1), 12, [6, 6]),
     "every second": (lambda hs: torch.cat(torch.stack(hs)[::2].unbind(), 1), 12, [6, 6]),

@@ -277,6 +277,6 @@ def test_tied_and_plain_weights_are_held_as_they_are():
     net = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3), "n": nn.BatchNorm1d(3)})
     net["b"].weight = net["a"].weight
     found = saved(net)
-    assert found.stays == {}
+    assert found.fixed == {}
     assert found.names["b.weight"] == "a.weight"
     assert found.names["n.running_var"] == "n.running_var"

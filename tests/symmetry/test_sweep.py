@@ -1,7 +1,7 @@
 """What the rules say of single operations and of chains of them holds, before any proof.
 
 Every axis of every tensor is free: all are parameters, and a parameter of its own weighs each
-result, so a rule that forgets a tie or a pin changes the sum. The specs come from the meta device,
+result, so a rule that forgets a tie or a fix changes the sum. The specs come from the meta device,
 where there is no proof, and are checked by `witness.py`.
 """
 

@@ -1,4 +1,4 @@
-"""Refining axes: after a tie both sides must read alike, or every atom in them must stay."""
+"""Refining axes: after a tie both sides must have one structure, or every atom in them is fixed."""
 
 import math
 
@@ -12,8 +12,8 @@ from symport.symmetry._terms import (
     Term,
     atoms,
     factors,
+    fix,
     parts,
-    pin,
     product,
     resolve,
     split,
@@ -118,8 +118,8 @@ def test_what_is_pinned_pins_what_it_meets():
 
 def test_the_first_reason_is_kept():
     axis = Term(3)
-    pin(axis, "first")
-    pin(axis, "second")
+    fix(axis, "first")
+    fix(axis, "second")
     assert axis.reason == "first"
 
 

@@ -1,11 +1,11 @@
-"""What makes units move together is told: the operation in which they meet, and its layer."""
+"""A spec names what ties the units of a group: the operation that combines them, and its layer."""
 
 import torch
 from torch import nn
 
 from symport.spec import PermutationSpec, fix
 from symport.symmetry import discover
-from symport.symmetry.axes._ties import told
+from symport.symmetry.axes._ties import describe_ties
 
 
 class Block(nn.Module):
@@ -73,4 +73,4 @@ def test_a_group_that_is_dropped_takes_its_ties_along():
 
 
 def test_operations_without_a_known_layer_are_named_alone():
-    assert told([("cat", ""), ("cat", ""), ("add", "a")]) == "cat, add (in a)"
+    assert describe_ties([("cat", ""), ("cat", ""), ("add", "a")]) == "cat, add (in a)"

@@ -49,7 +49,7 @@ def test_a_shape_that_depends_on_data_is_refused():
 
 
 def test_a_model_that_cannot_run_is_refused_with_its_own_error():
-    with pytest.raises(DiscoveryError, match=r"cannot be called.*multiplied.*mend the inputs"):
+    with pytest.raises(DiscoveryError, match=r"cannot be called.*multiplied.*correct them"):
         discover(Net(torch.relu), torch.zeros(3, 7))
 
 

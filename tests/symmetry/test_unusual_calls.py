@@ -224,7 +224,7 @@ class Fourier(nn.Module):
 
 
 class Phases(nn.Module):
-    """Complex numbers made of two real ones, and taken apart again."""
+    """Complex numbers made of two real ones, and split again."""
 
     def __init__(self):
         super().__init__()
@@ -392,7 +392,7 @@ def test_a_rule_that_breaks_down_keeps_only_what_it_touches_in_place(rule, cause
 
 def test_what_a_rule_noted_before_it_broke_down_does_not_count(monkeypatch):
     def notes_and_breaks(call):
-        call.alone(call["self"].axes[0])
+        call.together(call["self"].axes[0])
         call.finds(0, call["self"].axes[1])
         call.takes(call["self"], 1, [range(2)])
         raise LookupError("after all")

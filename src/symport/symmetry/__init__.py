@@ -1,8 +1,8 @@
 """Find the permutation symmetry of any network, and prove it."""
 
 from symport.symmetry._discover import discover
-from symport.symmetry._terms import Term, pin, tie
-from symport.symmetry.axes import Call, register_rule
+from symport.symmetry._terms import Term, fix, product, split, tie, total
+from symport.symmetry.axes import Call, Value, register_rule
 from symport.symmetry.graph import Example, trace
 from symport.symmetry.proof import Proof, verify
 
@@ -11,10 +11,14 @@ __all__ = [
     "Example",
     "Proof",
     "Term",
+    "Value",
     "discover",
-    "pin",
+    "fix",
+    "product",
     "register_rule",
+    "split",
     "tie",
+    "total",
     "trace",
     "verify",
 ]

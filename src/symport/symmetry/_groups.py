@@ -1,9 +1,9 @@
 """Turn related axes into groups of units, nested in each other where that is possible.
 
-Units `c` may be permuted on their own inside every unit of `g` if they never occur without `g`:
-then nothing in the network compares the units of one `g` with those of another. So each atom
-depends on the atoms that accompany it in every value, weights and activations alike, and the
-dependencies form trees of wreath products.
+Units `c` may be permuted independently inside every unit of `g` if they never occur without `g`:
+then no operation combines the units inside one unit of `g` with those inside another. So each atom
+depends on the atoms that accompany it in every value, weights and activations, and the dependencies
+form trees of wreath products.
 """
 
 import itertools
@@ -28,7 +28,7 @@ class Tree:
     Attributes:
         atoms: Those that become groups, in order of appearance in the weights.
         parents: The innermost atom that an atom is nested in.
-        merged: Atoms that are one group with the atom to their left, which stands for both.
+        merged: Atoms that form one group with the atom to their left, which represents both.
     """
 
     atoms: Mapping[int, Term]
@@ -43,13 +43,13 @@ class Tree:
         return path
 
     def leader(self, key: int) -> int:
-        """The atom that stands for the group of an atom."""
+        """The atom that represents the group of an atom."""
         while key in self.merged:
             key = self.merged[key]
         return key
 
     def size(self, key: int) -> int:
-        """The number of units of the group that an atom stands for."""
+        """The number of units of the group that an atom represents."""
         own = self.atoms[key].size
         return own * math.prod(self.size(k) for k, left in self.merged.items() if left == key)
 
@@ -59,7 +59,7 @@ def nest(tensors: Tensors, relations: Relations) -> Tree:
 
     Args:
         tensors: The axes of every tensor of the state dict.
-        relations: What the rules found.
+        relations: The terms of all values, and the notes of the rules.
     """
     order = _order(tensors)
     known = list(_once(tensors.values()))
@@ -98,10 +98,10 @@ class _Chains:
         return self.chains[key]
 
     def _above(self, g: int, key: int) -> bool:
-        """Whether g can be the parent: of two that need each other, the fixed or left one."""
-        stays, parent_stays = self.order[key].reason, self.order[g].reason
-        if (stays is None) != (parent_stays is None):
-            return stays is None
+        """Whether g can be the parent; of two that depend on each other, the fixed or left one."""
+        is_free, parent_is_free = self.order[key].reason is None, self.order[g].reason is None
+        if is_free != parent_is_free:
+            return is_free
         return key not in self.deps[g] or self.place[g] < self.place[key]
 
 
@@ -142,7 +142,7 @@ def _order(tensors: Tensors) -> dict[int, Term]:
 
 
 def _once(occurrences: Iterable[Axes]) -> Iterator[Axes]:
-    """Every set of axes that something sees together, once."""
+    """Every set of axes that occurs together, once."""
     seen: set[tuple[int, ...]] = set()
     for axes in occurrences:
         key = tuple(id(resolve(term)) for term in axes if term.size != 1)
@@ -159,10 +159,10 @@ def _values(relations: Relations) -> Iterator[Axes]:
 
 
 def _rows(relations: Relations) -> Rows:
-    """Sets of atoms, each of whose joint positions belongs to one position of others.
+    """Sets of atoms (rows), each of whose joint positions belongs to one position of others.
 
-    With the atoms that this is said of, None for all: what places were looked up in has to do with
-    how its own units are nested, and not with how those of another table are.
+    The third entry has the atoms that this concerns, None for all: a look-up concerns the units of
+    the table that is looked up, and not those of another table.
     """
     found: dict[tuple[str, frozenset[int], frozenset[int]], frozenset[int] | None] = {}
     for row in relations.notes.rows:
@@ -184,10 +184,10 @@ def _keys(axes: Axes) -> frozenset[int]:
 def _dependencies(
     occurrences: Iterable[tuple[Iterable[Axes], Rows]], order: Mapping[int, Term]
 ) -> dict[int, set[int]]:
-    """For each atom, the atoms that are there wherever it is.
+    """For each atom, the atoms that accompany it wherever it occurs.
 
-    What rows belong to depends on data, so it is there in what is computed but not in a tensor of
-    the state dict, whose pattern could not name it.
+    What rows belong to depends on data, so it counts in computed values but not in tensors of the
+    state dict, whose patterns cannot name it.
     """
     deps: dict[int, set[int]] = {}
     for axes, rows in ((axes, rows) for found, rows in occurrences for axes in found):
@@ -205,10 +205,10 @@ def _dependencies(
 
 
 def _owners(atom: int, rows: Rows, present: Counter[int]) -> list[Counter[int]]:
-    """What the units of an atom in these rows belong to; twice if in two ways.
+    """The atoms that the units of an atom belong to in these rows; twice if that is ambiguous.
 
-    Where an axis of the rows is there twice, it is not known which of the two says what a position
-    belongs to, so that counts as two ways.
+    It is ambiguous in two look-ups, and where an axis of the rows occurs twice: which of the two
+    occurrences was assigned is not known.
     """
     found: list[Counter[int]] = []
     for keys, owners, units in rows:
@@ -219,14 +219,14 @@ def _owners(atom: int, rows: Rows, present: Counter[int]) -> list[Counter[int]]:
 
 
 def _companions(beside: Counter[int], others: Counter[int]) -> set[int]:
-    """Atoms that an atom can be aligned with: once in its own axis, else once in another."""
+    """Atoms that an atom can be aligned with: once in its own axis, or else once in another."""
     near = {key for key, count in beside.items() if count == 1}
     far = {key for key, count in others.items() if count == 1 and key not in beside}
     return near | far
 
 
 def _certain(term: Term) -> Counter[int]:
-    """Atoms that every position of an axis belongs to, with the times they occur."""
+    """Atoms that every position of an axis belongs to, with the number of occurrences."""
     term = resolve(term)
     if term.form == "atom":
         return Counter({id(term): 1} if term.size != 1 else {})
@@ -235,12 +235,12 @@ def _certain(term: Term) -> Counter[int]:
     counters = [_certain(part) for part in parts(term)]
     common = set.intersection(*(set(counter) for counter in counters))
     found = Counter({key: max(counter[key] for counter in counters) for key in common})
-    found[id(term)] = 1  # the sum itself, so that axes of joint positions are recognised
+    found[id(term)] = 1  # the sum itself, so that rows that are a sum are recognised
     return found
 
 
 def _beside(term: Term) -> Iterator[tuple[int, Counter[int]]]:
-    """Each atom of an axis with the atoms that accompany it there."""
+    """Each atom of an axis with the atoms that accompany it in that axis."""
     term = resolve(term)
     if term.form == "atom":
         if term.size != 1:

@@ -12,7 +12,7 @@ import torch
 from torch._ops import OpOverload
 
 from symport.errors import DiscoveryError
-from symport.symmetry._terms import Term, atoms, pin, split, tie
+from symport.symmetry._terms import Term, atoms, fix, split, tie
 from symport.symmetry.axes import (
     Axes,
     Call,
@@ -20,23 +20,24 @@ from symport.symmetry.axes import (
     Result,
     Tie,
     Value,
-    alike,
     copied,
-    entries,
+    distinct_atoms,
+    fixed,
     fresh,
-    given,
     joined,
     laid_out,
     meeting,
-    pinned,
+    result_entries,
     rule_of,
-    told_apart,
-    unsure,
+    source_entries,
+    uniform_atoms,
     values_in,
+    why_undecided,
 )
 from symport.symmetry.graph import Graph, Operation, Ref, Shape, Source, shared, tie_shared
 
 aten = torch.ops.aten
+UNUSED = "not used with these example inputs"
 Entry: TypeAlias = Value | list[Value | None] | None
 CARRIERS = {
     aten.view.default,
@@ -56,9 +57,8 @@ CARRIERS = {
     aten.slice.Tensor,
     aten.select.int,
 }
-JOINS: dict[
-    Callable[..., Any], str
-] = {  # of which the values are those of several tensors, each whole
+# Operations whose result consists of the entries of several tensors, each as a whole.
+JOINS: dict[Callable[..., Any], str] = {
     aten.cat.default: "tensors",
     aten.concat.default: "tensors",
     aten.concatenate.default: "tensors",
@@ -69,18 +69,15 @@ JOINS: dict[
 }
 
 
-UNUSED = "not used with these example inputs"
-
-
 @dataclass
 class Relations:
     """What is known about the axes of a graph.
 
     Attributes:
         values: Every value by name; a list for an operation with several results.
-        unread: Axes of parameters and buffers that share memory with others but are not used.
-        notes: What the rules noted.
-        ties: What operations joined.
+        unread: Axes of parameters and buffers that share memory with others but are not read.
+        notes: What the rules recorded.
+        ties: The ties that operations made between computed values.
     """
 
     values: dict[str, Entry] = field(default_factory=dict[str, Entry])
@@ -90,18 +87,18 @@ class Relations:
 
 
 def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
-    """Apply the rule of every operation; inputs and outputs stay.
+    """Apply the rule of every operation; axes of inputs and outputs are fixed.
 
     Args:
-        graph: What the model does.
-        statistics: Names of the buffers that move with the units; others are constants.
+        graph: The traced model.
+        statistics: Names of the buffers that move with the units; all others are constants.
 
     Raises:
         DiscoveryError: A rule breaks its contract.
     """
     relations = Relations(notes=Notes(picked=_picked(graph), masks=graph.masks))
     for place, (name, source) in enumerate(graph.sources.items()):
-        known = given(name, place, statistics, graph)
+        known = source_entries(name, place, statistics, graph)
         value = _source_value(name, source, statistics, graph)
         relations.values[name] = value and replace(value, entries=known)
     _tie_memory(relations, graph)
@@ -109,29 +106,29 @@ def relate(graph: Graph, statistics: frozenset[str]) -> Relations:
     for operation in graph.operations:
         _apply(relations, operation, computed)
     for name, source in graph.updates.items():
-        _stays_alike(relations, name, source)
+        _tie_update(relations, name, source)
     for name in graph.outputs:
         for value in values_in([relations.values[name]]):
-            _pin_all(value.axes, "output axis (classes, vocabulary, positions)")
+            _fix_all(value.axes, "output axis (classes, vocabulary, positions)")
             if value.points is not None:
-                pin(value.points, "its positions are an output")
-    _pin_gone(relations, _readers(graph), computed)
-    _pin_unread(relations)
+                fix(value.points, "its positions are an output")
+    _fix_gone(relations, _readers(graph), computed)
+    _fix_unread(relations)
     return relations
 
 
-def _stays_alike(relations: Relations, name: str, source: str) -> None:
-    """What the model writes over a tensor moves as that does, so it may do so whenever it runs."""
+def _tie_update(relations: Relations, name: str, source: str) -> None:
+    """Tie a value to the tensor that the model overwrites with it, since it may run repeatedly."""
     new, old = relations.values[name], relations.values[source]
     if isinstance(new, Value) and isinstance(old, Value):
         for a, b in zip(new.axes, old.axes, strict=True):
             tie(a, b)
         if new.points is not None:
-            pin(new.points, "its positions are stored")
+            fix(new.points, "its positions are stored")
 
 
 def running_statistics(graph: Graph) -> frozenset[str]:
-    """Buffers that serve as running means and variances only, by state-dict name."""
+    """Buffers that are used only as running means and variances, by state-dict name."""
     buffers = {n: s.target for n, s in graph.sources.items() if s.kind == "buffer"}
     moving: set[str] = set()
     other = {name for name in graph.ends if name in buffers}
@@ -144,7 +141,7 @@ def running_statistics(graph: Graph) -> frozenset[str]:
 
 
 def bind(op: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the arguments of an operation, with defaults filled in."""
+    """The arguments of an operation by name, with defaults filled in."""
     if not isinstance(op, OpOverload):
         return {**{str(k): arg for k, arg in enumerate(args)}, **kwargs}
     result: dict[str, Any] = {}
@@ -173,9 +170,9 @@ def _picked(graph: Graph) -> frozenset[tuple[str, int]]:
     )
 
 
-def _pin_all(terms: Iterable[Term], reason: str) -> None:
+def _fix_all(terms: Iterable[Term], reason: str) -> None:
     for term in terms:
-        pin(term, reason)
+        fix(term, reason)
 
 
 def _computed(graph: Graph) -> set[str]:
@@ -188,32 +185,32 @@ def _computed(graph: Graph) -> set[str]:
     return found
 
 
-def _pin_unread(relations: Relations) -> None:
-    """Pin what no operation reads of a tensor that shares its memory with one that is read."""
+def _fix_unread(relations: Relations) -> None:
+    """Fix what no operation reads of a tensor that shares its memory with one that is read."""
     values = values_in(relations.values.values())
     read = {atom for value in values for term in value.axes for atom in atoms(term)}
     for term in (term for axes in relations.unread.values() for term in axes):
         for atom in atoms(term):
             if atom not in read:
-                pin(atom, UNUSED)
+                fix(atom, UNUSED)
 
 
-def _pin_gone(relations: Relations, readers: Mapping[str, int], computed: set[str]) -> None:
-    """Pin what is cut away from a table and never used, such as later positions."""
+def _fix_gone(relations: Relations, readers: Mapping[str, int], computed: set[str]) -> None:
+    """Fix the positions of a table that slices leave out and nothing reads."""
     for (name, dim), taken in relations.notes.taken.items():
         value = relations.values[name]
         whole = len(taken) < readers[name] or name in computed
         if isinstance(value, Value) and not whole:
-            _pin_gaps(value.axes[dim], [r for ranges in taken for r in ranges])
+            _fix_gaps(value.axes[dim], [r for ranges in taken for r in ranges])
 
 
-def _pin_gaps(term: Term, ranges: Sequence[range]) -> None:
-    """Pin the parts of an axis outside of all ranges."""
+def _fix_gaps(term: Term, ranges: Sequence[range]) -> None:
+    """Fix the parts of an axis outside all ranges."""
     cuts = sorted({0, term.size, *(r.start for r in ranges), *(r.stop for r in ranges)})
     sizes = [b - a for a, b in itertools.pairwise(cuts)]
     for start, part in zip(cuts, split(term, sizes), strict=False):
         if not any(start in r for r in ranges):
-            pin(part, f"cut away: {UNUSED}")
+            fix(part, f"cut away: {UNUSED}")
 
 
 def _source_value(
@@ -227,17 +224,17 @@ def _source_value(
         "constant": "indexed by a constant",
     }
     if 0 in source.shape:
-        return Value(name, pinned(source.shape, "no entries"))
-    held = graph.aliases.get(source.target, source.target)
-    if source.kind == "weight" or held in statistics:
-        if held in graph.stays:
-            return Value(name, pinned(source.shape, f"{source.target}: {graph.stays[held]}"))
+        return Value(name, fixed(source.shape, "no entries"))
+    main = graph.aliases.get(source.target, source.target)
+    if source.kind == "weight" or main in statistics:
+        if main in graph.fixed:
+            return Value(name, fixed(source.shape, f"{source.target}: {graph.fixed[main]}"))
         return Value(name, fresh(source.shape))
-    return Value(name, pinned(source.shape, reasons[source.kind]))
+    return Value(name, fixed(source.shape, reasons[source.kind]))
 
 
 def _tie_memory(relations: Relations, graph: Graph) -> None:
-    """Tensors that share memory are one, also where the model reads only one of them."""
+    """Tie tensors that share memory, including those that the model does not read."""
     axes: dict[str, Axes] = {}
     for name, source in graph.sources.items():
         target = graph.aliases.get(source.target, source.target)
@@ -263,7 +260,7 @@ def _apply(relations: Relations, operation: Operation, computed: Collection[str]
     arguments = bind(operation.target, operation.args, operation.kwargs)
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes.blank())
-    apart = told_apart(call.tensors)
+    distinct = distinct_atoms(call.tensors)
     before, laid = meeting(call, computed), laid_out(call.tensors)
     results = _ruled(call)
     relations.ties += joined(before, call, operation.layer)
@@ -271,28 +268,28 @@ def _apply(relations: Relations, operation: Operation, computed: Collection[str]
     relations.notes.add(call.notes)
     relations.notes.together += laid
     values = [
-        None if axes is None else _described(call, place, axes, apart)
+        None if axes is None else _described(call, place, axes, distinct)
         for place, axes in enumerate(results)
     ]
-    _pin_numbers(call)
+    _fix_numbers(call)
     relations.values[operation.name] = values if several else values[0]
 
 
 def _note_moved(call: Call, results: Sequence[Axes | None]) -> None:
-    """The other axes of a result are seen without one whose positions are not those of an input.
+    """Note that new fixed axes of a result are not aligned with those of the inputs.
 
-    It stays, and may turn out to be an axis that an input has too, but its positions may have
-    moved (a cut across interleaved units), so nothing that passes can be nested in it.
+    A new fixed axis may later be tied to one that an input has, but its positions may be in another
+    order (after a cut across interleaved units), so no other axis of the result is nested in it.
     """
     known = {id(atom) for value in call.tensors for term in value.axes for atom in atoms(term)}
     for axes in results if known else ():
         new = [any(a.reason and id(a) not in known for a in atoms(term)) for term in axes or ()]
         if axes and any(new):
-            call.alone(*(term for term, moved in zip(axes, new, strict=True) if not moved))
+            call.together(*(term for term, moved in zip(axes, new, strict=True) if not moved))
 
 
 def _ruled(call: Call) -> list[Axes | None]:
-    """What the rule says; if it breaks down on an unusual call, everything involved stays.
+    """The axes that the rule returns; if it fails on an unusual call, everything is fixed.
 
     That is sound whatever the operation does: its inputs do not move, so its results do not.
     """
@@ -301,27 +298,27 @@ def _ruled(call: Call) -> list[Axes | None]:
     except Exception as error:  # rules are given by users as well
         cause = error if isinstance(error, DiscoveryError) else repr(error)
         reason = f"the rule for {call.op} failed: {cause}"
-    warnings.warn(f"{reason}; the axes it touches stay", stacklevel=2)
+    warnings.warn(f"{reason}; the axes it touches are fixed", stacklevel=2)
     for value in call.tensors:
-        _pin_all(value.axes, reason)
+        _fix_all(value.axes, reason)
         if value.points is not None:
-            pin(value.points, reason)
+            fix(value.points, reason)
     call.notes.clear()
-    return [None if shape is None else pinned(shape, reason) for shape in call.shapes]
+    return [None if shape is None else fixed(shape, reason) for shape in call.shapes]
 
 
-def _described(call: Call, place: int, axes: Axes, apart: Sequence[Term]) -> Value:
+def _described(call: Call, place: int, axes: Axes, distinct: Sequence[Term]) -> Value:
     """A result, with what is known about its entries."""
-    known = entries(call, axes, place)
-    made = Value(call.name, axes, alike(axes, apart), entries=known)
+    known = result_entries(call, axes, place)
+    made = Value(call.name, axes, uniform_atoms(axes, distinct), entries=known)
     if (axis := call.notes.found.get((call.name, place))) is not None:
-        _pin_all(alike((axis,), apart), "places among entries that are all alike")
-        if (len(call.shapes) == 1 or call.uses(place)) and (reason := unsure(call, axis)):
-            pin(axis, reason)
+        _fix_all(uniform_atoms((axis,), distinct), "places among entries that are all equal")
+        if (len(call.shapes) == 1 or call.uses(place)) and (reason := why_undecided(call, axis)):
+            fix(axis, reason)
         return replace(made, points=axis, origin=call.name)
     if call.op in CARRIERS and call.tensors:
         carried = replace(call.tensors[0], name=call.name, axes=axes)
-        return replace(carried, alike=made.alike, entries=known)
+        return replace(carried, uniform_along=made.uniform_along, entries=known)
     if joined := _joined_places(call):
         for other in joined[1:]:
             tie(joined[0], other)
@@ -330,7 +327,7 @@ def _described(call: Call, place: int, axes: Axes, apart: Sequence[Term]) -> Val
 
 
 def _joined_places(call: Call) -> list[Term]:
-    """The axes that all tensors which an operation joins hold places along; none if one does not.
+    """The axes along which the tensors that an operation joins hold places; empty unless all do.
 
     Places along axes of one length are taken to be places along one axis.
     """
@@ -341,13 +338,13 @@ def _joined_places(call: Call) -> list[Term]:
     return found if same else []
 
 
-def _pin_numbers(call: Call) -> None:
-    """Places along an axis that an operation does not look up are numbers, so the axis stays."""
+def _fix_numbers(call: Call) -> None:
+    """Fix an axis if an operation uses places along it as numbers instead of looking them up."""
     joined = _joined_places(call)
     for value in () if joined else call.tensors:
         looked_up = f"{call.name} {value.name}" in call.notes.followed
         if value.points is not None and not looked_up and call.op not in CARRIERS:
-            pin(value.points, f"its positions are used as numbers by {call.op}")
+            fix(value.points, f"its positions are used as numbers by {call.op}")
 
 
 def _results(result: Result, call: Call) -> list[Axes | None]:

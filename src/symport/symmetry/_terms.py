@@ -1,13 +1,13 @@
-"""What an axis consists of: an atom, a product of terms, or a sum of terms.
+"""Terms that describe an axis: an atom, a product of terms, or a sum of terms.
 
 An *atom* is a set of units about which nothing finer is known yet. Relating two axes refines
-atoms until both axes read alike, as unification does for types: an axis of length 12 that is
-reshaped to 3 x 4 turns from an atom into a product of two, one that is a concatenation of 5 and
-7 into a sum. Where two axes cannot be made to read alike, every atom in them is pinned: its
-units stay, and it knows why.
+their atoms until both axes have the same structure, as unification does for types: an axis of
+length 12 that is reshaped to 3 x 4 turns from an atom into a product of two, one that is a
+concatenation of 5 and 7 into a sum. Where two axes cannot be given the same structure, every atom
+in them is fixed, with a reason.
 
-Sizes never change, so an atom can only be bound to what has smaller parts, and terms are trees.
-Positions in a product are in row-major order, as in patterns.
+Sizes never change, so an atom is only ever bound to a term with smaller parts, and terms are
+trees. Positions in a product are in row-major order, as in patterns.
 """
 
 import itertools
@@ -27,10 +27,14 @@ class Term:
 
     Attributes:
         size: Number of positions.
-        form: What it is made of.
-        children: Factors of a product (each above 1), or parts of a sum.
-        reason: Why the units of an atom stay; None while they are free.
-        link: What an atom has turned out to be.
+        form: Whether it is an atom, a product or a sum.
+        children: Factors of a product (each of size above 1), or parts of a sum.
+        reason: Why an atom is fixed; None while it is free.
+        link: The term that an atom has been bound to.
+
+    Example:
+        >>> Term(8).reason, Term(8, reason="read in order").reason
+        (None, 'read in order')
     """
 
     size: int
@@ -41,7 +45,7 @@ class Term:
 
 
 def product(terms: Iterable[Term]) -> Term:
-    """The row-major product; factors of size 1 are left out.
+    """The row-major product of terms, as after merging axes; factors of size 1 are left out.
 
     Example:
         >>> product([Term(3), Term(1), Term(4)]).size
@@ -54,9 +58,13 @@ def product(terms: Iterable[Term]) -> Term:
 
 
 def total(terms: Iterable[Term]) -> Term:
-    """The terms laid one after the other; empty ones are left out.
+    """The sum of terms, as after a concatenation; empty ones are left out.
 
-    Single positions are an atom that stays, so that units can be nested in them.
+    If each has a single position, the result is a fixed atom, so that units can be nested in it.
+
+    Example:
+        >>> total([Term(3), Term(4)]).size
+        7
     """
     children = [term for term in terms if term.size != 0]
     if len(children) == 1:
@@ -67,7 +75,7 @@ def total(terms: Iterable[Term]) -> Term:
 
 
 def resolve(term: Term) -> Term:
-    """What a term has turned out to be; the way there is shortened."""
+    """The term at the end of a chain of links, which is shortened."""
     end = term
     while end.link is not None:
         end = end.link
@@ -97,17 +105,32 @@ def atoms(term: Term) -> Iterator[Term]:
         yield from atoms(child)
 
 
-def pin(term: Term, reason: str) -> None:
-    """Make every atom of a term stay; an atom that stays already keeps its first reason."""
+def fix(term: Term, reason: str) -> None:
+    """Fix every atom of a term: its units may not move. A fixed atom keeps its first reason.
+
+    Example:
+        >>> axis = Term(6)
+        >>> fix(axis, "read in order")
+        >>> axis.reason
+        'read in order'
+    """
     for atom in list(atoms(term)):
         atom.reason = atom.reason or reason
 
 
 def tie(a: Term, b: Term) -> None:
-    """Make two terms read alike, refining or pinning their atoms as needed.
+    """Give two terms the same structure, so that one permutation moves the units of both.
+
+    Atoms are refined as needed, and fixed where the two have no structure in common.
 
     Raises:
         DiscoveryError: Their sizes differ; a rule has related the wrong axes.
+
+    Example:
+        >>> merged, heads, units = Term(12), Term(3), Term(4)
+        >>> tie(merged, product([heads, units]))
+        >>> resolve(merged).form, resolve(merged).children == (heads, units)
+        ('product', True)
     """
     a, b = resolve(a), resolve(b)
     if a.size != b.size:
@@ -127,7 +150,11 @@ def tie(a: Term, b: Term) -> None:
 def split(term: Term, sizes: Sequence[int]) -> list[Term]:
     """Cut a term into consecutive parts of these sizes, refining it.
 
-    A cut through the middle of a unit pins the term, and the parts are new and pinned.
+    A cut through the middle of a unit fixes the term; the parts are then new fixed atoms.
+
+    Args:
+        term: Changed in place.
+        sizes: Of the parts; those of size 0 are left out.
 
     Example:
         >>> axis = Term(7)
@@ -157,7 +184,7 @@ def _flat(term: Term, form: str) -> list[Term]:
 def _bind(atom: Term, other: Term) -> None:
     atom.link = other
     if atom.reason is not None:
-        pin(other, atom.reason)
+        fix(other, atom.reason)
 
 
 def _ends(terms: Iterable[Term]) -> list[int]:
@@ -172,7 +199,7 @@ def _tie_sums(a: Term, b: Term) -> None:
 
 
 def _split_sum(pieces: Sequence[Term], sizes: Sequence[int]) -> list[Term]:
-    """Cut every part where a cut falls inside it, then gather the pieces of each size."""
+    """Cut every part that a cut falls inside, then gather the pieces of each size."""
     cuts = list(itertools.accumulate(sizes))
     fine: list[Term] = []
     start = 0
@@ -194,13 +221,13 @@ def _gather(queue: Iterator[Term], size: int) -> Term:
 
 
 def _split_product(term: Term, sizes: Sequence[int]) -> list[Term]:
-    """Cut a product along its slowest factor."""
+    """Cut a product along its slowest factor; other cuts fix it."""
     first, *rest = factors(term)
     inner = math.prod(factor.size for factor in rest)
     if any(size % inner for size in sizes):
         shape, cut = _shape([first, *rest]), "+".join(map(str, sizes))
-        reason = f"cut into {cut} across units that lie interleaved ({shape}), as after a shuffle"
-        pin(term, reason)
+        reason = f"cut into {cut} across interleaved units ({shape}), as after a shuffle"
+        fix(term, reason)
         return [Term(size, reason=reason) for size in sizes]
     return [product([lead, *rest]) for lead in split(first, [size // inner for size in sizes])]
 
@@ -220,7 +247,7 @@ def _tie_products(xs: list[Term], ys: list[Term]) -> None:
 
 
 def _shortest_equal(xs: list[Term], ys: list[Term]) -> tuple[list[Term], list[Term]]:
-    """Take from the left as many factors as make both sides equally large."""
+    """Take from the left the fewest factors that give both sides one size."""
     taken: tuple[list[Term], list[Term]] = ([xs.pop(0)], [ys.pop(0)])
     while (a := _size(taken[0])) != (b := _size(taken[1])):
         if a < b:
@@ -242,11 +269,11 @@ def _tie_segment(xs: Sequence[Term], ys: Sequence[Term]) -> None:
     reason = f"reshaped from {_shape(xs)} to {_shape(ys)}, which share no factor"
     kept = _share_innermost(resolve(xs[-1]), resolve(ys[-1]), reason)
     for term in (*xs[:-1], *ys[:-1]) if kept else (a, b):
-        pin(term, reason)
+        fix(term, reason)
 
 
 def _share_innermost(x: Term, y: Term, reason: str) -> bool:
-    """Save what two products share from the right: runs of positions that lie in both alike."""
+    """Keep the innermost factor free that two products have in common; False if there is none."""
     shared = math.gcd(x.size, y.size)
     if (x.form, y.form) != ("atom", "atom") or not 1 < shared < max(x.size, y.size):
         return False

@@ -1,4 +1,4 @@
-"""Write what was found as a spec: name the groups, and give each tensor its pattern."""
+"""Write the groups that were found as a spec: name them, and give each tensor its pattern."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from symport.spec import Axis, Fixed, Group, Pattern, PermutationSpec, Product, Sum, Unit
 from symport.symmetry._groups import Tensors, Tree
 from symport.symmetry._terms import SINGLE, Term, atoms, factors, parts, resolve
-from symport.symmetry.axes import Axes, Tie, told
+from symport.symmetry.axes import Axes, Tie, describe_ties
 
 
 def describe(
     tensors: Tensors, tree: Tree, buffers: frozenset[str], ties: Sequence[Tie] = ()
 ) -> PermutationSpec:
-    """Build the spec.
+    """The spec of the groups that were found.
 
     Args:
         tensors: The axes of every tensor of the state dict.
-        tree: The groups among their atoms.
+        tree: The groups and their nesting.
         buffers: Tensors that are statistics.
-        ties: What operations joined.
+        ties: The ties that operations made.
     """
     names = _names(tensors, tree)
     groups = {
@@ -37,12 +37,12 @@ def describe(
 def _ties(
     ties: Sequence[Tie], names: Mapping[int, str], groups: Mapping[str, Group]
 ) -> dict[str, str]:
-    """The operations that tied each group, in words."""
+    """The operations that tie each group, in words."""
     found: dict[str, list[tuple[str, str]]] = {}
     for tie in ties:
         for name in {names[id(a)]: None for a in atoms(tie.term) if id(a) in names}:
             found.setdefault(name, []).append((tie.operation, tie.layer))
-    return {name: told(found[name]) for name in groups if name in found}
+    return {name: describe_ties(found[name]) for name in groups if name in found}
 
 
 def _shown(axes: Axes, tree: Tree) -> set[int]:
@@ -70,7 +70,7 @@ def _axis(term: Term, names: Mapping[int, str], tree: Tree, *, top: bool = False
 
 
 def _joined(children: Sequence[Axis], *, is_product: bool) -> Axis:
-    """A product or sum in which numbers that follow each other are one."""
+    """A product or sum in which adjacent fixed factors or parts are merged."""
     merged: list[Axis] = []
     for child in children:
         last = merged[-1] if merged else None
@@ -85,7 +85,7 @@ def _joined(children: Sequence[Axis], *, is_product: bool) -> Axis:
 
 
 def _reasons(axes: Sequence[Term]) -> dict[int, str]:
-    """Why the axes of a tensor stay, or the part of them that does."""
+    """Why axes of a tensor are fixed, in whole or in part, by axis."""
     found: dict[int, str] = {}
     for dim, term in enumerate(axes):
         reasons = dict.fromkeys(atom.reason for atom in atoms(term) if atom.reason is not None)
@@ -99,7 +99,7 @@ def _reasons(axes: Sequence[Term]) -> dict[int, str]:
 
 
 def _names(tensors: Tensors, tree: Tree) -> dict[int, str]:
-    """A name for each group: the tensor whose rows it is, or the one it is found in first."""
+    """A name for each group: that of the tensor whose rows it is, or of the first that has it."""
     homes = _homes(tensors, tree)
     names: dict[int, str] = {}
     taken: set[str] = set()

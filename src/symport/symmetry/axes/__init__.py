@@ -1,6 +1,6 @@
-"""How the axes of tensors are related by an operation: the registry that rules fill."""
+"""What rules work with: calls of operations, values with their axes, and the registry of rules."""
 
-from symport.symmetry.axes._distinct import entries, given, unsure
+from symport.symmetry.axes._distinct import result_entries, source_entries, why_undecided
 from symport.symmetry.axes._registry import (
     Axes,
     Call,
@@ -8,9 +8,9 @@ from symport.symmetry.axes._registry import (
     Result,
     Value,
     broadcast,
+    fixed,
     fresh,
     has_rule,
-    pinned,
     pointwise,
     register_rule,
     rule_for,
@@ -18,8 +18,8 @@ from symport.symmetry.axes._registry import (
     unknown,
     values_in,
 )
-from symport.symmetry.axes._ties import Tie, joined, meeting, told
-from symport.symmetry.axes._uniform import alike, copied, laid_out, told_apart
+from symport.symmetry.axes._ties import Tie, describe_ties, joined, meeting
+from symport.symmetry.axes._uniform import copied, distinct_atoms, laid_out, uniform_atoms
 
 __all__ = [
     "Axes",
@@ -28,24 +28,24 @@ __all__ = [
     "Result",
     "Tie",
     "Value",
-    "alike",
     "broadcast",
     "copied",
-    "entries",
+    "describe_ties",
+    "distinct_atoms",
+    "fixed",
     "fresh",
-    "given",
     "has_rule",
     "joined",
     "laid_out",
     "meeting",
-    "pinned",
     "pointwise",
     "register_rule",
+    "result_entries",
     "rule_for",
     "rule_of",
-    "told",
-    "told_apart",
+    "source_entries",
+    "uniform_atoms",
     "unknown",
-    "unsure",
     "values_in",
+    "why_undecided",
 ]

@@ -1,8 +1,8 @@
-"""Whether entries of a value may be equal for a reason, so that only their order tells them apart.
+"""Whether the entries of a value are distinct, so that places found among them can be followed.
 
 A place that is found along an axis (by argmax, top-k, a sort) follows a permutation of that axis
-only if the entries there differ. Weights differ, and so does what is computed of them by sums,
-products and smooth functions. Padding, a ReLU, a mask, whole numbers and constants do not.
+only if the entries there differ. Weights differ, and so do sums, products and smooth functions of
+them. Padding, a ReLU, a mask, whole numbers and constants may make entries equal.
 """
 
 import functools
@@ -23,8 +23,8 @@ from symport.symmetry.graph import Graph
 COPIES = "places among entries that may be copies of each other"
 
 
-def given(name: str, place: int, statistics: Collection[str], graph: Graph) -> Entries:
-    """What is known of a tensor that the network starts from; `place` is its own among all."""
+def source_entries(name: str, place: int, statistics: Collection[str], graph: Graph) -> Entries:
+    """What is known about the entries of a source; `place` is its number among all sources."""
     source = graph.sources[name]
     if source.kind == "weight" or graph.aliases.get(source.target, source.target) in statistics:
         return Entries(Level.FREE, weights=1 << place)
@@ -34,8 +34,8 @@ def given(name: str, place: int, statistics: Collection[str], graph: Graph) -> E
     return Entries(Level.FREE if differ else Level.EQUAL, cause)
 
 
-def entries(call: Call, axes: Axes, place: int = 0) -> Entries:
-    """What is known of the entries of a result; `place` is its own among several."""
+def result_entries(call: Call, axes: Axes, place: int = 0) -> Entries:
+    """What is known about the entries of a result; `place` is its number among several."""
     kind, tensors = KIND_OF.get(call.short, ""), call.tensors
     weights = functools.reduce(operator.or_, (v.entries.weights for v in tensors), 0)
     if place and kind in ("pick", "norm", "attention"):  # places; in a ranking each comes once
@@ -51,7 +51,7 @@ def entries(call: Call, axes: Axes, place: int = 0) -> Entries:
     return Entries(level, cause, weights, positive(call), marks, number(call))
 
 
-def unsure(call: Call, axis: Term) -> str:
+def why_undecided(call: Call, axis: Term) -> str:
     """Why places that an operation finds along an axis may not follow it; empty if they do."""
     if not call.tensors:
         return ""
@@ -60,13 +60,13 @@ def unsure(call: Call, axis: Term) -> str:
     met = Counter(atoms(axis))
     if max(met.values(), default=0) > 1:
         return COPIES
-    # These give the first of several, which is the same unit in the first of its positions.
+    # These give the first of several equal entries, which is the first position of the same unit.
     first = call.short in ("argmax", "argmin", "max", "min")
-    stays = {atom.reason is None for atom in met}
-    if not first and (_alike(value) & met.keys() or len(stays) > 1):
+    free = {atom.reason is None for atom in met}
+    if not first and (_uniform_atoms(value) & met.keys() or len(free) > 1):
         return COPIES
     if known.level is Level.RANKED and not finds_what_is_left(call, known.marks, axis):
-        return "places among entries that are masked alike"
+        return "places among entries that one mask makes equal"
     if known.level is Level.EQUAL:
         return f"places among entries that may be equal ({known.cause})"
     return ""
@@ -94,7 +94,7 @@ def _even(call: Call, axes: Axes) -> Level:
 
 
 def _root(call: Call, _axes: Axes) -> Level:
-    """Of a number below zero there is none."""
+    """A root or logarithm of a negative number is not a number, so entries must be positive."""
     value = call.tensors[0].entries
     return value.level if value.positive else Level.EQUAL
 
@@ -103,8 +103,8 @@ def _summed(call: Call, axes: Axes) -> Level:
     return _even(call, axes) if not _spread_of_one(call) else Level.EQUAL
 
 
-def _alike(value: Value) -> set[Term]:
-    return {atom for term in value.alike for atom in atoms(term)}
+def _uniform_atoms(value: Value) -> set[Term]:
+    return {atom for term in value.uniform_along for atom in atoms(term)}
 
 
 def _free(terms: Iterable[Term]) -> Counter[Term]:
@@ -112,14 +112,14 @@ def _free(terms: Iterable[Term]) -> Counter[Term]:
 
 
 def _covers(value: Value, axes: Axes) -> bool:
-    """Whether a value has entries of its own for every position that may move."""
-    alike = _alike(value)
-    own = Counter(atom for term in value.axes for atom in atoms(term) if atom not in alike)
+    """Whether a value has entries of its own for every position of these axes that may move."""
+    uniform = _uniform_atoms(value)
+    own = Counter(atom for term in value.axes for atom in atoms(term) if atom not in uniform)
     return all(own[atom] >= count for atom, count in _free(axes).items())
 
 
 def _sum(call: Call, axes: Axes) -> Level:
-    """A sum of independent numbers differs if one of them does."""
+    """Sums of independent numbers are distinct if those of one of the summands are."""
     a = call.tensors
     level = min(v.entries.level for v in a)
     if len(a) == 1:
@@ -130,7 +130,7 @@ def _sum(call: Call, axes: Axes) -> Level:
 
 
 def _less(values: Sequence[Value], level: Level) -> Level:
-    """Of a difference or ratio of numbers that have to do with each other little may be left."""
+    """A difference or ratio of values that depend on common weights may cancel."""
     if not values[0].entries.weights & values[1].entries.weights:
         return level
     return Level.EQUAL if values[0].shape == values[1].shape else min(level, Level.BOUND)
@@ -167,7 +167,7 @@ def _power(call: Call, _axes: Axes) -> Level:
 
 
 def _either(call: Call, axes: Axes) -> Level:
-    """Entries of one or the other, each of which has its own."""
+    """Entries of one value or the other, each of which covers all axes that may move."""
     values = [v for v in call.tensors if not call.is_mask(v)]
     if call.short == "masked_scatter":  # each entry of the second is written once
         return min(v.entries.level for v in values)
@@ -178,11 +178,11 @@ def _either(call: Call, axes: Axes) -> Level:
 
 
 def _picked(call: Call, axes: Axes) -> Level:
-    """Entries that are picked differ unless two rows share one, as those of `x xᵀ` do."""
+    """Picked entries are distinct unless two rows share one, as those of `x xᵀ` do."""
     if len(call.tensors) == 2:
         return _either(call, axes)
     (value,) = call.tensors
-    shared = max(_free(value.axes).values(), default=0) > 1 or bool(value.alike)
+    shared = max(_free(value.axes).values(), default=0) > 1 or bool(value.uniform_along)
     level = value.entries.level
     return Level.EQUAL if shared or level < Level.BOUND else level
 
@@ -226,7 +226,7 @@ def _attended(call: Call, axes: Axes) -> Level:
 
 
 def _looked_up(call: Call, _axes: Axes) -> Level:
-    """Rows may come twice."""
+    """A row may be looked up twice."""
     name = call.short
     table = call["weight" if name == "embedding" else "self"]
     found = call.arguments.get("indices") if name != "index_select" else None
@@ -239,7 +239,7 @@ def _looked_up(call: Call, _axes: Axes) -> Level:
 
 
 def _few_written(call: Call, _axes: Axes) -> Level:
-    """A number at one place of each row, where rows stay."""
+    """A number is written at one place of each row, and rows are fixed."""
     value, places = call["self"], call["index"]
     dim = call["dim"]
     if isinstance(call.arguments.get("src"), Value) or not places.axes:
@@ -270,11 +270,11 @@ def _number(call: Call, axes: Axes) -> Level:
 
 
 def _ranks(_call: Call, _axes: Axes) -> Level:
-    return Level.BOUND  # each place once
+    return Level.BOUND  # each place occurs once
 
 
 def _spread_of_one(call: Call) -> bool:
-    """Whether a variance is that of single entries."""
+    """Whether a variance is taken over single entries, so that it is zero."""
     dims = cast("Any", call.arguments.get("dim"))
     value = call.tensors[0]
     chosen = [dims] if isinstance(dims, int) else (dims or range(len(value.axes)))

@@ -1,4 +1,4 @@
-"""What is known of the entries of a value: how far they differ, and what masks left of them."""
+"""Records of what is known about the entries of a value: whether they differ, and masks on them."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,17 +8,24 @@ from symport.symmetry._terms import Term
 
 
 class Level(IntEnum):
-    """How far entries of a value are known to differ: see `distinct.py`."""
+    """How far entries of a value are known to differ: see `_distinct.py`."""
 
     EQUAL = 0  # several may be equal
-    RANKED = 1  # all differ but those that a mask has put below the others
-    BOUND = 2  # all differ, but they may add up to a constant, as shares do
+    RANKED = 1  # all differ, except those that a mask has set below the others
+    BOUND = 2  # all differ, but their sum may be constant, as after a softmax
     FREE = 3  # all differ
 
 
 @dataclass(frozen=True)
 class Marks:
-    """One number at some places along an axis, the same count in each row, another elsewhere."""
+    """One number at some places along an axis, equally many in each row, and another elsewhere.
+
+    Attributes:
+        axis: The axis.
+        share: Of the places that hold `mark`.
+        base: The number at all other places.
+        mark: The number at those places.
+    """
 
     axis: Term
     share: Fraction
@@ -27,7 +34,7 @@ class Marks:
 
     @property
     def left(self) -> Fraction:
-        """The share of places that this leaves as a mask."""
+        """The share of places that remain where this is a mask."""
         return 1 - self.share if self.mark else self.share
 
 
@@ -40,8 +47,8 @@ class Entries:
         cause: The operation that may have made some equal.
         weights: The weights that they depend on, one bit for each.
         positive: Whether none is negative.
-        marks: Where a mask is, or what one left.
-        number: What all are.
+        marks: The mask that this is, or that has been applied.
+        number: The number that all are, if they are all one.
     """
 
     level: Level = Level.EQUAL

@@ -1,4 +1,4 @@
-"""Operations of torch by what they do to the entries of a tensor, for `distinct.py`."""
+"""Operations of torch by what they do to the entries of a tensor, for `_distinct.py`."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,7 @@
-"""Masks that leave a known share of an axis, as those of the chosen groups of experts do.
+"""Masks that leave a known share of an axis, as routers with groups of experts make them.
 
-What such a mask leaves can be told apart, so the places of the largest are sure, as long as what
-is masked lies below it and no more are asked for than are left.
+The entries that such a mask leaves are distinct. So the places of the largest are well defined, as
+long as the masked entries lie below them and no more places are asked for than are left.
 """
 
 import operator
@@ -27,7 +27,7 @@ COMPARED: Mapping[str, Callable[[float, Any], float]] = {
     "logical_not": lambda entry, _: not entry,
     "bitwise_not": lambda entry, _: not entry,
 }
-VERY_LOW = -1e3  # what is masked with less is below everything that is left
+VERY_LOW = -1e3  # an entry masked with less than this is taken to be below all that are left
 NUMBERS = {
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), 0.0),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), 1.0),
@@ -35,7 +35,7 @@ NUMBERS = {
 
 
 def finds_what_is_left(call: Call, marks: Marks | None, axis: Term) -> bool:
-    """Whether an operation finds places of nothing but what a mask leaves on this axis."""
+    """Whether an operation finds places only among entries that a mask leaves on this axis."""
     if marks is None or not set(atoms(marks.axis)) <= set(atoms(axis)):
         return False
     if call.short == "topk":
@@ -44,7 +44,7 @@ def finds_what_is_left(call: Call, marks: Marks | None, axis: Term) -> bool:
 
 
 def left_over(call: Call) -> Marks | None:
-    """What a mask leaves, if it leaves a known share and what it covers lies below that."""
+    """The mask that an operation applies, if its share is known and it lowers what it covers."""
     masked = {"masked_fill": ("mask", "self", "value"), "where": ("condition", "self", "other")}
     if call.short not in masked:
         return None
@@ -57,13 +57,13 @@ def left_over(call: Call) -> Marks | None:
     floor = 0 if value.entries.positive else VERY_LOW
     if number is None or number > floor or value.entries.level < Level.BOUND:
         return None
-    if call.short == "where":  # which is masked where the condition is false
+    if call.short == "where":  # it masks where the condition is false
         return replace(marks, base=not marks.base, mark=not marks.mark)
     return marks
 
 
 def marked(call: Call) -> Marks | None:
-    """A number at a known share of the places along an axis, and another elsewhere."""
+    """The mask that a result is: two numbers, one at a known share of the places along an axis."""
     name = call.short
     if name == "scatter":
         return _scattered(call)
@@ -90,7 +90,7 @@ def _scattered(call: Call) -> Marks | None:
 
 
 def number(call: Call) -> float | None:
-    """The number that all entries are."""
+    """The number that all entries are; None if it is not known."""
     if call.short in ("full", "full_like", "new_full", "scalar_tensor"):
         return cast("float", call.arguments.get("fill_value", call.arguments.get("s")))
     if KIND_OF.get(call.short) == "whole" and len(call.tensors) == 1:

@@ -2,8 +2,8 @@
 
 A rule ties axes of an operation's inputs to each other and returns the axes of its result. It is
 sound if permuting the inputs along their terms permutes the result along its own. Where an
-operation treats one axis on its own (a sum over units, a softmax), `Call.alone` records which
-axes it still sees together, so that units are only nested in what they always come with.
+operation treats one axis on its own (a sum over units, a softmax), `Call.together` records the
+axes that it still sees together, so that units are nested only in axes that always accompany them.
 """
 
 import operator
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
-from symport.symmetry._terms import Term, atoms, pin, tie
+from symport.symmetry._terms import Term, atoms, fix, tie
 from symport.symmetry.axes._entries import UNKNOWN, Entries
 from symport.symmetry.graph import Shape
 
@@ -23,45 +23,51 @@ Result: TypeAlias = Axes | list[Axes]
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor in the graph: one term per axis.
+    """A tensor in the graph: one term for each axis.
 
     Attributes:
-        name: What made it, for messages.
-        alike: Atoms of its axes along which all its entries are equal, whatever the weights are.
-        points: For integers that were found along an axis (a top-k, an argmax), that axis: they
+        name: Of the operation or source that it comes from, for messages.
+        axes: One term for each axis.
+        uniform_along: Atoms along which all entries are equal, whatever the weights are.
+        points: For places that were found along an axis (a top-k, an argmax), that axis: they
             change with its order.
-        origin: The operation that found them.
-        entries: Whether they may be equal.
+        origin: The operation that found the places.
+        entries: What is known about the entries.
+
+    Example:
+        >>> Value("x", (Term(2), Term(3))).shape
+        (2, 3)
     """
 
     name: str
     axes: Axes
-    alike: frozenset[Term] = frozenset()
+    uniform_along: frozenset[Term] = frozenset()
     points: Term | None = None
     origin: str = ""
     entries: Entries = UNKNOWN
 
     @property
     def shape(self) -> Shape:
-        """Its shape."""
+        """The sizes of the axes."""
         return tuple(term.size for term in self.axes)
 
     @property
     def uniform(self) -> bool:
         """Whether all its entries are equal."""
         found = [atom for term in self.axes for atom in atoms(term)]
-        return self.alike.issuperset(found) and len(set(found)) == len(found)  # no unit matrix
+        is_unit_matrix = len(set(found)) < len(found)
+        return self.uniform_along.issuperset(found) and not is_unit_matrix
 
 
 @dataclass(frozen=True)
 class Belonging:
-    """Positions that each belong to one of another axis, as tokens that go to an expert do.
+    """Positions each of which belongs to one position of another axis, as tokens to an expert.
 
     Attributes:
         origin: The operation that assigned them.
-        rows: The axes whose joint positions were assigned.
-        axis: What they belong to.
-        units: Axes that this says something about, those of what was looked up; None for all.
+        rows: The axes whose joint positions are assigned.
+        axis: The axis that they are assigned to.
+        units: The axes that this concerns, those of the tensor that was looked up; None for all.
     """
 
     origin: str
@@ -72,15 +78,15 @@ class Belonging:
 
 @dataclass
 class Notes:
-    """What rules leave for later, beyond the ties.
+    """What rules record besides ties.
 
     Attributes:
-        together: Sets of axes that an operation sees together, beyond those of the values.
-        picked: Results that are read of operations with several.
-        masks: Values that are true or false.
+        together: Sets of axes that an operation sees together, besides those of each value.
+        picked: Results that are read, of operations with several: name and number.
+        masks: Values whose entries are true or false.
         taken: For a value and an axis of it, the ranges that each slicing operation takes.
         found: Results that hold places along an axis, with that axis.
-        followed: Values whose places an operation has looked up.
+        followed: Values whose places an operation looks up.
         rows: Axes each of whose positions belongs to one position of another axis.
     """
 
@@ -95,7 +101,7 @@ class Notes:
     rows: list["Belonging"] = field(default_factory=list["Belonging"])
 
     def blank(self) -> "Notes":
-        """What one rule writes its notes on: nothing that it notes counts if it breaks down."""
+        """Empty notes for one rule, which are discarded if the rule fails."""
         return Notes(picked=self.picked, masks=self.masks)
 
     def clear(self) -> None:
@@ -104,7 +110,7 @@ class Notes:
             noted.clear()
 
     def add(self, other: "Notes") -> None:
-        """Take over what a rule noted."""
+        """Add the notes of one rule."""
         self.together += other.together
         for key, ranges in other.taken.items():
             self.taken.setdefault(key, []).extend(ranges)
@@ -120,8 +126,17 @@ class Call:
     Attributes:
         name: Of the result.
         op: The operation.
-        arguments: By name, defaults filled in, tensors as `Value`s.
+        arguments: By name, with defaults filled in and tensors as `Value`s.
         shapes: Shape of each result; one entry unless the operation returns several.
+        notes: What the rule records.
+
+    Example:
+        >>> x, gain = Value("x", (Term(2), Term(3))), Value("gain", (Term(3),))
+        >>> call = Call("y", torch.mul, {"x": x, "gain": gain}, [(2, 3)])
+        >>> tie(call["x"].axes[-1], call["gain"].axes[0])
+        >>> call.fix(call["x"].axes[:1], "rows are read in order")
+        >>> [term.reason for term in x.axes]
+        ['rows are read in order', None]
     """
 
     name: str
@@ -146,26 +161,26 @@ class Call:
 
     @property
     def tensors(self) -> list[Value]:
-        """All tensors among the arguments, in order, those in lists too."""
+        """All tensors among the arguments, in order, including those in lists."""
         return list(values_in(self.arguments.values()))
 
-    def pin(self, terms: Iterable[Term], reason: str) -> None:
-        """These axes stay."""
+    def fix(self, terms: Iterable[Term], reason: str) -> None:
+        """Fix axes, with the reason: their units may not move."""
         for term in terms:
-            pin(term, reason)
+            fix(term, reason)
 
     def mix(self, value: Value, dims: Iterable[int], reason: str) -> None:
-        """Axes along which positions meet: they stay, and the others are seen without them."""
+        """Fix axes along which positions are combined; the others are seen without them."""
         gone = {dim % len(value.axes) for dim in dims}
-        self.pin((value.axes[dim] for dim in gone), reason)
-        self.alone(*(term for dim, term in enumerate(value.axes) if dim not in gone))
+        self.fix((value.axes[dim] for dim in gone), reason)
+        self.together(*(term for dim, term in enumerate(value.axes) if dim not in gone))
 
-    def alone(self, *terms: Term) -> None:
-        """The operation sees these axes together, without the others."""
+    def together(self, *terms: Term) -> None:
+        """Note that the operation sees these axes together, without the others."""
         self.notes.together.append(terms)
 
     def uses(self, place: int) -> bool:
-        """Whether anything reads one result of an operation that has several."""
+        """Whether the result with this number, of an operation with several, is read."""
         return (self.name, place) in self.notes.picked
 
     def is_mask(self, value: Value) -> bool:
@@ -173,11 +188,11 @@ class Call:
         return value.name in self.notes.masks
 
     def takes(self, value: Value, dim: int, ranges: Iterable[range]) -> None:
-        """Note which ranges of an axis an operation reads; what none ever reads will stay."""
+        """Note which ranges of an axis the operation reads; positions that none reads are fixed."""
         self.notes.taken.setdefault((value.name, dim), []).append(list(ranges))
 
     def finds(self, place: int, axis: Term) -> None:
-        """One result holds places along an axis."""
+        """Note that the result with this number holds places along an axis."""
         self.notes.found[self.name, place] = axis
 
     def follow(
@@ -189,32 +204,43 @@ class Call:
     ) -> bool:
         """Look up an axis at the places in `index`; False if they are not places along it.
 
-        `beside` are axes that the places have in common with what is looked up. Without any, each
-        place is looked up for all other axes at once, so the axis cannot be nested in them.
-        `units` are all other axes of what is looked up.
+        Args:
+            index: The places, of any shape.
+            axis: The axis that is looked up.
+            beside: Axes that the places have in common with the tensor that is looked up. Without
+                any, each place is looked up for all other axes at once, so the axis cannot be
+                nested in them.
+            units: All other axes of the tensor that is looked up.
         """
         if index.points is None or index.points.size != axis.size:
             return False
         tie(index.points, axis)
         self.notes.followed.add(f"{self.name} {index.name}")
         self.belong(index.origin, index.axes, axis, units)
-        self.alone(axis, *beside)
+        self.together(axis, *beside)
         return True
 
     def belong(self, origin: str, rows: Axes, axis: Term, units: Axes | None = None) -> None:
-        """Each position of some axes belongs to one position of another axis."""
+        """Note that each joint position of `rows` belongs to one position of another axis."""
         self.notes.rows.append(Belonging(origin, rows, axis, units))
 
     def contract(self, tensors: Sequence[Mapping[str, Term]], result: Iterable[str]) -> Axes:
         """Relate axes as einsum does.
 
         Args:
-            tensors: For each input, its axes by letter; axes of one letter are tied. An axis of
-                length 1 is broadcast.
-            result: Letters of the result.
+            tensors: For each input, its axes by letter; axes with the same letter are tied. An axis
+                of length 1 is broadcast.
+            result: The letters of the result.
 
         Returns:
             The axes of the result.
+
+        Example:
+            >>> x, weight = (Term(2), Term(3)), (Term(3), Term(5))
+            >>> call = Call("y", torch.matmul, {}, [(2, 5)])
+            >>> axes = call.contract([dict(zip("bi", x)), dict(zip("io", weight))], "bo")
+            >>> [term.size for term in axes]
+            [2, 5]
         """
         present = [{k: t for k, t in axes.items() if t.size != 1} for axes in tensors]
         found: dict[str, Term] = {}
@@ -225,7 +251,7 @@ class Call:
         sets = [*(set(axes) for axes in present), {letter for letter in result if letter in found}]
         for letter in found:
             companions = set.intersection(*(s for s in sets if letter in s))
-            self.alone(*(found[k] for k in found if k in companions))
+            self.together(*(found[k] for k in found if k in companions))
         return tuple(found.get(letter, Term(1)) for letter in result)
 
 
@@ -234,14 +260,14 @@ RULES: dict[str, Rule] = {}
 
 
 def register_rule(op: Callable[..., Any] | str, rule: Rule) -> None:
-    """Teach `discover` an operation.
+    """Register the rule that `discover` applies to an operation.
 
     Args:
         op: A torch operator such as `torch.ops.mylib.scale`, one overload of it, or its name,
             `"mylib.scale"`.
-        rule: Takes the call, ties the axes that are permuted alike, and returns the axes of the
-            result: a tuple of terms, or a list of such tuples if there are several results. Axes
-            that must stay are passed to `call.pin`; `call.contract` relates axes as einsum does.
+        rule: Takes the call, ties the axes that one permutation must move, and returns the axes of
+            the result: a tuple of terms, or a list of such tuples if there are several results.
+            `call.fix` fixes axes; `call.contract` relates axes as einsum does.
 
     Example:
         >>> def scale(call):
@@ -254,7 +280,7 @@ def register_rule(op: Callable[..., Any] | str, rule: Rule) -> None:
 
 
 def rule_of(op: Callable[..., Any]) -> Rule:
-    """The registered rule, else one by what torch says about the operation."""
+    """The registered rule; else `pointwise` for what torch tags so, and `unknown` for the rest."""
     overload = str(op)
     if found := RULES.get(overload) or RULES.get(overload.rpartition(".")[0]):
         return found
@@ -264,12 +290,12 @@ def rule_of(op: Callable[..., Any]) -> Rule:
 
 
 def has_rule(op: Callable[..., Any]) -> bool:
-    """Whether anything is known about an operation; of several results one may be picked."""
+    """Whether an operation has a rule, or picks one of several results."""
     return op is operator.getitem or rule_of(op) is not unknown
 
 
 def rule_for(*names: str) -> Callable[[Rule], Rule]:
-    """Decorate the rule of some of torch's own operations, or of others with their namespace."""
+    """Decorator of the rule for operations, of torch's own if a name has no namespace."""
 
     def register(rule: Rule) -> Rule:
         for name in names:
@@ -279,23 +305,23 @@ def rule_for(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def pinned(shape: Iterable[int], reason: str) -> Axes:
-    """New axes that stay."""
+def fixed(shape: Iterable[int], reason: str) -> Axes:
+    """New fixed axes of these sizes."""
     return tuple(Term(size, reason=reason) for size in shape)
 
 
 def fresh(shape: Iterable[int]) -> Axes:
-    """New axes that are free."""
+    """New free axes of these sizes."""
     return tuple(Term(size) for size in shape)
 
 
 def pointwise(call: Call) -> Result:
-    """Entry by entry, with broadcasting: axes at the same place are permuted alike."""
+    """Entry by entry, with broadcasting: axes at the same place are tied."""
     return broadcast(call.tensors)
 
 
 def broadcast(values: Sequence[Value]) -> Axes:
-    """The axes of tensors that meet entry by entry; those at the same place are tied."""
+    """The axes of tensors that are combined entry by entry; those at the same place are tied."""
     axes: list[Term] = []
     for place in range(-max((len(v.axes) for v in values), default=0), 0):
         met = [v.axes[place] for v in values if len(v.axes) >= -place]
@@ -307,11 +333,11 @@ def broadcast(values: Sequence[Value]) -> Axes:
 
 
 def unknown(call: Call) -> Result:
-    """Every axis that the operation touches stays."""
+    """Fix every axis of an operation that has no rule."""
     reason = f"no rule for {call.op}"
     for value in call.tensors:
-        call.pin(value.axes, reason)
-    return [pinned(shape or (), reason) for shape in call.shapes]
+        call.fix(value.axes, reason)
+    return [fixed(shape or (), reason) for shape in call.shapes]
 
 
 def values_in(items: Iterable[Any]) -> Iterator[Value]:

@@ -1,8 +1,8 @@
-"""Note which operations make units move together that could otherwise move apart.
+"""Which operations tie units that could otherwise be permuted separately.
 
-A layer ties its weights to what it reads, which nobody wonders about. What is noted is where two
-computed values meet (a sum, a concatenation, a comparison of queries and keys), or two weights if
-an operation reads nothing else.
+That a layer ties its weights to its input is obvious and not noted. Noted is where two computed
+values are combined (a sum, a concatenation, a product of queries and keys), or two weights if an
+operation reads nothing else.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -12,17 +12,17 @@ from itertools import combinations
 from symport.symmetry._terms import Term, atoms
 from symport.symmetry.axes._registry import Call, Value
 
-SHOWN = 2  # layers that are named of each kind of operation
+SHOWN = 2  # layers that are named for each operation
 
 
 @dataclass(frozen=True)
 class Tie:
-    """Units that one operation joined.
+    """Units that one operation tied.
 
     Attributes:
-        term: What they are now.
-        operation: Its name.
-        layer: The module that it belongs to, by its path; empty if that is not known.
+        term: The units.
+        operation: The name of the operation.
+        layer: The path of the module that it belongs to; empty if it is not known.
     """
 
     term: Term
@@ -31,7 +31,7 @@ class Tie:
 
 
 def meeting(call: Call, computed: Collection[str]) -> list[Term]:
-    """The units that an operation finds apart in the values that meet in it.
+    """The free units of the values that an operation combines.
 
     Args:
         call: Before its rule is applied.
@@ -47,7 +47,7 @@ def _units(values: Iterable[Value]) -> list[Term]:
 
 
 def joined(before: Sequence[Term], call: Call, layer: str) -> list[Tie]:
-    """What has become of units that were apart: each pair that is now the same in part."""
+    """The ties that an operation has made: for each pair of units, what they now share."""
     if len(before) < 2:
         return []
     now = [{id(atom): atom for atom in atoms(term)} for term in before]
@@ -56,12 +56,12 @@ def joined(before: Sequence[Term], call: Call, layer: str) -> list[Tie]:
     return [Tie(term, name, layer) for term in found.values()]
 
 
-def told(ties: Iterable[tuple[str, str]]) -> str:
-    """A line for the operations that tied one group, given as pairs (operation, layer).
+def describe_ties(ties: Iterable[tuple[str, str]]) -> str:
+    """One line for the operations that tie one group, given as pairs (operation, layer).
 
     Example:
-        >>> told([("add", "layers.0"), ("add", "layers.1"), ("add", "layers.2"), ("cat", "")])
-        'add (in layers.0, layers.1 and 1 more), cat'
+        >>> describe_ties([("add", "layers.0"), ("add", "layers.1"), ("cat", "")])
+        'add (in layers.0, layers.1), cat'
     """
     layers: dict[str, list[str]] = {}
     for operation, layer in ties:

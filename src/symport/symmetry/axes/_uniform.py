@@ -1,9 +1,9 @@
-"""Axes along which all entries of a value are alike, as those of zeros or of an expanded tensor.
+"""Axes along which a value is uniform: all entries are equal, as for zeros or an expanded tensor.
 
-Such a value is the same whatever the order along them, so they tie nothing: each operation that
-reads it gets atoms of its own there. Which results have such axes follows from the rules being
-sound. If an atom of a result is free and no input has it, then it may be permuted while the inputs
-stay as they are, and the result must stay as well.
+Permuting such an axis changes nothing, so it ties nothing: each operation that reads the value gets
+new atoms for it. Which results are uniform follows from the rules being sound: if an atom of a
+result is free and no input has it, then it may be permuted while the inputs are left as they are,
+so the result does not change either.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,19 +14,19 @@ from symport.symmetry.axes._registry import Axes, Value
 
 
 def copied(value: Value) -> Value:
-    """The same value, with new atoms for those along which its entries are alike."""
-    if not value.alike:
+    """The same value, with new atoms for those along which it is uniform."""
+    if not value.uniform_along:
         return value
-    copies = {atom: Term(atom.size) for atom in value.alike}
+    copies = {atom: Term(atom.size) for atom in value.uniform_along}
     axes = tuple(_renewed(term, copies) for term in value.axes)
-    return replace(value, axes=axes, alike=frozenset(copies.values()))
+    return replace(value, axes=axes, uniform_along=frozenset(copies.values()))
 
 
 def laid_out(values: Iterable[Value]) -> list[Axes]:
-    """The axes of values that have copies beside units in one axis, the copies on their own.
+    """The axes of values in which copies lie beside units in one axis, with the copies split off.
 
-    Copies may turn out to be an axis that the value has already. What they lie beside is not
-    nested in them but in that axis, so an operation sees them as one of their own.
+    The copies may be tied to an axis that the value has as well. Then the units beside them are not
+    nested in the copies but in that axis, so the operation sees the copies as a separate axis.
     """
     return [axes for value in values if len(axes := tuple(_laid_out(value))) > len(value.axes)]
 
@@ -34,30 +34,30 @@ def laid_out(values: Iterable[Value]) -> list[Axes]:
 def _laid_out(value: Value) -> Iterator[Term]:
     for term in value.axes:
         found = factors(term)
-        yield product(factor for factor in found if factor not in value.alike)
-        yield from (factor for factor in found if factor in value.alike)
+        yield product(factor for factor in found if factor not in value.uniform_along)
+        yield from (factor for factor in found if factor in value.uniform_along)
 
 
-def told_apart(values: Iterable[Value]) -> list[Term]:
-    """The atoms whose positions some value tells from each other."""
-    return [atom for value in values for atom in _told_apart(value)]
+def distinct_atoms(values: Iterable[Value]) -> list[Term]:
+    """The atoms along which some value is not uniform."""
+    return [atom for value in values for atom in _distinct_atoms(value)]
 
 
-def alike(axes: Axes, known: Collection[Term]) -> frozenset[Term]:
-    """The atoms of a result along which its entries are alike.
+def uniform_atoms(axes: Axes, known: Collection[Term]) -> frozenset[Term]:
+    """The atoms along which a result is uniform.
 
     Args:
-        axes: Of the result, as its rule gave them.
-        known: What `told_apart` said of the inputs before the rule tied them.
+        axes: Of the result, as its rule returned them.
+        known: The `distinct_atoms` of the inputs before the rule tied them.
     """
     found = {atom for term in known for atom in atoms(term)}
     free = {atom for term in axes for atom in atoms(term) if atom.reason is None}
     return frozenset(free - found)
 
 
-def _told_apart(value: Value) -> Iterator[Term]:
+def _distinct_atoms(value: Value) -> Iterator[Term]:
     for term in value.axes:
-        yield from (atom for atom in atoms(term) if atom not in value.alike)
+        yield from (atom for atom in atoms(term) if atom not in value.uniform_along)
     if value.points is not None:
         yield value.points
 

@@ -1,4 +1,4 @@
-"""A model traced into a graph of plain operations on tensors."""
+"""Models traced into graphs of tensor operations, and what tracing and proofs need of a model."""
 
 from symport.symmetry.graph._model_copy import evaluation
 from symport.symmetry.graph._random_weights import (

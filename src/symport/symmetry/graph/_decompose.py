@@ -1,8 +1,8 @@
-"""Take operations that have no rule apart into others, where torch knows how.
+"""Decompose operations that have no rule into others, where torch can.
 
 torch defines most of its operations by others: a distance by a difference and a norm, a loss by a
-softmax and a lookup. What has a rule is left whole, as a rule says more at once. A network that
-needs nothing of this is left alone, since torch traces all of it once more.
+softmax and a look-up. Operations with a rule are kept, as their rule is more precise. A network
+that has none to decompose is left unchanged, since torch traces all of it again.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,34 +14,36 @@ from torch import fx
 from torch._ops import OpOverload
 from torch.export import ExportedProgram, default_decompositions
 
-from symport.symmetry.graph._functionalize import ordinary
+from symport.symmetry.graph._functionalize import functional
 
 Known = Callable[[Any], bool]
 
 
-def taken_apart(program: ExportedProgram, known: Known) -> ExportedProgram:
-    """The program without what works in place on what others see, nor what can be taken apart.
+def decomposed(program: ExportedProgram, known: Known) -> ExportedProgram:
+    """The program without operations that overwrite shared tensors or that can be decomposed.
 
     Args:
         program: As exported.
         known: Whether an operation has a rule.
     """
     calls = list(_calls(program.graph_module))
-    strange = {op for op in (ordinary(node) for node in calls) if op is not None and not known(op)}
-    is_ordinary = all(ordinary(node) is not None for node in calls)
-    if is_ordinary and not any(map(_opens, strange)):
+    strange = {
+        op for op in (functional(node) for node in calls) if op is not None and not known(op)
+    }
+    is_functional = all(functional(node) is not None for node in calls)
+    if is_functional and not any(map(_opens, strange)):
         return program
     ways = {op: way for op, way in _all_ways().items() if not known(op)} if strange else {}
     try:
         return program.run_decompositions(ways)
     except Exception:  # torch cannot trace every branch or loop a second time
-        if is_ordinary:
+        if is_functional:
             return program
         raise
 
 
 def _opens(op: Any) -> bool:
-    """Whether torch knows what an operation is made of; what `vmap` leaves are plain functions."""
+    """Whether torch can decompose an operation; `vmap` leaves plain functions, which it can."""
     return op in _all_ways() if isinstance(op, OpOverload) else isfunction(op)
 
 

@@ -1,8 +1,8 @@
-"""Read what works in place as an ordinary operation, where nothing else sees what it overwrites.
+"""Replace in-place operations by functional ones, where nothing else reads what they overwrite.
 
-torch can rewrite every in-place operation of an exported program, but traces all of it once more,
-which takes most of the time of a discovery. A ReLU that overwrites the result of a convolution,
-which nobody else reads, needs no rewriting.
+torch can rewrite every in-place operation of an exported program, but traces the whole program
+again, which would take most of the time of a discovery. A ReLU that overwrites the result of a
+convolution that nothing else reads needs no such rewriting.
 """
 
 from typing import Any, cast
@@ -12,17 +12,17 @@ from torch import fx
 from torch._C import DispatchKey
 from torch._ops import OpOverload
 
-# Results that are never a view of another tensor (those of a dropout are, in evaluation mode).
+# Operations whose result is never a view of another tensor (a dropout's is, in evaluation mode).
 OWN = {"conv1d", "conv2d", "conv3d", "linear", "batch_norm", "group_norm", "add", "mul", "cat"}
-VIEWS = {"reshape", "flatten", "unflatten", "contiguous", "to", "chunk"}  # that rules know
+VIEWS = {"reshape", "flatten", "unflatten", "contiguous", "to", "chunk"}  # these have rules
 
 
-def ordinary(node: fx.Node) -> Any:
-    """What a node calls, as an operation that rules can follow.
+def functional(node: fx.Node) -> Any:
+    """The operation that a node calls, in a form for which there are rules.
 
     Returns:
-        Its own target, or the operation that does the same but not in place; None if it works in
-        place on what others may see, or is a view that is made of others.
+        Its own target, or the functional version of an in-place operation; None if it overwrites a
+        tensor that others may read, or is a view that torch composes of other operations.
     """
     op = cast("Any", node.target)
     if not isinstance(op, OpOverload):
@@ -31,8 +31,8 @@ def ordinary(node: fx.Node) -> Any:
     if schema.is_mutable:
         return _elsewhere(op) if _overwrites_its_own(node) else None
     is_view = any(result.alias_info is not None for result in schema.returns)
-    made_of_others = op.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
-    return None if is_view and made_of_others and _name(op) not in VIEWS else op
+    is_composite = op.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
+    return None if is_view and is_composite and _name(op) not in VIEWS else op
 
 
 def _overwrites_its_own(node: fx.Node) -> bool:
@@ -44,7 +44,7 @@ def _overwrites_its_own(node: fx.Node) -> bool:
 
 
 def _elsewhere(op: OpOverload) -> Any:
-    """The same, not in place: `relu` for `relu_`, `add.Tensor` for `add_.Tensor`."""
+    """The functional version: `relu` for `relu_`, `add.Tensor` for `add_.Tensor`."""
     name = _name(op)
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
     return getattr(packet, cast("Any", op)._overloadname, None)

@@ -1,4 +1,4 @@
-"""A copy of a model that can be run and traced without a trace left on the model."""
+"""Copies of a model that can be run and traced without changing the model."""
 
 import contextlib
 import copy
@@ -18,15 +18,15 @@ from symport.errors import DiscoveryError
 
 @contextmanager
 def evaluation(model: nn.Module) -> Generator[nn.Module]:
-    """A stand-in in evaluation mode, with the model's own tensors.
+    """A copy in evaluation mode that shares the model's tensors.
 
-    What it stores on itself while it runs, such as tables of cosines, does not reach the model.
+    What it stores on itself while it runs, such as tables of cosines, is not stored on the model.
 
     Raises:
         DiscoveryError: The model cannot be copied.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole layer
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one opaque operation for a whole layer
     try:
         yield _copied(model).eval()
     finally:
@@ -36,18 +36,20 @@ def evaluation(model: nn.Module) -> Generator[nn.Module]:
 def _copied(model: nn.Module) -> nn.Module:
     own = list(_tensors(model))
     kept: dict[Any, Any] = {id(tensor): tensor for tensor in own}
-    kept["torch"] = dict(map(_memory, own))  # views of them, say in a list, remain views
+    kept["torch"] = dict(
+        map(_memory, own)
+    )  # so that views of them, for instance in a list, remain views
     try:
         return copy.deepcopy(model, kept)
     except Exception as error:  # an attribute may be anything
         raise DiscoveryError(
             f"{type(model).__name__} cannot be copied: {type(error).__name__}: {error}. Its axes "
-            "are found on a copy; take off what cannot be copied (open files, locks, generators)"
+            "are found on a copy; remove what cannot be copied (open files, locks, generators)"
         ) from error
 
 
 def _memory(tensor: Tensor) -> tuple[int, Any]:
-    """The memory of a tensor as copies look it up; nothing if it has none of its own."""
+    """Key and value of a tensor's storage in a `deepcopy` memo; empty if it has none."""
     try:
         storage = cast("Any", tensor.untyped_storage())
     except (RuntimeError, NotImplementedError, ValueError):
@@ -56,7 +58,7 @@ def _memory(tensor: Tensor) -> tuple[int, Any]:
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    """All tensors of a model; some hooks keep the weight that they compute as an attribute."""
+    """All tensors of a model, also attributes: some hooks store the weight that they compute."""
     yield from (*model.parameters(), *model.buffers())
     for module in model.modules():
         yield from (value for value in vars(module).values() if isinstance(value, Tensor))
@@ -64,30 +66,32 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def masks_as_given() -> Generator[None]:
-    """Keep torch's own transformers from looking into a mask to see whether it is causal.
+    """Keep torch's own transformers from reading a mask to detect whether it is causal.
 
-    What they find only chooses a faster way to the same result, but is a branch on data.
+    The result only selects a faster kernel with the same result, but it is a branch on data.
     """
     module = cast("Any", nn.modules.transformer)
-    looks = module._detect_is_causal_mask
-    module._detect_is_causal_mask = _as_said
+    detect = module._detect_is_causal_mask
+    module._detect_is_causal_mask = _as_given
     try:
         yield
     finally:
-        module._detect_is_causal_mask = looks
+        module._detect_is_causal_mask = detect
 
 
-def _as_said(_mask: Tensor | None, is_causal: bool | None = None, _size: int | None = None) -> bool:
+def _as_given(
+    _mask: Tensor | None, is_causal: bool | None = None, _size: int | None = None
+) -> bool:
     return bool(is_causal)
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Hide what torch says about itself while it exports; its errors are raised by us."""
+    """Hide what torch logs and prints while it exports; its errors are raised with our message."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     assigned = r"The tensor attributes? .*assigned during export"
-    # On a failure torch prints whole graphs.
+    # If export fails, torch prints whole graphs.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(\.|$)")
         warnings.filterwarnings("ignore", category=FutureWarning, message=r".*treespec.*")
@@ -99,9 +103,9 @@ def quiet() -> Generator[None]:
 
 
 class ListsAsGiven(TorchFunctionMode):
-    """Keeps the numbers of an index such as `x[:, [2, 0]]` where tensors have no memory.
+    """Keeps the values of an index such as `x[:, [2, 0]]` on the meta device.
 
-    torch would make a tensor of them on the device of `x`, and on the meta device lose them.
+    torch would convert the list to a tensor on the device of `x`, which on meta has no values.
     """
 
     def __torch_function__(
@@ -116,7 +120,7 @@ class ListsAsGiven(TorchFunctionMode):
 
 
 def _kept(index: Any) -> Any:
-    """A list of whole numbers as a tensor that has them."""
+    """A list of integers as a tensor on the CPU; any other index unchanged."""
     numbers = cast("list[Any]", index) if isinstance(index, list) else []
     if numbers and all(type(number) is int for number in numbers):
         return torch.tensor(numbers, device="cpu")

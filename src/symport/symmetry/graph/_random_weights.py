@@ -1,7 +1,7 @@
-"""Random weights and inputs for a proof, of a size that keeps signals alive in a deep network.
+"""Random weights and inputs for a proof, of a size that keeps signals visible in a deep network.
 
 A freshly initialised network hides mistakes: gains are one, biases zero, and behind many layers of
-tiny weights a wrong group would change less than round-off. So does an example of zeros.
+tiny weights a wrong group changes the output by less than round-off. So does an example of zeros.
 """
 
 import collections.abc
@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor, nn
 
-SMALL = 0.1  # of the entries of a vector; a gain below it, layer by layer, silences the network
-SPREAD = 0.3  # of what is drawn around a value, relative to it
-JITTER = 2.0**-50  # of what stands for rounding, relative to each entry: four of its last places
+SMALL = 0.1  # root mean square of a vector; smaller gains in every layer make signals vanish
+SPREAD = 0.3  # of random values around a given one, relative to it
+JITTER = 2.0**-50  # simulates rounding, relative to each entry: four units in the last place
 
 
 def in_double(value: Any) -> Any:
@@ -32,7 +32,7 @@ def is_inexact(value: Tensor) -> bool:
 
 @contextmanager
 def double_by_default() -> collections.abc.Generator[None]:
-    """Numbers become float64: what float64 holds, such as its smallest, may not fit others."""
+    """Set the default dtype to float64, so that constants made on the way are not rounded."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -47,10 +47,10 @@ def randomised(
     """Weights and statistics in float64, drawn around their values.
 
     Args:
-        model: Its other buffers keep their values. Names of one tensor agree.
-        statistics: Buffers that are drawn too, besides running means and variances.
-        generator: Draws.
-        strength: How far from their values; 1 for as far as shows the most, 0 for the values.
+        model: Its other buffers keep their values. All names of one tensor get the same values.
+        statistics: Buffers that are drawn as well, besides running means and variances.
+        generator: Draws the values.
+        strength: Of the change, from 0 (none) to 1.
     """
     state = model.state_dict(keep_vars=True)
     state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
@@ -64,10 +64,10 @@ def randomised(
 
 
 def varied(value: Any, generator: Generator) -> Any:
-    """An input in float64; if all its entries are equal, others are drawn, as it shows too little.
+    """An input in float64; if all its entries are equal, others are drawn, to reveal more.
 
-    Images of zeros show no kernel, and attention to equal tokens is a mean whatever its queries.
-    Whole numbers other than zero stay, since ones may be a mask.
+    On images of zeros no kernel has an effect, and attention to equal tokens is a mean whatever the
+    queries. Integers other than zero are kept, since ones may be a mask.
     """
     value = in_double(value)
     if not isinstance(value, Tensor) or value.numel() < 2 or value.dtype == torch.bool:
@@ -90,12 +90,12 @@ def jittered(value: Any, generator: Generator) -> Any:
 
 
 def shaken(value: Tensor, generator: Generator) -> Tensor:
-    """A tensor with every entry changed by more than itself, so that the largest is another."""
+    """A tensor with every entry changed by more than its size, so that maxima move as well."""
     return value * (1 + 3 * _noise(value, generator))
 
 
 def _drawn(tensor: Tensor, generator: Generator, strength: float) -> Tensor:
-    """A tensor of the same scale; entries that are positive (variances, gains) remain so."""
+    """A random tensor of similar size; positive ones (variances, gains) remain positive."""
     value = cast("Tensor", in_double(tensor))
     if not is_inexact(value) or not value.numel() or not strength:
         return value
@@ -111,7 +111,7 @@ def _noise(value: Tensor, generator: Generator) -> Tensor:
 
 
 def _scale(value: Tensor) -> float:
-    """How much of the noise to add, so that signals neither vanish nor explode on their way."""
+    """The size of the noise to add, so that signals neither vanish nor explode with depth."""
     scale = float(value.norm()) / value.numel() ** 0.5
     if value.ndim < 2:
         return scale if scale > SMALL else 3.0 if scale else 0.5

@@ -1,4 +1,4 @@
-"""Say why a model cannot be traced, and what helps: the call itself, the selection, or export."""
+"""Errors for a model that cannot be traced: which step fails, and the remedy."""
 
 import re
 import traceback
@@ -20,7 +20,7 @@ BRANCH = (
 UNKNOWN_CLASS = r"not a known type|[Uu]nsupported input type|pytree (?:input|output)|pytree for"
 REMEDIES = {
     UNKNOWN_CLASS: (
-        "Return tensors, tuples or dicts, or pass `select` that picks the tensors from what it "
+        "Return tensors, tuples or dicts, or pass a `select` that picks the tensors from what it "
         "returns; or register the class with torch.utils._pytree.register_dataclass or derive it "
         "from transformers' ModelOutput. Inputs must be tensors, numbers or such containers too"
     ),
@@ -29,24 +29,24 @@ REMEDIES = {
         f"sequences for this call (the symmetry does not depend on packing), {SPEC}"
     ),
     r"\.numpy\(|in numpy|numpy\(\) on|can't convert .*numpy|__array__": (
-        f"What leaves torch cannot be followed: replace .numpy() by operations of torch, {SPEC}"
+        f"Computations outside torch cannot be traced: replace .numpy() by torch operations, {SPEC}"
     ),
     r"does not require grad|autograd\.grad|functorch|torch\.func|_functorch|requires_grad_?\(": (
-        "Derivatives inside forward (autograd.grad, torch.func) cannot be followed: discover the "
-        "symmetry of the part whose derivative is taken, whose weights are the same, and pass its "
-        f"spec, {SPEC}"
+        "Derivatives inside forward (autograd.grad, torch.func) cannot be traced: discover the "
+        "symmetry of the module whose derivative is taken, which has the same weights, and pass "
+        f"its spec, {SPEC}"
     ),
     r"ScriptModule|torch\.jit|ScriptFunction": (
-        "It is compiled by torch.jit: pass the module as it was before it was scripted"
+        "It is compiled by torch.jit: pass the original module, before scripting"
     ),
 }
 
 
 def check_arguments(model: object, example_inputs: object) -> None:
-    """Refuse what is no model, a model that spreads over devices, and missing inputs.
+    """Refuse anything that is not a model, models wrapped for several devices, and missing inputs.
 
     Raises:
-        DiscoveryError: With what to pass instead.
+        DiscoveryError: One of these; the message says what to pass instead.
     """
     if not isinstance(model, nn.Module):
         what = "a state dict" if isinstance(model, Mapping) else f"a {type(model).__name__}"
@@ -56,7 +56,7 @@ def check_arguments(model: object, example_inputs: object) -> None:
         )
     if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         raise DiscoveryError(
-            f"{type(model).__name__} spreads a model over devices: pass the model in it, `.module`"
+            f"{type(model).__name__} wraps a model for several devices: pass its `.module`"
         )
     if example_inputs is None:
         raise DiscoveryError(
@@ -66,7 +66,7 @@ def check_arguments(model: object, example_inputs: object) -> None:
 
 
 def outputs_of(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What a model returns in evaluation mode; the model and the random state are left as found."""
+    """What a model returns in evaluation mode; model and random state are left unchanged."""
     with evaluation(model) as copied, torch.random.fork_rng([]):
         try:
             with torch.no_grad():
@@ -77,10 +77,10 @@ def outputs_of(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
 
 def check_call(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What a model returns, None where only its values are missing.
+    """What a model returns; None if the call fails only because weights on meta have no values.
 
     Raises:
-        DiscoveryError: The call fails whether or not anything is traced.
+        DiscoveryError: The call itself fails, before anything is traced.
     """
     try:
         return outputs_of(model, args, kwargs)
@@ -90,7 +90,7 @@ def check_call(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
         raise DiscoveryError(
             f"{type(model).__name__} cannot be called with these inputs: {_short(cause)}. Look at "
             "their names, shapes, dtypes (whole numbers where it takes floating-point ones?) and "
-            "device, and mend the inputs; the call itself fails, before anything is traced"
+            "device, and correct them; the call itself fails, before anything is traced"
         ) from cause
 
 
@@ -101,7 +101,7 @@ def untraceable(
     select: Callable[[Any], Any] | None,
     error: Exception,
 ) -> str:
-    """One line: what fails, the plain call, the selection or the export, and the next step."""
+    """One line: what fails (the call, `select` or export), and the next step."""
     name = type(model).__name__
     state = cast("Mapping[str, Any]", model.state_dict())
     if packed := [
@@ -110,8 +110,8 @@ def untraceable(
         if not isinstance(value, Tensor) and not key.endswith("_extra_state")
     ]:
         return (
-            f"{name} cannot be traced: {listed(packed)} in its state dict are no tensors: pass the "
-            "network as it was before it was quantized"
+            f"{name} cannot be traced: {listed(packed)} in its state dict are not tensors: pass "
+            "the network before quantization"
         )
     try:
         output = check_call(model, args, kwargs)
@@ -123,21 +123,21 @@ def untraceable(
 
 
 def _selection(select: Callable[[Any], Any], output: Any) -> str:
-    """How a selection fails on what the model returns; empty if it does not."""
+    """How `select` fails on what the model returns; empty if it does not."""
     try:
         select(output)
-    except Exception as cause:  # nor may its author's function
+    except Exception as cause:  # a user's function may raise anything
         keys = cast("Mapping[str, Any]", output) if isinstance(output, Mapping) else {}
         found = f" with {', '.join(map(str, keys))}" if keys else ""
         return (
             f"`select` fails on what the model returns, a {type(output).__name__}{found}: "
-            f"{_short(cause)}. Pick outputs that are there"
+            f"{_short(cause)}. Pick outputs that the model returns"
         )
     return ""
 
 
 def _needs_values(cause: Exception, model: nn.Module) -> bool:
-    """Whether a call fails only because the weights have no memory, and so no values."""
+    """Whether a call fails only because weights on the meta device have no values."""
     on_meta = any(tensor.is_meta for tensor in model.parameters())
     return on_meta and re.search("meta", str(cause)) is not None
 
@@ -145,8 +145,8 @@ def _needs_values(cause: Exception, model: nn.Module) -> bool:
 def _remedy(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = "\n".join(f"{frame.filename} {frame.name} {frame.line}" for frame in frames)
-    said = f"{type(error).__name__} {error}"
-    found = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, said)]
+    message = f"{type(error).__name__} {error}"
+    found = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, message)]
     found += [
         remedy
         for pattern, remedy in REMEDIES.items()
@@ -156,7 +156,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _of_models(places: str) -> str:
-    """The lines of a traceback that are not torch's way of tracing."""
+    """The lines of a traceback outside torch's tracing."""
     own = re.compile(r"/torch/(?!nn/)|/_?functorch/")
     return "\n".join(line for line in places.splitlines() if not own.search(line))
 

@@ -1,8 +1,8 @@
-"""Which parameters and buffers a state dict holds as they are, and which come back from it.
+"""Which parameters and buffers a state dict contains unchanged, and which it restores on loading.
 
-Hooks may rename, split or change tensors on their way into a state dict or out of it, and some are
-left out and made anew. All are given away to a copy without memory and followed to where they
-arrive: nothing is computed, so this works for a model of any size.
+Hooks may rename, split or change tensors when a state dict is made or loaded, and some tensors are
+left out and computed anew. Here a state dict is loaded into a copy on the meta device, and each
+tensor is followed to where it arrives. Nothing is computed, so this works for models of any size.
 """
 
 import copy
@@ -19,37 +19,37 @@ from symport.errors import DiscoveryError
 from symport.symmetry.graph._storage import Place
 
 Named: TypeAlias = Mapping[str, Tensor]
-LEFT_OUT = "the state dict does not hold it as it is (left out, or changed on its way)"
-NOT_FILLED = "loading a state dict does not bring it back (it is made anew, or changed on its way)"
-NOT_SAVED = "save_pretrained leaves it out of the file, and the model makes it anew on loading"
-FOREIGN = "made for the state dict: no parameter or buffer of the model is it"
+LEFT_OUT = "the state dict does not contain it unchanged (it is left out or modified)"
+NOT_FILLED = "loading a state dict does not restore it (it is computed anew or modified)"
+NOT_SAVED = "save_pretrained leaves it out of the file, and the model computes it anew on loading"
+FOREIGN = "made for the state dict: it is no parameter or buffer of the model"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What of a model is in its state dict.
+    """How the tensors of a state dict correspond to those of its model.
 
     Attributes:
         tensors: The state dict.
-        names: For each of its tensors that is a parameter or buffer, the name of that one; of
-            several names of one tensor the first stands for all.
-        first: The same for every parameter and buffer.
-        stays: Why tensors cannot move, by name in the model or in the state dict.
+        names: For each of its tensors that is a parameter or buffer, its name in the model; of
+            several names of one tensor, the first represents all.
+        first: That first name for every name of a parameter or buffer.
+        fixed: Reasons for tensors that are fixed, by name in the model or in the state dict.
     """
 
     tensors: Named
     names: Mapping[str, str]
     first: Mapping[str, str]
-    stays: Mapping[str, str]
+    fixed: Mapping[str, str]
 
     def in_model(self, state: Named) -> dict[str, Tensor]:
-        """Tensors of a state dict under every name that they have in the model."""
+        """The tensors of a state dict under every name that they have in the model."""
         given = {self.names[name]: tensor for name, tensor in state.items() if name in self.names}
         return {name: given[main] for name, main in self.first.items() if main in given}
 
 
 def saved(model: nn.Module) -> Saved:
-    """Follow every tensor into the state dict and back.
+    """Follow every tensor of a model into its state dict and back.
 
     Raises:
         DiscoveryError: The model cannot load its own state dict.
@@ -60,15 +60,15 @@ def saved(model: nn.Module) -> Saved:
     places = {name: Place.of(tensor) for name, tensor in own.items()}
     owner: dict[Place, str] = {}
     first = {name: owner.setdefault(place, name) for name, place in places.items()}
-    held = {name: Place.of(tensor) for name, tensor in tensors.items()}
-    names = {name: owner[place] for name, place in held.items() if place in owner}
+    lie = {name: Place.of(tensor) for name, tensor in tensors.items()}
+    names = {name: owner[place] for name, place in lie.items() if place in owner}
     origins = _origins(model)
     filled = {first[name] for name, origin in origins.items() if names.get(origin) == first[name]}
-    stays = {name: NOT_FILLED for name in owner.values() if name not in filled}
-    stays |= {name: LEFT_OUT for name in owner.values() if name not in names.values()}
-    stays |= {first[name]: NOT_SAVED for name in _never_saved(model) if name in first}
-    stays = {**{name: FOREIGN for name in tensors if name not in names}, **stays}
-    return Saved(tensors, names, first, stays)
+    fixed = {name: NOT_FILLED for name in owner.values() if name not in filled}
+    fixed |= {name: LEFT_OUT for name in owner.values() if name not in names.values()}
+    fixed |= {first[name]: NOT_SAVED for name in _never_saved(model) if name in first}
+    fixed = {**{name: FOREIGN for name in tensors if name not in names}, **fixed}
+    return Saved(tensors, names, first, fixed)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _never_saved(model: nn.Module) -> Iterator[str]:
-    """What transformers leaves out of its files."""
+    """The tensors that transformers leaves out of its files."""
     for prefix, module in model.named_modules():
         for key in cast("Any", getattr(module, "_keys_to_ignore_on_save", None) or ()):
             yield f"{prefix}.{key}" if prefix else str(key)
@@ -103,7 +103,7 @@ def _origins(model: nn.Module) -> dict[str, str]:
     except Exception as error:  # hooks may do anything
         raise DiscoveryError(
             f"{type(model).__name__} cannot load its own state dict: {type(error).__name__}: "
-            f"{error}. Permuted weights would not load either; mend the hooks of the state dict"
+            f"{error}. Permuted weights would not load either; correct the state dict hooks"
         ) from error
     arrived = {name: watch.origin(Place.of(t)) for name, t in named_tensors(twin).items()}
     return {name: entries[place] for name, place in arrived.items() if place in entries}
@@ -112,12 +112,12 @@ def _origins(model: nn.Module) -> dict[str, str]:
 def _load(twin: nn.Module, state: Mapping[str, Any]) -> None:
     try:
         twin.load_state_dict(state, strict=False)
-    except TypeError:  # a method of the model's own, without `strict`
+    except TypeError:  # an overridden method without `strict`
         twin.load_state_dict(state)
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy whose tensors have no memory; those that were one are one."""
+    """A copy on the meta device; tensors that were shared are shared."""
     tensors = [*named_tensors(model).values()]
     for module in model.modules():
         tensors += [value for value in vars(module).values() if isinstance(value, Tensor)]
@@ -133,9 +133,9 @@ def _without_memory(tensor: Tensor) -> Tensor:
 
 
 class _Watch(TorchDispatchMode):
-    """Notes what is written where while a state dict is loaded, and writes nothing to a model.
+    """Records what is written where while a state dict is loaded into a copy.
 
-    A hook may hold on to the model that was copied; its memory is left as found.
+    A hook may refer to the original model; writes to its memory are skipped.
     """
 
     def __init__(self, untouched: set[int]) -> None:
@@ -162,6 +162,6 @@ class _Watch(TorchDispatchMode):
                 self.written[place.storage] = (place, source)
 
     def origin(self, place: Place) -> Place | None:
-        """Where the entries of a tensor come from: what was copied to it last, or itself."""
+        """Where the entries of a tensor come from: the tensor last copied to it, or itself."""
         to, source = self.written.get(place.storage, (place, place))
         return source if to == place and source and source.shape == place.shape else None

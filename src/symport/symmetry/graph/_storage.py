@@ -1,8 +1,8 @@
 """Where tensors lie in memory: those that share it are one tensor, whatever their shapes.
 
-A transpose, a reshape or a slice of a weight that is a parameter of its own is overwritten with
-it, so both must be permuted alike. Where each axis of the one is an axis, a product of axes or a
-range of an axis of the other, their axes are tied; where not, they stay.
+A transpose, a reshape or a slice of a weight that is a parameter itself is overwritten with it, so
+one permutation must move both. Where each axis of the one is an axis, a product of axes or a range
+of an axis of the other, their axes are tied; elsewhere they are fixed.
 """
 
 import itertools
@@ -14,22 +14,22 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from symport.symmetry._terms import Term, atoms, pin, product, split, tie
+from symport.symmetry._terms import Term, atoms, fix, product, split, tie
 
 Axes: TypeAlias = tuple[Term, ...]
-MOST_ENTRIES = 100_000_000  # above it, what may share an entry counts as sharing it
+MOST_ENTRIES = 100_000_000  # larger tensors whose ranges overlap count as sharing entries
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies; equal places are the same entries in the same order.
+    """Where a tensor lies in memory; equal places are the same entries in the same order.
 
     Attributes:
-        storage: The piece of memory; on the meta device it has none, but still an identity.
+        storage: Identity of its storage, which exists on the meta device as well.
         start: Of its first entry, in entries.
         shape: Its shape.
         strides: Steps in memory along each axis, in entries; 0 along an axis of length 1.
-        dtype: How the memory is read.
+        dtype: Type of the entries.
     """
 
     storage: int
@@ -40,7 +40,7 @@ class Place:
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Place":
-        """The place of a tensor; one that has no memory of its own shares none."""
+        """The place of a tensor; one without a storage of its own shares memory with none."""
         shape = tuple(tensor.shape)
         try:
             storage = int(cast("Any", tensor.untyped_storage())._cdata)
@@ -56,7 +56,7 @@ class Place:
 
     @property
     def stop(self) -> int:
-        """Behind its last entry."""
+        """One past its last entry."""
         return (
             self.start + 1 + sum(s * (n - 1) for n, s in zip(self.shape, self.strides, strict=True))
         )
@@ -69,12 +69,12 @@ class Place:
 
     @property
     def is_dense(self) -> bool:
-        """Whether it fills its range of memory, each entry once."""
+        """Whether it fills its range of memory without gaps."""
         return self.stop - self.start == self.count and self.is_regular
 
     @property
     def is_regular(self) -> bool:
-        """Whether an entry's place in memory gives its place on each axis."""
+        """Whether no two indices refer to the same entry."""
         inner = 1
         for stride, length, _ in reversed(self.steps):
             if stride < inner:
@@ -103,20 +103,20 @@ def overlap(a: Place, b: Place) -> bool:
 
 
 def tie_shared(places: Mapping[str, Place], axes: Mapping[str, Axes]) -> Iterator[Axes]:
-    """Tie the axes of tensors that share memory, or make them stay.
+    """Tie the axes of tensors that share memory, or fix them.
 
     Args:
         places: Of the tensors, by name.
         axes: Of the tensors, by name.
 
     Yields:
-        Axes that are seen together: all of a tensor as one, where another shape cuts it otherwise,
-        since units that stand beside each other in the one shape may not in the other.
+        Axes that occur together: all of a tensor as one axis, where the other tensor divides the
+        memory differently, since factors that are adjacent in one shape may not be in the other.
     """
     for name, place in places.items():
         if not place.is_regular:
             for term in axes[name]:
-                pin(term, f"entries of {name} share memory with each other")
+                fix(term, f"entries of {name} share memory with each other")
     for a, b in shared(places):
         reason = f"{a} and {b} share memory"
         tied = _tie(places[a], axes[a], places[b], axes[b])
@@ -124,7 +124,7 @@ def tie_shared(places: Mapping[str, Place], axes: Mapping[str, Axes]) -> Iterato
             yield from ((_flat(places[name], axes[name]),) for name in (a, b))
         elif tied is None:
             for term in (*axes[a], *axes[b]):
-                pin(term, f"{reason} in a way that ties no axis of the one to one of the other")
+                fix(term, f"{reason} in a way that ties no axis of the one to one of the other")
         for atom in (atom for term in (*axes[a], *axes[b]) for atom in atoms(term)):
             if atom.reason is not None and "share memory" not in atom.reason:
                 atom.reason = f"{reason}: {atom.reason}"
@@ -180,7 +180,7 @@ def _box(a: Place, b: Place) -> list[tuple[int, int, int | None]] | None:
 
 
 def _flat(place: Place, axes: Axes) -> Term:
-    """All entries of a dense tensor in the order in which they lie in memory."""
+    """All entries of a dense tensor as one axis, in memory order."""
     return product(axes[number] for _, _, number in place.steps)
 
 

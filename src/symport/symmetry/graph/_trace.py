@@ -1,4 +1,4 @@
-"""Record which tensor operations a model carries out, with shapes but without numbers.
+"""Trace a model: the tensor operations that it carries out, with shapes but without values.
 
 The model is exported with torch.export in evaluation mode and stripped of in-place operations.
 Nothing is computed, so this works on the meta device, where weights take no memory.
@@ -15,8 +15,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
-from symport.symmetry.graph._decompose import Known, taken_apart
-from symport.symmetry.graph._functionalize import ordinary
+from symport.symmetry.graph._decompose import Known, decomposed
+from symport.symmetry.graph._functionalize import functional
 from symport.symmetry.graph._model_copy import ListsAsGiven, evaluation, masks_as_given, quiet
 from symport.symmetry.graph._random_weights import is_inexact
 from symport.symmetry.graph._refused import untraceable
@@ -25,7 +25,7 @@ from symport.symmetry.graph._storage import Place
 
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Shape | list["Shape | None"] | None
-LONGEST_LIST = 64  # of numbers in the code that are taken for an index
+LONGEST_LIST = 64  # of integers in the code that may serve as an index
 SourceKind: TypeAlias = Literal["weight", "buffer", "constant", "input"]
 
 WRITTEN: Mapping[OutputKind, SourceKind] = {
@@ -36,7 +36,7 @@ WRITTEN: Mapping[OutputKind, SourceKind] = {
 
 @dataclass(frozen=True)
 class Ref:
-    """The result of an earlier operation, or one of the values that the graph starts from."""
+    """A reference by name to the result of an earlier operation or to a source."""
 
     name: str
 
@@ -46,9 +46,10 @@ class Source:
     """A value that the graph starts from.
 
     Attributes:
-        kind: What it is; a weight or buffer has its state-dict name as `target`.
+        kind: What it is.
+        target: For a weight or buffer, its state-dict name.
         shape: Its shape, None if it is no tensor.
-        numbers: Of a list of whole numbers in the code, which may be an index.
+        numbers: The entries of a list of integers in the code, which may serve as an index.
     """
 
     kind: SourceKind
@@ -62,9 +63,12 @@ class Operation:
     """One call; tensors among its arguments are `Ref`s.
 
     Attributes:
-        name: What other operations call its result.
+        name: Of its result, as used by other operations.
+        target: What is called.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
         shapes: Shape of the result, a list of them if it returns several, None if no tensor.
-        layer: The module that it belongs to, by its path; empty if that is not known.
+        layer: The path of the module that it belongs to; empty if it is not known.
     """
 
     name: str
@@ -77,18 +81,18 @@ class Operation:
 
 @dataclass(frozen=True)
 class Graph:
-    """Everything that a model does with one example.
+    """Everything that a model computes for one example.
 
     Attributes:
-        sources: What it starts from, by name.
+        sources: The values that it starts from, by name.
         operations: In order of execution.
         outputs: Names of the values that it returns.
         tensors: Shape of every tensor of the state dict.
-        names: For each of them that is a parameter or buffer, the name of that one.
-        aliases: For names of one and the same parameter or buffer, the one that stands for it.
-        stays: Why a tensor cannot move whatever the model does with it, by name.
+        names: For each of them that is a parameter or buffer, its name in the model.
+        aliases: For every name of a parameter or buffer, the one name that represents it.
+        fixed: Reasons for tensors that are fixed whatever the model does with them, by name.
         places: Where parameters, buffers and constants lie in memory, by the target of a source.
-        masks: Names of the values that are true or false.
+        masks: Names of the boolean values.
         updates: Sources that the model overwrites, by the name of the new value.
         inexact: Names of the values that are floating-point or complex.
     """
@@ -99,7 +103,7 @@ class Graph:
     tensors: Mapping[str, Shape]
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
-    stays: Mapping[str, str] = field(default_factory=dict[str, str])
+    fixed: Mapping[str, str] = field(default_factory=dict[str, str])
     places: Mapping[str, Place] = field(default_factory=dict[str, Place])
     masks: frozenset[str] = frozenset()
     updates: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -107,20 +111,29 @@ class Graph:
 
     @property
     def ends(self) -> list[str]:
-        """Names of all values that are seen from outside."""
+        """Names of all values that are returned or stored."""
         return list(dict.fromkeys((*self.outputs, *self.updates)))
 
 
 @dataclass(frozen=True)
 class Example:
-    """Arguments of a model."""
+    """Arguments of a model.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+
+    Example:
+        >>> Example.of({"x": 1})
+        Example(args=(), kwargs={'x': 1})
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
     @classmethod
     def of(cls, inputs: Any) -> "Example":
-        """A mapping holds keyword arguments, a tuple or list positional ones."""
+        """A mapping as keyword arguments, a tuple or list as positional ones, or one value."""
         if isinstance(inputs, Mapping):
             return cls((), dict(cast("Mapping[str, Any]", inputs)))
         if isinstance(inputs, (tuple, list)):
@@ -129,7 +142,7 @@ class Example:
 
 
 class _Selected(nn.Module):
-    """A model whose outputs are only those that matter."""
+    """A model that returns only selected outputs."""
 
     def __init__(self, model: nn.Module, select: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -149,14 +162,21 @@ def trace(
     """Record the operations of a model in evaluation mode.
 
     Args:
-        model: Left as found: its mode, weights and hooks. May be on the meta device.
+        model: Its mode, weights and hooks are left unchanged. May be on the meta device.
         example: Arguments for one call.
-        select: Picks the outputs that matter from what the model returns.
-        known: Whether an operation has a rule; others are taken apart where torch knows how. All
-            of them count as known by default.
+        select: Picks the outputs to keep from what the model returns; all by default.
+        known: Whether an operation has a rule; others are decomposed where torch can. By default
+            all count as known.
 
     Raises:
         DiscoveryError: The model's control flow depends on data, or export fails otherwise.
+
+    Example:
+        >>> graph = trace(nn.Linear(4, 3), Example.of(torch.zeros(1, 4)))
+        >>> [op.layer or str(op.target) for op in graph.operations]
+        ['aten.linear.default']
+        >>> graph.tensors
+        {'weight': (3, 4), 'bias': (3,)}
     """
     with (
         evaluation(model) as copied,
@@ -169,7 +189,7 @@ def trace(
         traced = copied if select is None else _Selected(copied, select).eval()
         try:
             program = torch.export.export(traced, example.args, dict(example.kwargs), strict=False)
-            program = taken_apart(program, known)
+            program = decomposed(program, known)
         except Exception as error:  # torch.export raises every kind of exception
             why = untraceable(model, example.args, example.kwargs, select, error)
             raise DiscoveryError(why) from error
@@ -177,7 +197,7 @@ def trace(
 
 
 class _Recorder:
-    """Turns an exported program into a Graph, inlining nested ones."""
+    """Turns an exported program into a `Graph`, with nested graphs inlined."""
 
     def __init__(
         self, model: nn.Module, program: torch.export.ExportedProgram, prefix: str
@@ -209,11 +229,11 @@ class _Recorder:
         tensors = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
         places = {**_places(self.model), **self.places}
         masks, inexact = frozenset(self.masks), frozenset(self.inexact)
-        held = (tensors, state.names, state.first, state.stays, places)
-        return Graph(sources, operations, outputs, *held, masks, updates, inexact)
+        known_of = (tensors, state.names, state.first, state.fixed, places)
+        return Graph(sources, operations, outputs, *known_of, masks, updates, inexact)
 
     def _results(self, known: Mapping[fx.Node, Any]) -> tuple[list[str], dict[str, str]]:
-        """What is returned, and what is written to a parameter or buffer, with its source."""
+        """Names of the outputs; and the values written to parameters or buffers, with those."""
         outputs: list[str] = []
         updates: dict[str, str] = {}
         places = {(source.kind, source.target): name for name, source in self.sources.items()}
@@ -237,7 +257,7 @@ class _Recorder:
             self.inexact.add(name)
 
     def _inline(self, module: fx.GraphModule, known: dict[fx.Node, Any], prefix: str) -> list[str]:
-        """Record one graph; `known` has the values of its placeholders unless it is the outer."""
+        """Record one graph; `known` has the values of the placeholders of a nested one."""
         outputs: list[str] = []
         for node in module.graph.nodes:
             if node.op == "output":
@@ -263,14 +283,14 @@ class _Recorder:
     def _call(self, node: fx.Node, known: dict[fx.Node, Any], prefix: str) -> Any:
         args = _refs(node.args, known)
         if node.target is torch.ops.aten.type_as.default:
-            args = args[:1]  # of the other tensor only the type counts, not how it came about
+            args = args[:1]  # only the type of the other tensor counts
         if "wrap_with" in str(node.target):
             return self._region(node, args, prefix)
         if node.target is operator.getitem and isinstance(args[0], (list, tuple)):
             return args[0][args[1]]
         name = prefix + node.name
         kwargs = _refs(node.kwargs, known)
-        target = cast("Callable[..., Any]", ordinary(node))
+        target = cast("Callable[..., Any]", functional(node))
         value = node.meta.get("val")
         self._note(name, value)
         layer = _layer(node).removeprefix(self.prefix)
@@ -280,8 +300,8 @@ class _Recorder:
     def _region(self, node: fx.Node, args: tuple[Any, ...], prefix: str) -> list[Any]:
         """Inline a part of the model that runs under `no_grad` or autocast.
 
-        Other operations that take a graph (a branch, a loop, attention with scores of one's own)
-        stay whole: whatever they do, it is with the tensors that they are given.
+        Other operations that take a graph (a branch, a loop, attention with custom scores) are not
+        inlined: all tensors that they use are among their arguments.
         """
         (graph,) = (arg for arg in args if isinstance(arg, fx.GraphModule))
         inner = args[args.index(graph) + 1 :]
@@ -293,7 +313,7 @@ class _Recorder:
 def alive(
     operations: Sequence[Operation], outputs: Sequence[str]
 ) -> tuple[list[Operation], set[str]]:
-    """The operations that the outputs depend on, and the names of all that they need."""
+    """The operations that the outputs depend on, and the names of all values that they read."""
     needed = set(outputs)
     alive: list[Operation] = []
     for operation in reversed(operations):
@@ -317,7 +337,7 @@ def _source(node: fx.Node, spec: Any, prefix: str) -> Source:
 
 
 def _numbers(value: Any) -> tuple[int, ...] | None:
-    """The entries of a short list of whole numbers that stands in the code."""
+    """The entries of a short list of integers in the code; None for any other value."""
     if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.is_meta:
         return None
     short = value.ndim == 1 and value.numel() <= LONGEST_LIST
@@ -357,7 +377,7 @@ def _shapes(value: Any, name: str) -> Shapes:
 
 
 def _places(model: nn.Module) -> dict[str, Place]:
-    """Where every parameter and buffer lies, under the first of its names."""
+    """The place in memory of every parameter and buffer, under the first of its names."""
     found: dict[Place, str] = {}
     for name, tensor in named_tensors(model).items():
         found.setdefault(Place.of(tensor), name)

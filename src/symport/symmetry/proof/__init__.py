@@ -1,4 +1,4 @@
-"""A spec proven by random elements of its group, in float64."""
+"""Proofs that a spec is a symmetry, by random elements of its group in float64."""
 
 from symport.symmetry.proof._trial import nothing_to_compare
 from symport.symmetry.proof._verify import Proof, verify

@@ -1,14 +1,15 @@
-"""Choose elements of a group that together leave no room for a smaller one.
+"""Choose a few elements of a spec's group that no proper subgroup of the claimed kind contains.
 
 The elements under which a network keeps its function form a group H. A spec that claims more than
-H is found out by any element that it claims and H lacks, so a few are chosen that H cannot all
-have. What may move is a *set*: the units of a group in one unit of its parents.
+H is refuted by any element that it claims and H lacks, so a few elements are chosen that a smaller
+H cannot all contain. What may move is a *set*: the units of a group in one unit of its parents.
 
-* A set stays in some elements and moves in others, and no two sets of a group, nor two outermost
-  groups, do so alike. So an H in which two of them only move together lacks one of the elements.
-* The first time a set moves it goes round in a circle, the second time two neighbours of that
-  circle change places. These two generate all its permutations, so an H that has not all of them
-  lacks one of the two.
+* Each set moves in some elements and is fixed in others, and no two sets of a group, nor two
+  outermost groups, have the same pattern. So an H in which two of them only move together lacks one
+  of the elements.
+* The first time a set moves, it is permuted by a full cycle; the second time, two neighbours of the
+  cycle are exchanged. These two generate all its permutations, so an H that lacks any of them lacks
+  one of the two.
 
 The number of elements grows with the logarithm of the number of sets, as in group testing.
 """
@@ -22,16 +23,16 @@ from torch import Generator, Tensor
 
 from symport.spec import Group, Permutation, PermutationSpec
 
-FEWEST, MOST = 4, 8  # elements; with 8, 247 sets are told apart, and more by chance
+FEWEST, MOST = 4, 8  # elements; 8 distinguish 247 sets for certain, and more by chance
 Word = tuple[bool, ...]
 
 
 def elements(spec: PermutationSpec, generator: Generator) -> list[Permutation]:
-    """A few elements that are all symmetries only if the whole group is one.
+    """A few elements that are all symmetries only if every element of the group is.
 
     Args:
-        spec: Groups of kind `fixed` and of one unit stay.
-        generator: Draws them.
+        spec: Groups of kind `fixed` and groups of one unit are not moved.
+        generator: Draws the elements.
 
     Example:
         >>> spec = PermutationSpec.parse({"w": "a b", "v": "c d"}, sizes=dict.fromkeys("abcd", 2))
@@ -51,13 +52,13 @@ def elements(spec: PermutationSpec, generator: Generator) -> list[Permutation]:
     words |= {name: _dealt(pool, rows[name], generator) for name in free if name not in words}
     drawn = {name: [_moves(spec.groups[name].size, w, generator) for w in words[name]]
              for name in free}  # fmt: skip
-    still = Permutation.identity(spec).indices
+    identity = Permutation.identity(spec).indices
     return [
         Permutation(
             {
-                name: torch.stack([row[k] for row in drawn[name]]).reshape(still[name].shape)
+                name: torch.stack([row[k] for row in drawn[name]]).reshape(identity[name].shape)
                 if name in drawn
-                else still[name]
+                else identity[name]
                 for name in spec.groups
             }
         )
@@ -71,16 +72,18 @@ def moves(group: Group) -> bool:
 
 
 def restricted(element: Permutation, spec: PermutationSpec, roots: Sequence[str]) -> Permutation:
-    """The same element, but only the groups of some trees move."""
-    still = Permutation.identity(spec).indices
+    """The element restricted to the groups of some trees; all others are left as they are."""
+    identity = Permutation.identity(spec).indices
     names = {name for root in roots for name in spec.trees()[root]}
     return Permutation(
-        {g: index if g in names else still[g] for g, index in element.indices.items()}
+        {g: index if g in names else identity[g] for g, index in element.indices.items()}
     )
 
 
 def _words(count: int) -> list[Word]:
-    """When a set moves: words that tell at least `count` sets apart, each with two moves or more.
+    """Words that say in which elements a set moves: at least `count` distinct ones if possible.
+
+    Each has two moves or more.
 
     Example:
         >>> len(_words(3)), len(_words(12)), len(_words(10**6))
@@ -91,7 +94,7 @@ def _words(count: int) -> list[Word]:
 
 
 def _dealt(pool: Sequence[Word], count: int, generator: Generator) -> list[Word]:
-    """Different words, as long as there are enough."""
+    """Distinct words, as long as there are enough."""
     dealt: list[Word] = []
     while len(dealt) < count:
         order = torch.randperm(len(pool), generator=generator).tolist()
@@ -100,13 +103,13 @@ def _dealt(pool: Sequence[Word], count: int, generator: Generator) -> list[Word]
 
 
 def _moves(size: int, word: Word, generator: Generator) -> list[Tensor]:
-    """One permutation for each letter of a word: it moves where the letter says so."""
+    """One permutation for each letter of a word; the identity where the letter is false."""
     moving = _drawn(size, generator)
     return [next(moving) if moves else torch.arange(size) for moves in word]
 
 
 def _drawn(size: int, generator: Generator) -> Iterator[Tensor]:
-    """A circle, a pair of its neighbours, then any permutation that is not the identity."""
+    """A full cycle, a swap of two neighbours in it, then random permutations but the identity."""
     order = torch.randperm(size, generator=generator)
     circle, pair = torch.arange(size), torch.arange(size)
     circle[order] = order.roll(1)

@@ -1,7 +1,7 @@
-"""A network with drawn weights in float64: its outputs, how they round, and what they depend on.
+"""A network with random weights in float64: its outputs, their rounding, and what they depend on.
 
-Casts to a lower precision inside the network are lifted to float64 as well, so that nothing but
-float64 round-off can differ.
+Casts to a lower precision inside the network are lifted to float64 as well, so that outputs differ
+by float64 round-off only.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,13 +30,13 @@ from symport.symmetry.graph import (
     varied,
 )
 
-TOLERANCE = 1e-10  # relative, of outputs; a draw that needs more room for rounding is not used,
-MOST = 1e-6  # unless all do, and none that needs more than this: what is wrong would not be seen
-LEAST = 1e-13  # allowed in any case: sums of 10⁴ terms in another order
-ROUNDING = 32.0  # times as much as a jitter of the weights makes is taken for rounding
-VISIBLE = 10.0  # times what is allowed counts as seen for certain
-STRENGTHS = (1.0, 0.5, 0.25, 0.1, 0.0)  # of the draw; milder ones amplify rounding less
-FEW = 8  # entries of an output, which one jitter may by chance leave where they are
+TOLERANCE = 1e-10  # relative, of outputs; draws that need more for rounding are not used
+MOST = 1e-6  # unless all do; draws that need more than this never are, as they would hide errors
+LEAST = 1e-13  # always allowed: sums of 10⁴ terms in another order
+ROUNDING = 32.0  # changes up to this multiple of those by a jitter of the weights are rounding
+VISIBLE = 10.0  # changes above this multiple of what is allowed are certain
+STRENGTHS = (1.0, 0.5, 0.25, 0.1, 0.0)  # of the draw; weaker ones amplify rounding less
+FEW = 8  # entries of an output that one jitter may by chance leave unchanged
 LIFTED = {
     **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
     **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
@@ -47,11 +47,11 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far the outputs are from what they were.
+    """How far the outputs have changed.
 
     Attributes:
         error: Largest difference in an output, relative to the largest entry of that output.
-        share: The same as a share of what is allowed for rounding; below 1 nothing has changed.
+        share: The same relative to what is allowed for rounding; below 1 counts as unchanged.
     """
 
     error: float
@@ -59,12 +59,12 @@ class Deviation:
 
     @property
     def passes(self) -> bool:
-        """Whether rounding explains it."""
+        """Whether rounding explains the change."""
         return self.share < 1
 
 
 class Network:
-    """What a proof runs: a model, an example, and the outputs that matter."""
+    """What a proof runs: a model, an example, and the selection of outputs."""
 
     def __init__(self, model: nn.Module, example: Example, select: Select | None) -> None:
         self.saved = saved(model)
@@ -75,7 +75,7 @@ class Network:
         self.select = select
 
     def run(self, state: State, example: Example, *, graph: bool = False) -> list[Tensor]:
-        """The outputs in evaluation mode; the state is left as found.
+        """The outputs in evaluation mode; the state is left unchanged.
 
         Args:
             state: Weights and buffers by state-dict name, in float64.
@@ -91,11 +91,13 @@ class Network:
             torch.random.fork_rng([]),
             torch.set_grad_enabled(graph),
             double_by_default(),
-            torch.compiler.set_stance("force_eager"),  # nothing is compiled around our mode
+            torch.compiler.set_stance(
+                "force_eager"
+            ),  # compiled code would bypass our dispatch mode
             _InDouble(),
         ):
             torch.manual_seed(0)
-            # Some models write to their own weights the first time that they run.
+            # Some models overwrite their own weights when they first run.
             given = self.saved.in_model({name: tensor.clone() for name, tensor in state.items()})
             own = named_tensors(self.model)
             given |= {name: in_double(t) for name, t in own.items() if name not in given}
@@ -109,7 +111,7 @@ class Network:
         return self._compared(result if self.select is None else self.select(result))
 
     def _compared(self, chosen: Any) -> list[Tensor]:
-        """The tensors among the outputs; one of them must have more to say than whole numbers."""
+        """The tensors among the outputs, of which one must be floating-point or complex."""
         found = tensors_in(chosen)
         if not any(is_inexact(out) and out.numel() for out in found):
             raise nothing_to_compare(self.model, self.select)
@@ -117,21 +119,21 @@ class Network:
 
 
 def nothing_to_compare(model: nn.Module, select: Select | None) -> DiscoveryError:
-    """The error for a network without an output that has more to say than whole numbers."""
+    """The error for a network without a floating-point or complex output."""
     which = "what it returns" if select is None else "what `select` picks from its outputs"
     return DiscoveryError(
         f"{type(model).__name__}: {which} holds no floating-point tensor, so there is nothing to "
         "compare; pass a `select` that returns the outputs whose values must not change, as "
-        "tensors (logits, scores), before they become places, labels or Python numbers"
+        "tensors (logits, scores), before they are converted to indices, labels or Python numbers"
     )
 
 
 class Trial:
-    """A network with weights and inputs drawn at random, and what its outputs allow to see.
+    """A network with random weights and inputs, and the accuracy of its outputs.
 
     Attributes:
-        allowed: What rounding may change in each output, relative to its largest entry; infinite
-            where it changes what cannot be rounded, such as a whole number.
+        allowed: How far rounding may change each output, relative to its largest entry; infinite
+            if it changes one that is exact, such as an integer.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ class Trial:
         self.example = _mapped(partial(varied, generator=generator), network.example)
         try:
             self.outputs = network.run(self.state, self.example)
-        except (DiscoveryError, IndexError):  # a drawn integer may be out of range
+        except (DiscoveryError, IndexError):  # a random integer may be out of range
             self.example = _mapped(in_double, network.example)
             self.outputs = network.run(self.state, self.example)
         self.allowed = [TOLERANCE for _ in self.outputs]
@@ -156,12 +158,12 @@ class Trial:
 
     @property
     def finite(self) -> bool:
-        """Whether each output has something finite."""
+        """Whether each output has a finite entry."""
         return all(bool(torch.isfinite(out).any()) for out in self.outputs if out.numel())
 
     @property
     def room(self) -> float:
-        """What rounding may change in any output; infinite if one has nothing finite."""
+        """The most that rounding may change in any output; infinite if one has no finite entry."""
         return max(self.allowed) if self.finite else float("inf")
 
     def _rounding(self) -> list[float]:
@@ -175,14 +177,14 @@ class Trial:
         return found
 
     def deviation(self, state: State) -> Deviation:
-        """How far the outputs are off with other weights."""
+        """How far other weights change the outputs."""
         after = self.network.run(state, self.example)
         errors = list(map(_distance, self.outputs, after))
         shares = [e / a for e, a in zip(errors, self.allowed, strict=True)]
         return Deviation(max(errors), max(shares))
 
     def sees(self, places: Mapping[str, Sequence[tuple[int, Tensor]]]) -> bool:
-        """Whether the outputs change if some positions of some axes of tensors do."""
+        """Whether the outputs change visibly if some positions of some axes of tensors do."""
         changed = dict(self.state)
         for name, axes in places.items():
             noise = shaken(self.state[name], self.generator)
@@ -192,11 +194,11 @@ class Trial:
         return self.deviation(changed).share > VISIBLE
 
     def slopes(self, names: Collection[str]) -> dict[str, Tensor] | None:
-        """By how much a relative change of each entry moves the outputs, to first order.
+        """How far a relative change of each entry changes the outputs, to first order.
 
-        Each entry's derivative of a random sum of all outputs, each relative to its largest
-        entry, times the entry itself: the tensors have the shapes of the weights. Buffers and
-        what has no influence are absent. None if derivatives cannot be taken.
+        This is the derivative of a random signed sum of all outputs, each relative to its largest
+        entry, times the entry itself; the tensors have the shapes of the weights. Buffers and
+        weights without influence are absent. None if derivatives cannot be taken.
         """
         parameters = dict(self.network.model.named_parameters(remove_duplicate=False))
         learned = {n for n, main in self.network.saved.names.items() if main in parameters}
@@ -228,7 +230,7 @@ class Trial:
 
 
 def steady_trial(network: Network, statistics: Collection[str], generator: Generator) -> Trial:
-    """The strongest draw that does not amplify rounding much, else the one that does so least.
+    """The strongest draw that amplifies rounding little, else the one that amplifies it least.
 
     Raises:
         DiscoveryError: All amplify it too much, or no output is finite.
@@ -257,9 +259,9 @@ def steady_trial(network: Network, statistics: Collection[str], generator: Gener
 
 
 class _InDouble(TorchDispatchMode):
-    """Runs every operation in float64, whatever types it is asked for."""
+    """Runs every operation in float64, whatever dtype it is given."""
 
-    supports_higher_order_operators = True  # branches, loops, attention with scores of one's own
+    supports_higher_order_operators = True  # branches, loops, attention with custom scores
 
     def __torch_dispatch__(
         self,
@@ -279,7 +281,7 @@ class _InDouble(TorchDispatchMode):
 
 
 def _lifted(value: Any) -> Any:
-    """A type or tensor of lower precision in double precision."""
+    """A dtype or tensor of lower precision in double precision; anything else unchanged."""
     if isinstance(value, Tensor):
         return value.to(LIFTED[value.dtype]) if value.dtype in LIFTED else value
     return LIFTED.get(value, value) if isinstance(value, torch.dtype) else value
@@ -307,7 +309,7 @@ def _mapped(change: Callable[[Any], Any], example: Example) -> Example:
 
 
 def _each_once(state: State, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """A state whose tensors are changed; several names of one tensor still agree."""
+    """A state with every tensor changed once, under all of its names."""
     changed: dict[int, Tensor] = {}
     for tensor in state.values():
         if id(tensor) not in changed:
@@ -322,8 +324,8 @@ def _largest(output: Tensor) -> Tensor:
 def _distance(a: Tensor, b: Tensor) -> float:
     """Largest difference relative to the largest entry; infinite if NaN or infinity move.
 
-    Whole numbers must agree exactly: those that stand for places or labels only change with
-    rounding where two scores are as good as equal, and such a draw is not used.
+    Integers must agree exactly. Those that are places or labels change with rounding only where two
+    scores are nearly equal, and such a draw is not used.
     """
     if not is_inexact(a):
         return 0.0 if torch.equal(a, b) else float("inf")

@@ -1,9 +1,9 @@
 """Prove a spec: elements of its group must leave the network's function unchanged.
 
 Everything runs in float64 on copies whose parameters and statistics are drawn at random around
-their values. What counts as unchanged is measured: a jitter of the weights in their last places
-shows how much the drawn network amplifies rounding. What counts as proven is measured too: a
-group on which the outputs do not depend could be wrong without a trace.
+their values. The tolerance is measured: a jitter of the weights in their last places shows how much
+the random network amplifies rounding. Visibility is measured too: a group on which the outputs do
+not depend could be wrong without any effect.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,19 +28,23 @@ from symport.symmetry.proof._trial import (
 
 __all__ = ["TOLERANCE", "Proof", "Select", "verify"]
 
-DRAWS = 3  # of weights, for groups that have no effect on the outputs of the first
+DRAWS = 3  # of weights, for groups that have no visible effect in the first
 Places = Mapping[str, Mapping[str, Sequence[tuple[int, Tensor]]]]
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How a spec fared.
+    """The result of a proof.
 
     Attributes:
         error: Largest relative error of any output under an element of the whole group.
         failed: Roots of the trees that change the function, with the relative error of each.
-        unseen: Groups whose effect on the outputs is lost in rounding, so that nothing can be
-            said of them. Those on which no output depends at all are not among them.
+        unseen: Groups whose effect on the outputs is lost in rounding, so that they are neither
+            proven nor refuted. Groups on which no output depends at all are not among them.
+
+    Example:
+        >>> Proof(error=1e-15, failed={}).unseen
+        ()
     """
 
     error: float
@@ -58,28 +62,35 @@ def verify(
 ) -> Proof:
     """Prove that permuting by elements of the group leaves the outputs unchanged.
 
-    The elements move some of the groups each, so that no two groups always move together, and
-    those that move a group generate all its permutations. Their number grows with the logarithm
-    of the number of groups, from 4 to 8. Groups that cannot be seen in one draw of the weights
-    (a ReLU may be dead) are tried in others.
+    Each element moves some of the groups, so that no two groups always move together, and the
+    elements that move a group generate all its permutations. Their number grows with the logarithm
+    of the number of groups, from 4 to 8. Groups that have no visible effect with one draw of the
+    weights (a ReLU may be dead) are tried with others.
 
     Args:
         spec: The symmetry to prove.
-        model: Left as found. Its weights must be real, not on the meta device.
+        model: Left unchanged. Its weights must have values, so not be on the meta device.
         example_inputs: A tensor, a tuple of positional or a mapping of keyword arguments.
-            Floating-point ones are taken as float64; integers (tokens) as they are. Where all
-            entries of one are equal, others are drawn, so that zeros will do as an example.
+            Floating-point ones are converted to float64, integers (tokens) are not. If all entries
+            of one are equal, random ones take their place, so an example of zeros suffices.
         generator: Draws weights and permutations; seed 0 by default.
-        select: Picks the outputs that matter from what the model returns. Floating-point and
-            complex outputs may differ by rounding, whole numbers not at all.
+        select: Picks the outputs to compare from what the model returns; all by default.
+            Floating-point and complex outputs may differ by rounding, integers not at all.
 
     Returns:
-        The proof; `failed` is empty if the whole group passed, `unseen` if all of it shows.
+        The proof; `failed` is empty if the whole group passed, `unseen` if all of it is visible.
 
     Raises:
         DiscoveryError: The weights are on the meta device, no output is a floating-point tensor,
-            none is finite, or rounding is amplified beyond what a proof can tell from an error.
+            none is finite, or rounding is amplified so much that errors cannot be distinguished.
         SpecError: The spec does not fit the model.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> words = {"0.weight": "h .", "0.bias": "h", "2.weight": ". h", "2.bias": "."}
+        >>> spec = PermutationSpec.parse(words, like=net.state_dict())
+        >>> verify(spec, net, torch.ones(5, 4)).failed
+        {}
     """
     generator = generator or torch.Generator().manual_seed(0)
     check_arguments(model, example_inputs)
@@ -102,7 +113,7 @@ def verify(
 def _blamed(
     trial: Trial, spec: PermutationSpec, element: Permutation, known: Collection[str]
 ) -> tuple[dict[str, float], float]:
-    """The trees that an element shows to be wrong besides known ones, and its largest error."""
+    """The trees that an element refutes, besides known ones, and its largest error."""
     failed = dict[str, float]()
     worst = 0.0
     while True:
@@ -121,7 +132,7 @@ def _faulty(
     roots: Sequence[str],
     found: Deviation,
 ) -> dict[str, float]:
-    """Halve a set of trees that fails; all of them are at fault if neither half fails."""
+    """Find the failing trees by halving; all are reported if neither half fails on its own."""
     if len(roots) == 1:
         return {roots[0]: found.error}
     failed = dict[str, float]()
@@ -139,7 +150,7 @@ def _moved(
 
 
 def _hidden(trial: Trial, spec: PermutationSpec, names: Collection[str]) -> dict[str, bool]:
-    """The groups that do not show in this draw, and whether no output depends on them at all."""
+    """The groups without a visible effect, and for each whether no output depends on it at all."""
     places = _places(spec, trial.state, names)
     known = trial.slopes({name for found in places.values() for name in found})
     slopes = known or {}
@@ -153,12 +164,12 @@ def _hidden(trial: Trial, spec: PermutationSpec, names: Collection[str]) -> dict
 
 
 def _size(slopes: Tensor, axes: Sequence[tuple[int, Tensor]]) -> float:
-    """How far random changes of some positions of an axis move the outputs, of the axes' best."""
+    """How far random changes of some positions of an axis change the outputs, over all axes."""
     return max(float(slopes.index_select(dim, at).norm()) for dim, at in axes)
 
 
 def _places(spec: PermutationSpec, state: Mapping[str, Tensor], names: Collection[str]) -> Places:
-    """Where groups stand: for each the tensors, the axes of each, and the positions there."""
+    """Where groups occur: for each the tensors, and the axes and positions in each tensor."""
     found: dict[str, dict[str, list[tuple[int, Tensor]]]] = {name: {} for name in names}
     for tensor, pattern in spec.patterns.items():
         for dim, axis in enumerate(pattern if tensor in state else ()):

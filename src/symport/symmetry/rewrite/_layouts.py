@@ -1,8 +1,8 @@
-"""Read what is taken out of a stack of tensors as those tensors, before axes are related.
+"""Replace reads from a stack of tensors by the tensors themselves, before axes are related.
 
-A stack has one term for each axis, so all that is laid into it must be permuted alike. Where a
-network only takes single tensors out again (`h_n[-1]`), or lays them one after the other
-(`stack([a, b], 1).flatten(1)`), the stack ties nothing: this is written as what it comes to.
+A stack has one term for each axis, which ties all tensors in it to one permutation. Where a network
+only takes single tensors out again (`h_n[-1]`), or joins them one after the other
+(`stack([a, b], 1).flatten(1)`), that is not needed: the tensors are used directly.
 """
 
 import math
@@ -22,11 +22,11 @@ from symport.symmetry.rules import segments
 aten = torch.ops.aten
 SAME = {aten.clone.default, aten.alias.default, aten.contiguous.default, aten.detach.default}
 REDUCTIONS = {aten.sum.dim_IntList, aten.mean.dim, aten.amax.default, aten.amin.default}
-MOST = 128  # tensors in a stack; a loop over more takes time here, and rarely gains anything
+MOST = 128  # tensors in a stack; following more takes long and rarely gains anything
 
 
-def unlay(graph: Graph) -> Graph:
-    """Take tensors from where they came from, not out of a stack of them."""
+def resolve_stacks(graph: Graph) -> Graph:
+    """Replace what is read from a stack of tensors by operations on those tensors."""
     follower = _Follower(shapes_of(graph))
     operations = [new for op in graph.operations for new in follower.follow(op)]
     kept, needed = alive(operations, graph.ends)
@@ -35,7 +35,7 @@ def unlay(graph: Graph) -> Graph:
 
 
 class _Follower:
-    """Knows which values are stacks while it goes through a graph."""
+    """Tracks which values are stacks along a graph."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self.shapes = dict(shapes)
@@ -44,7 +44,7 @@ class _Follower:
         self.made: list[Operation] = []
 
     def follow(self, op: Operation) -> list[Operation]:
-        """An operation and those that make its pieces; made of some of them if that is enough."""
+        """An operation and those that make its pieces, or its result from fewer pieces."""
         self.made = []
         source = op.args[0] if op.args else None
         before = self.stacks.get(source.name) if isinstance(source, Ref) else None
@@ -61,7 +61,7 @@ class _Follower:
         return [*self.made, *(laid(op, stack) if is_less else [op])]
 
     def _begun(self, op: Operation) -> Stack | None:
-        """A stack, or tensors joined along an axis on which each has length one."""
+        """A new stack, or tensors joined along an axis on which each has length one."""
         refs = cast("Sequence[Any]", op.args[0])
         shapes = {self.shapes.get(ref.name) if isinstance(ref, Ref) else None for ref in refs}
         if len(shapes) != 1 or (shape := shapes.pop()) is None or not 1 < len(refs) <= MOST:
@@ -81,14 +81,14 @@ class _Follower:
         return Stack(pieces, less, places, tuple(axes))
 
     def _make(self, op: Operation, target: Any, args: tuple[Any, ...], shape: Shape) -> Ref:
-        """A new operation in the place of another, and its result."""
+        """Add an operation in the place of another; its result."""
         name = f"{op.name}.s{len(self.made)}"
         self.made.append(Operation(name, target, args, {}, shape, op.layer))
         self.shapes[name] = shape
         return Ref(name)
 
     def _continued(self, op: Operation, stack: Stack) -> Stack | None:
-        """What an operation makes of a stack; None if it is no stack, or nothing is known of it."""
+        """The result of an operation on a stack; None if it is no stack or not known to be one."""
         known = bind(op.target, op.args, op.kwargs)
         if op.target in SAME:
             return stack
@@ -110,7 +110,7 @@ class _Follower:
                 return self._entrywise(op, stack)
 
     def _picked(self, op: Operation, stack: Stack, known: Mapping[str, Any]) -> Stack | None:
-        """Some positions of an axis."""
+        """The result of a select or slice."""
         dim = known["dim"] % len(stack.axes)
         if stack.axes[dim] is not None:
             return self._picked_inside(op, stack, dim)
@@ -124,7 +124,7 @@ class _Follower:
         return replace(stack, places=places)
 
     def _picked_inside(self, op: Operation, stack: Stack, dim: int) -> Stack | None:
-        """The same is picked of each piece."""
+        """The same select or slice of each piece."""
         axis = cast("int", stack.axes[dim])
         shape = list(stack.shape)
         size = 0 if op.target is aten.select.int else cast("Shape", op.shapes)[dim]
@@ -144,7 +144,7 @@ class _Follower:
         return replace(stack, pieces=pieces, shape=tuple(shape), axes=axes)
 
     def _split(self, op: Operation, stack: Stack, known: Mapping[str, Any]) -> None:
-        """All of a stacked axis, in pieces."""
+        """Note the parts of a stacked axis."""
         dim = known["dim"] % len(stack.axes)
         if stack.axes[dim] is not None:
             return
@@ -161,7 +161,7 @@ class _Follower:
             self.parts[op.name, k] = (stack, replace(stack, places=part, axes=axes))
 
     def _entrywise(self, op: Operation, stack: Stack) -> Stack | None:
-        """Pieces of which each entry is changed on its own."""
+        """The result of an operation entry by entry: that of each piece."""
         tags: Sequence[torch.Tag] = getattr(op.target, "tags", ())
         others = [*op.args[1:], *op.kwargs.values()]
         if torch.Tag.pointwise not in tags or torch.Tag.nondeterministic_seeded in tags:
@@ -177,7 +177,7 @@ class _Follower:
         return replace(stack, pieces=[Ref(new.name) for new in made])
 
     def _squeezed(self, op: Operation, stack: Stack, known: Mapping[str, Any]) -> Stack:
-        """Without axes of length one, of either kind."""
+        """Without axes of length one, stacked or not."""
         dims = cast("int | Sequence[int]", known.get("dim", range(len(stack.axes))))
         chosen = [dims] if isinstance(dims, int) else dims
         count = len(stack.axes)
@@ -197,7 +197,7 @@ class _Follower:
     def _each(
         self, op: Operation, stack: Stack, target: Any, args: tuple[Any, ...], shape: Shape
     ) -> Stack:
-        """The same is done to each piece; their axes keep their numbers."""
+        """The same operation on each piece; their axes keep their numbers."""
         pieces = [self._make(op, target, (piece, *args), shape) for piece in stack.pieces]
         return replace(stack, pieces=pieces, shape=shape)
 
@@ -225,7 +225,7 @@ class _Follower:
         return self._each(op, stack, op.target, (arguments,), tuple(shape))
 
     def _reduced(self, op: Operation, stack: Stack, known: Mapping[str, Any]) -> Stack | None:
-        """A sum or the like over stacked axes only: over those pieces that it runs over."""
+        """A reduction over stacked axes only, as reductions over pieces."""
         dims = sorted({dim % len(stack.axes) for dim in known["dim"] or ()})
         if not dims or known["keepdim"] or any(stack.axes[dim] is not None for dim in dims):
             return None
@@ -245,7 +245,7 @@ class _Follower:
         return Stack(pieces, stack.shape, index, axes)
 
     def _reshaped(self, op: Operation, stack: Stack, known: Mapping[str, Any]) -> Stack | None:
-        """Axes of either kind among themselves, or stacked ones that join one of the pieces."""
+        """A reshape of axes of one kind, or one that merges stacked axes with one of the pieces."""
         if 0 in (whole := cast("Shape", op.shapes)) or "dtype" in known:
             return None
         stack = self._in_order(op, stack)
@@ -277,7 +277,7 @@ class _Follower:
         return stack
 
     def _in_order(self, op: Operation, stack: Stack) -> Stack:
-        """With pieces whose axes are in the order of the whole."""
+        """The stack with the axes of its pieces in the order of the whole."""
         order = stack.order
         if list(order) == sorted(order):
             return stack
@@ -287,7 +287,7 @@ class _Follower:
         return Stack(pieces, shape, stack.places, axes)
 
     def _joined(self, op: Operation, stack: Stack, dim: int, axis: int) -> Stack:
-        """Pieces that are laid one after the other, those along one axis of `places`."""
+        """The stack with the pieces along one axis of `places` concatenated."""
         places = stack.places.movedim(dim, -1)
         rows = cast("list[list[int]]", places.reshape(-1, places.shape[-1]).tolist())
         shape = list(stack.shape)

@@ -1,7 +1,7 @@
-"""Take a stack of recurrent layers apart into its layers and directions, before axes are related.
+"""Split a stack of recurrent layers into its layers and directions, before axes are related.
 
 torch runs all of them in one operation, which takes and returns the states of all in one tensor.
-Taken apart, each layer and direction has units of its own, unless something else ties them.
+Split, each layer and direction has units of its own, unless something else ties them.
 """
 
 import operator
@@ -18,15 +18,15 @@ LAYERS = {aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.in
 
 
 def unroll(graph: Graph) -> Graph:
-    """Replace each stack of recurrent layers by single layers that read in one direction.
+    """Replace each stack of recurrent layers by single layers with one direction.
 
-    Which end of a sequence a layer starts from makes no difference to its axes: time stays.
+    At which end of a sequence a layer starts does not matter for its axes: time is fixed.
     """
     stacks = {op.name for op in graph.operations if op.target in LAYERS and _is_stack(op)}
     operations: list[Operation] = []
     for op in graph.operations:
         if op.name in stacks:
-            operations += _taken_apart(op)
+            operations += _layers(op)
         elif op.target is operator.getitem and op.args[0].name in stacks:
             result = Ref(f"{op.args[0].name}.{op.args[1]}")
             operations.append(replace(op, target=aten.alias.default, args=(result,)))
@@ -41,8 +41,8 @@ def _is_stack(op: Operation) -> bool:
     return (layers > 1 or both_ways) and not (train and dropout)
 
 
-def _taken_apart(op: Operation) -> Iterator[Operation]:
-    """All layers, then what lays their states into one tensor; `name.0` and so on for results."""
+def _layers(op: Operation) -> Iterator[Operation]:
+    """All layers, then the operations that join their states; results are `name.0` and so on."""
     below, _, params, *options = op.args
     _, layers, _, _, both_ways, _ = options
     directions = 2 if both_ways else 1
@@ -68,7 +68,7 @@ def _taken_apart(op: Operation) -> Iterator[Operation]:
 
 
 def _one(op: Operation, number: int, x: Ref, params: Sequence[Ref]) -> Iterator[Operation]:
-    """One layer in one direction, which starts from its part of the states."""
+    """One layer in one direction, with its part of the initial states."""
     name, given = f"{op.name}.l{number}", op.args[1]
     out, *ends = cast("Sequence[Shape]", op.shapes)
     several = isinstance(given, (list, tuple))

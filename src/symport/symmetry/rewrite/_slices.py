@@ -1,7 +1,7 @@
-"""Read an index that is a list of numbers in the code as slices, before axes are related.
+"""Replace an index by a list of numbers in the code by slices, before axes are related.
 
-`x[..., [-2]]` takes a slice and `x[:, [2, 0]]` two, laid one after the other; which positions an
-index takes is not known of any other.
+`x[..., [-2]]` takes one slice and `x[:, [2, 0]]` a concatenation of two. The positions that any
+other index takes are not known.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,8 @@ SAME = {
 }
 
 
-def by_slices(graph: Graph) -> Graph:
-    """Replace every index by a list of numbers along one axis."""
+def index_by_slices(graph: Graph) -> Graph:
+    """Replace every index by a list of numbers along one axis by slices."""
     shapes = shapes_of(graph)
     numbers = {name: source.numbers for name, source in graph.sources.items() if source.numbers}
     operations: list[Operation] = []
@@ -43,7 +43,7 @@ def by_slices(graph: Graph) -> Graph:
 def _indexed(
     op: Operation, numbers: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Shape]
 ) -> tuple[int, list[int]] | None:
-    """The axis that an operation indexes by a list of numbers, and the positions they mean."""
+    """The axis that an operation indexes by a list of numbers, and the positions it takes."""
     if op.target is aten.index_select.default:
         dim, places = op.args[1], [op.args[2]]
     elif op.target is aten.index.Tensor:
@@ -60,7 +60,7 @@ def _indexed(
 
 
 def _sliced(op: Operation, dim: int, numbers: Sequence[int], shape: Shape) -> Iterator[Operation]:
-    """A slice for each run of numbers that count up, and all of them joined."""
+    """A slice for each run of consecutive numbers, and their concatenation."""
     source, dim = op.args[0], dim % len(shape)
     runs = list(_runs(numbers))
     for k, run in enumerate(runs):

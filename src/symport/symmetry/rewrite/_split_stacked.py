@@ -1,9 +1,9 @@
-"""Read stacked parts of an axis as parts, before its axes are related.
+"""Split the stacked parts of an axis before axes are related.
 
 Fused attention reshapes the rows of one weight to (3, heads, units) and then picks queries, keys
-and values by position. Read literally, all three would have to be permuted alike. So where a
-reshape splits an axis and everything behind it only picks ranges of one of the new axes, the
-ranges are cut from the axis before it is split, as `chunk` would have done.
+and values by position. Taken literally, that would tie all three to one permutation. So where a
+reshape splits an axis and everything after it only picks ranges of one of the new axes, the ranges
+are cut from the axis before it is split, as `chunk` would have done.
 """
 
 import math
@@ -44,12 +44,12 @@ class Pick:
     """A range of one axis of a reshaped tensor.
 
     Attributes:
-        path: Operations between the reshape and the pick, which only carry the axis along.
-        operation: What picks: select, slice, or the getitem of a split.
+        path: Operations between the reshape and the pick, which leave the axis intact.
+        operation: The one that picks: select, slice, or the getitem of a split.
         axis: The axis of the reshape that is picked from.
-        place: Where that axis is when it is picked from.
+        place: The number of that axis when it is picked from.
         chosen: The positions.
-        drops: Whether the axis goes, as with select.
+        drops: Whether the axis is removed, as by select.
     """
 
     path: Path
@@ -60,8 +60,8 @@ class Pick:
     drops: bool
 
 
-def unstack(graph: Graph) -> Graph:
-    """Cut stacked parts before the reshape instead of behind it, wherever that is possible."""
+def split_stacked(graph: Graph) -> Graph:
+    """Cut stacked parts before the reshape instead of after it, wherever that is possible."""
     readers: dict[str, list[Operation]] = {}
     for operation in graph.operations:
         for name in dict.fromkeys(_read(operation)):
@@ -113,9 +113,9 @@ def _picks(
     axes: Sequence[int],
     readers: Mapping[str, Sequence[Operation]],
 ) -> Iterator[Pick | None]:
-    """Follow a tensor to what picks from it; None for anything else that reads it.
+    """Follow a tensor to the operations that pick from it; None for any other that reads it.
 
-    `axes` says which axis of the view each axis of the tensor is, -1 for a new one.
+    `axes` has the axis of the view that each axis of the tensor is, -1 for a new one.
     """
     for reader in readers.get(name, ()):
         if reader.target in CARRIERS or reader.target in VIEWS:
@@ -130,7 +130,7 @@ def _picks(
 
 
 def _moved(carrier: Operation, axes: Sequence[int], before: Shape) -> list[int]:
-    """Which axis of the first view each axis is behind a carrier; -1 for none or several."""
+    """The axis of the first view that each axis is after a carrier; -1 for none or several."""
     if carrier.target in VIEWS:
         return _seen_again(axes, before, _shape(carrier))
     arguments = carrier.args[1:]
@@ -151,7 +151,7 @@ def _moved(carrier: Operation, axes: Sequence[int], before: Shape) -> list[int]:
 
 
 def _seen_again(axes: Sequence[int], before: Shape, after: Shape) -> list[int]:
-    """Which axis of the first view each axis of a second one is, if that leaves it whole."""
+    """The axis of the first view that each axis of a second one is, where it is left whole."""
     found = [-1] * len(after)
     for old, new in segments(before, after):
         was, now = [k for k in old if before[k] != 1], [k for k in new if after[k] != 1]
@@ -195,7 +195,7 @@ def _split_picks(
 
 
 def _stacked(view: Operation, picks: Sequence[Pick | None], shapes: Mapping[str, Shape]) -> int:
-    """How many axes the view has split off behind the one that all its readers pick from."""
+    """The number of axes that the view splits off after the one that all its readers pick from."""
     found = {pick.axis if pick is not None else -1 for pick in picks}
     if len(found) != 1 or (axis := found.pop()) < 0:
         return 0
@@ -210,7 +210,7 @@ def _shape(operation: Operation) -> Shape:
 
 
 def _merged(view: Operation, axis: int, width: int) -> Operation:
-    """The view that keeps the axis together with those split off behind it."""
+    """The view that keeps the axis merged with those split off after it."""
     after = _shape(view)
     end = axis + 1 + width
     shape = (*after[:axis], math.prod(after[axis:end]), *after[end:])
@@ -220,7 +220,7 @@ def _merged(view: Operation, axis: int, width: int) -> Operation:
 
 
 def _cut_first(view: Operation, pick: Pick, width: int) -> list[Operation]:
-    """What replaces one pick: cut the merged axis, split it, carry it along."""
+    """The replacement of one pick: cut the merged axis, split it, apply the path."""
     name, after, axis = pick.operation.name, _shape(view), pick.axis
     rest = after[axis + 1 + width :]
     inner = math.prod(after[axis + 1 : axis + 1 + width])
@@ -244,14 +244,14 @@ def _cut_first(view: Operation, pick: Pick, width: int) -> list[Operation]:
 
 
 def _carried(op: Operation, shape: Shape) -> tuple[Any, tuple[Any, ...], Shape]:
-    """A carrier that makes a shape of what was picked."""
+    """A carrier applied to the picked range, with the shape of its result."""
     if op.target in VIEWS:
         return aten.view.default, (list(shape),), shape
     return op.target, op.args[1:], shape
 
 
 def _narrowed(carrier: Operation, view: Operation, pick: Pick) -> Shape:
-    """The shape of a carrier's result when only the picked range goes through it."""
+    """The shape of a carrier's result when it is applied to the picked range only."""
     axes, before = list(range(_ndim(view))), _shape(view)
     for operation in pick.path:
         axes, before = _moved(operation, axes, before), _shape(operation)
@@ -265,7 +265,7 @@ def _narrowed(carrier: Operation, view: Operation, pick: Pick) -> Shape:
 def _chained(
     start: Any, steps: Sequence[tuple[Any, tuple[Any, ...], Shape]], name: str
 ) -> Iterator[Operation]:
-    """Operations one after the other, the last of which has the given name."""
+    """A chain of operations, the last of which has the given name."""
     value = start
     for k, (target, arguments, shape) in enumerate(steps):
         own = name if k == len(steps) - 1 else f"{name}.{k}"

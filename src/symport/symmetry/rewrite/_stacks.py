@@ -1,4 +1,4 @@
-"""A tensor that was laid together from others of one shape, and what moves its axes."""
+"""A tensor that is a stack of others of one shape, and operations that move its axes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +18,9 @@ class Stack:
 
     Attributes:
         pieces: The others.
-        shape: Of each of them.
-        places: Which piece lies where: one axis for each axis of the whole that is stacked.
-        axes: For each axis of the whole the axis of a piece, or None if it is stacked.
+        shape: Of each piece.
+        places: The number of the piece at each place: one axis for each stacked axis of the whole.
+        axes: For each axis of the whole, the axis of a piece, or None if it is stacked.
     """
 
     pieces: Sequence[Ref]
@@ -36,21 +36,21 @@ class Stack:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The axes of a piece in the order in which the whole has them."""
+        """The axes of a piece in the order of the whole."""
         return tuple(k for k in self.axes if k is not None)
 
     def rank(self, dim: int) -> int:
-        """Which axis of `places` an axis of the whole is."""
+        """The axis of `places` that an axis of the whole is."""
         return sum(k is None for k in self.axes[:dim])
 
 
 def without(shape: Shape, axis: int) -> Shape:
-    """The other sizes."""
+    """The shape without one axis."""
     return (*shape[:axis], *shape[axis + 1 :])
 
 
 def turned(op: Operation, stack: Stack, known: Mapping[str, Any]) -> Stack:
-    """Axes in another order, or a new one of length one."""
+    """A stack with its axes in another order, or with a new one of length one."""
     count = len(stack.axes)
     if op.target is aten.unsqueeze.default:
         return unsqueezed(stack, known["dim"] % (count + 1))
@@ -64,13 +64,13 @@ def turned(op: Operation, stack: Stack, known: Mapping[str, Any]) -> Stack:
 
 
 def unsqueezed(stack: Stack, dim: int) -> Stack:
-    """With one more stacked axis, of length one."""
+    """A stack with one more stacked axis, of length one."""
     axes = (*stack.axes[:dim], None, *stack.axes[dim:])
     return replace(stack, places=stack.places.unsqueeze(stack.rank(dim)), axes=axes)
 
 
 def laid(op: Operation, stack: Stack) -> Iterator[Operation]:
-    """The pieces laid into one tensor, as the result of an operation."""
+    """Operations that stack the pieces into the result of a given operation."""
     refs = [stack.pieces[k] for k in cast("list[int]", stack.places.flatten().tolist())]
     value, shape = refs[0], stack.shape
     steps: list[tuple[Any, tuple[Any, ...], Shape]] = []

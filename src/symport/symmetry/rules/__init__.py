@@ -1,7 +1,4 @@
-"""How each operation relates the axes of its inputs and results, grouped by theme.
-
-Importing this package registers the rules.
-"""
+"""The rules of torch's operations, grouped by theme; importing this package registers them."""
 
 from symport.symmetry.rules import (
     _attention as _attention,

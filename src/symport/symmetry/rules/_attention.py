@@ -1,4 +1,4 @@
-"""Fused attention."""
+"""Rules of fused attention."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from symport.symmetry._terms import Term, product, tie
-from symport.symmetry.axes import Axes, Call, Result, pinned, register_rule, rule_for, unknown
+from symport.symmetry.axes import Axes, Call, Result, fixed, register_rule, rule_for, unknown
 
 aten = torch.ops.aten
 
@@ -18,16 +18,16 @@ def attention(call: Call) -> Result:
         return unknown(call)
     q, k, v, mask = call["query"].axes, call["key"].axes, call["value"].axes, call["attn_mask"]
     if call["is_causal"]:
-        call.pin([q[-2], k[-2]], "causal mask")
+        call.fix([q[-2], k[-2]], "causal mask")
     return attended(call, (q, k, v), mask.axes if mask is not None else None, call["enable_gqa"])
 
 
 def attended(call: Call, qkv: tuple[Axes, Axes, Axes], mask: Axes | None, shared: bool) -> Axes:
-    """Relate queries, keys, values and what is added to their scores, with broadcasting.
+    """Relate queries, keys, values and the mask that is added to their scores, with broadcasting.
 
     Args:
         call: The operation.
-        qkv: Axes of each, `(..., heads, positions, units)`.
+        qkv: The axes of each, `(..., heads, positions, units)`.
         mask: Axes that are broadcast to `(..., heads, queries, keys)`.
         shared: Whether there may be several query heads for each head of keys and values.
     """
@@ -50,7 +50,7 @@ def attended(call: Call, qkv: tuple[Axes, Axes, Axes], mask: Axes | None, shared
             if 1 not in (term.size, scores.get(letter, Term(1)).size):
                 tie(term, scores[letter])
         scores = _wide(scores, added)
-    call.alone(*(term for letter, term in scores.items() if letter != "s"))
+    call.together(*(term for letter, term in scores.items() if letter != "s"))
     letters = [*map(str, reversed(range(len(call.shape) - 2))), "t", "v"]
     if "r" in heads:
         letters.insert(-2, "r")
@@ -59,23 +59,23 @@ def attended(call: Call, qkv: tuple[Axes, Axes, Axes], mask: Axes | None, shared
 
 
 def flex_attention(call: Call) -> Result:
-    """Attention whose scores a function changes, which may tell heads and positions apart."""
+    """Attention with a function of its scores, which may depend on heads and positions."""
     q, k, v = (call[str(place)].axes for place in range(3))
     if _returns_scores(call["3"]) and _masks_nothing(call["4"][-1]):
         axes = attended(call, (q, k, v), None, shared=True)
     else:
-        reason = "told apart by the score_mod or mask_mod of flex_attention"
+        reason = "read by the score_mod or mask_mod of flex_attention"
         for value in call.tensors[3:]:
-            call.pin(value.axes, reason)
-        call.pin([*q[:-1], *k[:-1], *v[:-1]], reason)
+            call.fix(value.axes, reason)
+        call.fix([*q[:-1], *k[:-1], *v[:-1]], reason)
         tie(q[-1], k[-1])
-        call.alone(*q)
-        call.alone(*v)
-        axes = (*pinned(call.shape[:-1], reason), v[-1])
+        call.together(*q)
+        call.together(*v)
+        axes = (*fixed(call.shape[:-1], reason), v[-1])
     return [axes, *(axes[:-1] for _ in call.shapes[1:])]
 
 
-register_rule("flex_attention", flex_attention)  # takes graphs, and so is in no namespace
+register_rule("flex_attention", flex_attention)  # a higher-order operation has no namespace
 
 
 def _returns_scores(graph: Any) -> bool:
@@ -95,7 +95,7 @@ def _lettered(axes: Sequence[Term]) -> dict[str, Term]:
 
 
 def _wide(*tensors: dict[str, Term], without: str = "") -> dict[str, Term]:
-    """All axes by letter, those of length 1 only where there is no other."""
+    """All axes by letter; those of length 1 only where no tensor has a longer one."""
     found = {letter: term for axes in tensors for letter, term in axes.items() if term.size == 1}
     wide = {letter: term for axes in tensors for letter, term in axes.items() if term.size != 1}
     return {letter: term for letter, term in (found | wide).items() if letter != without}

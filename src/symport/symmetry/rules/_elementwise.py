@@ -1,7 +1,7 @@
-"""Operations entry by entry that torch does not mark as such."""
+"""Rules of operations entry by entry that torch does not tag as pointwise."""
 
 from symport.symmetry._terms import tie
-from symport.symmetry.axes import Call, Result, Value, fresh, pinned, pointwise, rule_for, unknown
+from symport.symmetry.axes import Call, Result, Value, fixed, fresh, pointwise, rule_for, unknown
 
 
 @rule_for(
@@ -35,26 +35,26 @@ from symport.symmetry.axes import Call, Result, Value, fresh, pinned, pointwise,
     "_neg_view",
 )
 def same(call: Call) -> Result:
-    """Marked as entry-wise here because torch does not."""
+    """Pointwise, though torch does not tag them so."""
     return pointwise(call)
 
 
 @rule_for("mul")
 def multiply(call: Call) -> Result:
-    """Times the number zero all entries are alike (as far as they are finite)."""
+    """Pointwise; times the number zero, all entries are equal (if they are finite)."""
     numbers = [other for other in call.arguments.values() if isinstance(other, (int, float))]
     return fresh(call.shape) if 0 in numbers else pointwise(call)
 
 
 @rule_for("to", "type_as")
 def as_type(call: Call) -> Result:
-    """The same entries in another type or place, which may be those of another tensor."""
+    """The same entries in another dtype or on another device, which another tensor may give."""
     return call["self"].axes
 
 
 @rule_for("copy", "fill")
 def overwrite(call: Call) -> Result:
-    """The new entries, repeated to the size of the old ones."""
+    """The new entries, broadcast to the shape of the old ones."""
     source = call.arguments.get("src")
     new = source.axes if isinstance(source, Value) else ()
     old = fresh(call.shape[: len(call.shape) - len(new)])
@@ -64,14 +64,14 @@ def overwrite(call: Call) -> Result:
 
 @rule_for("_assert_tensor_metadata", "_assert_async", "_assert_scalar")
 def nothing(call: Call) -> Result:
-    """A check without a result."""
+    """An assertion has no result."""
     return [() for _ in call.shapes]
 
 
 @rule_for("bucketize")
 def bucketize(call: Call) -> Result:
-    """Entry by entry, the boundaries being in order."""
-    call.pin(call["boundaries"].axes, "boundaries in order")
+    """Entry by entry; the boundaries are sorted and so fixed."""
+    call.fix(call["boundaries"].axes, "boundaries in order")
     return call["self"].axes if isinstance(call["self"], Value) else ()
 
 
@@ -93,24 +93,24 @@ def prelu(call: Call) -> Result:
     "rrelu",
 )
 def dropout(call: Call) -> Result:
-    """Nothing in evaluation mode; a mask drawn at random belongs to positions, not units."""
+    """The identity in evaluation mode; a random mask belongs to positions, not units."""
     train = call.arguments.get("train", call.arguments.get("training"))
     if train is False or call.arguments.get("p", 1.0) == 0.0:
         return [call.tensors[0].axes for _ in call.shapes]
     result = unknown(call)
-    call.pin(call.tensors[0].axes, "dropout that is active in evaluation mode")
+    call.fix(call.tensors[0].axes, "dropout that is active in evaluation mode")
     return result
 
 
 @rule_for("view_as_real")
 def view_as_real(call: Call) -> Result:
     """A last axis for the real and the imaginary part."""
-    return (*call["self"].axes, *pinned((2,), "real and imaginary part"))
+    return (*call["self"].axes, *fixed((2,), "real and imaginary part"))
 
 
 @rule_for("view_as_complex")
 def view_as_complex(call: Call) -> Result:
     """The last axis holds the real and the imaginary part."""
     *axes, pair = call["self"].axes
-    call.pin([pair], "real and imaginary part")
+    call.fix([pair], "real and imaginary part")
     return tuple(axes)

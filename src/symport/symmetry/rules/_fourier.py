@@ -1,4 +1,4 @@
-"""Fourier transforms: frequencies are counted, all other axes pass."""
+"""Rules of Fourier transforms: transformed axes are fixed, all others pass."""
 
 from collections.abc import Sequence
 
@@ -34,12 +34,12 @@ REASON = "transformed to or from frequencies"
     "_fft_c2c",
 )
 def transform(call: Call) -> Result:
-    """The axes that are transformed stay, and their lengths may change."""
+    """The transformed axes are fixed, and their lengths may change."""
     return in_order(call, _dims(call, len(call["self"].axes)), REASON)
 
 
 def _dims(call: Call, ndim: int) -> Sequence[int]:
-    """The axes that are transformed; without any named, the last ones, as many as sizes."""
+    """The transformed axes; by default the last ones, as many as there are sizes."""
     dim, sizes = call.arguments.get("dim"), call.arguments.get("s")
     if dim is None:
         return range(ndim - len(sizes) if sizes is not None else 0, ndim)

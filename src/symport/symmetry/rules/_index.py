@@ -1,11 +1,11 @@
-"""Looking up rows by index."""
+"""Rules of look-ups by index, and of operations that find indices."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 from symport.symmetry._terms import Term, tie
-from symport.symmetry.axes import Axes, Call, Result, Value, broadcast, pinned, rule_for, unknown
+from symport.symmetry.axes import Axes, Call, Result, Value, broadcast, fixed, rule_for, unknown
 from symport.symmetry.rules._layout import axes_without
 from symport.symmetry.rules._reduce import reduced
 
@@ -14,7 +14,7 @@ INDEXED = "indexed by positions or data"
 
 @rule_for("embedding")
 def embedding(call: Call) -> Result:
-    """Rows of a table: the table's rows stay, its columns move."""
+    """Rows of a table: its rows are fixed unless the places were found along them."""
     table, places = call["weight"], call["indices"]
     if not call.follow(places, table.axes[0], units=table.axes[1:]):
         call.mix(table, [0], "indexed by data (vocabulary, positions)")
@@ -27,23 +27,23 @@ def embedding_bag(call: Call) -> Result:
     table, *others = call.tensors
     call.mix(table, [0], "indexed by data (vocabulary, positions)")
     for value in others:
-        call.pin(value.axes, INDEXED)
+        call.fix(value.axes, INDEXED)
     if call.uses(3):
-        call.pin(table.axes, "places of maxima")
-    bags = pinned(call.shape[:1], INDEXED)
-    return [(*bags, table.axes[1]), *(pinned(shape or (), INDEXED) for shape in call.shapes[1:])]
+        call.fix(table.axes, "places of maxima")
+    bags = fixed(call.shape[:1], INDEXED)
+    return [(*bags, table.axes[1]), *(fixed(shape or (), INDEXED) for shape in call.shapes[1:])]
 
 
 @rule_for("diagonal")
 def diagonal(call: Call) -> Result:
-    """The entries whose places along two axes are the same come last."""
+    """The two axes are tied, and the diagonal comes last."""
     value = call["self"]
     dims = [dim % len(value.axes) for dim in (call["dim1"], call["dim2"])]
     a, b = (value.axes[dim] for dim in dims)
     rest = [term for k, term in enumerate(value.axes) if k not in dims]
     if call["offset"] or a.size != b.size:
         call.mix(value, dims, "part of a diagonal")
-        return (*rest, *pinned(call.shape[-1:], "part of a diagonal"))
+        return (*rest, *fixed(call.shape[-1:], "part of a diagonal"))
     tie(a, b)
     return (*rest, a)
 
@@ -70,7 +70,7 @@ def index_select(call: Call) -> Result:
 
 @rule_for("index")
 def index(call: Call) -> Result:
-    """Axes that are indexed stay, the others pass; the indices' axes come in their place."""
+    """Indexed axes are replaced by those of the indices; the others pass."""
     return looked_up(call, call["self"], cast("list[Value | None]", call["indices"]))
 
 
@@ -89,7 +89,7 @@ def looked_up(call: Call, value: Value, places: Sequence[Value | None]) -> Axes:
 
 @rule_for("gather")
 def gather(call: Call) -> Result:
-    """Along one axis by index; all others go along where they have the same length."""
+    """Looked up along one axis; all others are tied where they have the same length."""
     value, places, dim = call["self"], call["index"], call["dim"] % len(call.shape)
     others = axes_without(value.axes, [dim])
     for k, (a, b) in enumerate(zip(value.axes, places.axes, strict=True)):
@@ -98,7 +98,7 @@ def gather(call: Call) -> Result:
         if k == dim:
             call.mix(value, [dim], INDEXED)
         elif a.size != b.size:
-            call.pin([a, b], INDEXED)
+            call.fix([a, b], INDEXED)
         else:
             tie(a, b)
     return places.axes
@@ -106,24 +106,24 @@ def gather(call: Call) -> Result:
 
 @rule_for("tril", "triu")
 def triangle(call: Call) -> Result:
-    """Positions in the last two axes are compared."""
+    """The last two axes are fixed, since their positions are compared."""
     value = call["self"]
-    call.pin(value.axes[-2:], "triangular mask")
+    call.fix(value.axes[-2:], "triangular mask")
     return value.axes
 
 
 @rule_for("topk", "sort", "argsort", "msort")
 def ranked(call: Call) -> Result:
-    """Values in order along one axis, and their places on it."""
+    """Values in order along one axis, and their places along it."""
     value, dim = call["self"], call.arguments.get("dim", 0)
     axes = list(value.axes)
     found = axes[dim] if axes else Term(1)
     call.finds(len(call.shapes) - 1, found)
     if axes:
         axes[dim] = Term(call.shape[dim], reason="in order of size")
-        call.alone(*(term for k, term in enumerate(value.axes) if k != dim % len(axes)))
+        call.together(*(term for k, term in enumerate(value.axes) if k != dim % len(axes)))
     if len(call.shapes) == 1 and "argsort" not in str(call.op):
-        call.pin([found], "sorted")
+        call.fix([found], "sorted")
     return [tuple(axes) for _ in call.shapes]
 
 
@@ -132,8 +132,8 @@ def argmax(call: Call) -> Result:
     """The place of the largest or smallest along an axis."""
     value, dim = call["self"], call["dim"]
     if dim is None or not value.axes:
-        call.pin(value.axes, "used as an index (argmax)")
-        return pinned(call.shape, "used as an index (argmax)")
+        call.fix(value.axes, "used as an index (argmax)")
+        return fixed(call.shape, "used as an index (argmax)")
     call.finds(0, value.axes[dim])
     return reduced(value, dim, keep=call["keepdim"])
 
@@ -144,13 +144,13 @@ def one_hot(call: Call) -> Result:
     places = call["self"]
     axis = Term(call.shape[-1])
     if not call.follow(places, axis, places.axes):
-        call.pin([axis], INDEXED)
+        call.fix([axis], INDEXED)
     return (*places.axes, axis)
 
 
 @rule_for("_grouped_mm", "transformers.grouped_mm_fallback")
 def grouped_mm(call: Call) -> Result:
-    """Rows that are sorted by expert, each times the matrix of its own."""
+    """Rows that are sorted by expert, each times the matrix of its expert."""
     x, weight, ends = call.tensors[:3]
     if len(x.axes) != 2 or len(weight.axes) != 3:
         return unknown(call)
@@ -158,7 +158,7 @@ def grouped_mm(call: Call) -> Result:
     experts, columns, units = weight.axes
     tie(inner, columns)
     tie(experts, ends.axes[0])
-    call.pin([rows, experts], "rows are sorted by expert")
+    call.fix([rows, experts], "rows are sorted by expert")
     call.belong(ends.name, (rows,), experts)
-    call.alone(rows, inner)
+    call.together(rows, inner)
     return (rows, units)

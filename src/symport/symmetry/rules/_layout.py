@@ -1,10 +1,10 @@
-"""Operations that only move entries: reshape, transpose, concatenate, slice."""
+"""Rules of operations that only move entries: reshape, transpose, concatenate, slice."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 
 from symport.symmetry._terms import Term, factors, product, split, tie, total
-from symport.symmetry.axes import Axes, Call, Result, Value, fresh, pinned, rule_for, unknown
+from symport.symmetry.axes import Axes, Call, Result, Value, fixed, fresh, rule_for, unknown
 
 
 @rule_for("view", "_unsafe_view", "reshape", "flatten", "unflatten")
@@ -28,14 +28,14 @@ def reshape(call: Call) -> Result:
             axes |= dict(zip(wide, fresh(call.shape[k] for k in wide), strict=True))
             tie(before, product(axes[k] for k in wide))
             regrouped |= set(old) if sum(value.shape[k] != 1 for k in old) > 1 else set()
-    if regrouped:  # a factor beside some units may now be that of another axis
+    if regrouped:  # a factor beside some units may have come from another axis
         old = (factors(t) if k in regrouped else [t] for k, t in enumerate(value.axes))
-        call.alone(*itertools.chain(*old))
+        call.together(*itertools.chain(*old))
     return tuple(axes.get(k, Term(1)) for k in range(len(call.shape)))
 
 
 def segments(a: Sequence[int], b: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """Consecutive axes of two shapes that hold equally many entries."""
+    """The shortest runs of axes of two shapes that have equally many entries."""
     i = j = 0
     while i < len(a) or j < len(b):
         left, right = [i] if i < len(a) else [], [j] if j < len(b) else []
@@ -70,14 +70,14 @@ def transpose(call: Call) -> Result:
 
 @rule_for("unsqueeze", "squeeze")
 def squeeze(call: Call) -> Result:
-    """Axes of length 1 come or go."""
+    """Axes of length 1 are added or removed."""
     kept = iter([term for term in call["self"].axes if term.size != 1])
     return tuple(Term(1) if size == 1 else next(kept) for size in call.shape)
 
 
 @rule_for("expand", "expand_as", "broadcast_to", "repeat", "tile")
 def repeat(call: Call) -> Result:
-    """Copies along new axes, or beside each other along old ones; copies are interchangeable."""
+    """Copies along new axes, or as the outer factor of old ones; copies are interchangeable."""
     value = call["self"]
     old = (*(Term(1) for _ in range(len(call.shape) - len(value.axes))), *value.axes)
     return tuple(
@@ -88,11 +88,11 @@ def repeat(call: Call) -> Result:
 
 @rule_for("repeat_interleave")
 def repeat_interleave(call: Call) -> Result:
-    """Copies of each unit next to it."""
+    """Copies of each unit next to it, as the inner factor of an axis."""
     value, repeats = call["self"], call.arguments.get("repeats")
     if not isinstance(repeats, int):
-        call.pin(value.axes, "repeated a number of times that depends on data")
-        return pinned(call.shape, "repeated a number of times that depends on data")
+        call.fix(value.axes, "repeated a number of times that depends on data")
+        return fixed(call.shape, "repeated a number of times that depends on data")
     dim = call.arguments.get("dim")
     axes = [product(value.axes)] if dim is None else list(value.axes)
     place = 0 if dim is None else dim
@@ -102,7 +102,7 @@ def repeat_interleave(call: Call) -> Result:
 
 @rule_for("cat", "concat", "concatenate", "hstack", "vstack", "dstack")
 def cat(call: Call) -> Result:
-    """One after the other along one axis."""
+    """A sum along one axis; all others are tied."""
     tensors = [v for v in call["tensors"] if v.shape != (0,)]
     if any(len(v.axes) != len(call.shape) for v in tensors):
         return _give_up(call)
@@ -120,8 +120,8 @@ def cat(call: Call) -> Result:
 def _give_up(call: Call) -> Result:
     reason = f"no rule for {call.op} of tensors with these shapes"
     for value in call.tensors:
-        call.pin(value.axes, reason)
-    return pinned(call.shape, reason)
+        call.fix(value.axes, reason)
+    return fixed(call.shape, reason)
 
 
 def _tied(terms: Sequence[Term]) -> Term:
@@ -132,11 +132,11 @@ def _tied(terms: Sequence[Term]) -> Term:
 
 @rule_for("stack")
 def stack(call: Call) -> Result:
-    """A new axis, whose positions are the tensors."""
+    """A new fixed axis, whose positions are the tensors."""
     tensors: list[Value] = call["tensors"]
     axes = [_tied(terms) for terms in zip(*(v.axes for v in tensors), strict=True)]
     dim = call["dim"] % len(call.shape)
-    axes.insert(dim, *pinned((len(tensors),), "position in a stack"))
+    axes.insert(dim, *fixed((len(tensors),), "position in a stack"))
     return tuple(axes)
 
 
@@ -155,7 +155,7 @@ def slice_(call: Call) -> Result:
 
 
 def _taken(call: Call, value: Value, dim: int, chosen: range) -> Term:
-    """A range of one axis, as a term."""
+    """A range of an axis, as a term."""
     length = value.shape[dim]
     if len(chosen) in (0, length):
         return value.axes[dim] if chosen else Term(0)
@@ -165,16 +165,16 @@ def _taken(call: Call, value: Value, dim: int, chosen: range) -> Term:
 
 
 def _strided(call: Call) -> Result:
-    """Every `step`-th position: one lane of an axis that is read as units x lanes."""
+    """Every `step`-th position: one position of the inner factor of units x step."""
     value, step = call["self"], call["step"]
     axes, dim = list(value.axes), call["dim"] % len(value.axes)
     length, reason = value.shape[dim], f"taken in steps of {step}"
     if length == call.shape[dim] * step:
         units = Term(call.shape[dim])
-        lane = pinned((step,), reason)
+        lane = fixed((step,), reason)
         tie(axes[dim], product([units, *lane]))
         axes[dim] = units
-        call.alone(*axes, *lane)
+        call.together(*axes, *lane)
     else:
         call.mix(value, [dim], reason)
         axes[dim] = Term(call.shape[dim], reason=reason)
@@ -183,20 +183,20 @@ def _strided(call: Call) -> Result:
 
 @rule_for("select")
 def select(call: Call) -> Result:
-    """One position of one axis, which goes."""
+    """One position of one axis, which is removed."""
     value, place = call["self"], call["index"]
     dim = call["dim"] % len(value.axes)
     if isinstance(place, int):
         place %= value.shape[dim]
         _taken(call, value, dim, range(place, place + 1))
     else:
-        call.pin([value.axes[dim]], "one position of it is read, which depends on data")
+        call.fix([value.axes[dim]], "one position of it is read, which depends on data")
     return axes_without(value.axes, [dim])
 
 
 @rule_for("split", "split_with_sizes", "chunk", "tensor_split", "unbind")
 def split_(call: Call) -> Result:
-    """All of an axis, in pieces."""
+    """All parts of an axis."""
     value, dim = call["self"], call["dim"] % len(call["self"].axes)
     length, count = value.shape[dim], len(call.shapes)
     gone = len(call.shape) < len(value.axes)
@@ -217,7 +217,7 @@ def _cut(term: Term, sizes: Sequence[int]) -> list[Term]:
 
 @rule_for("slice_scatter", "select_scatter")
 def scatter(call: Call) -> Result:
-    """A range of one axis is overwritten."""
+    """A range of one axis is overwritten, so the axis becomes a sum."""
     value, source, dim = call["self"], call["src"], call["dim"] % len(call["self"].axes)
     if call.arguments.get("step", 1) != 1:
         return _give_up(call)
@@ -240,20 +240,20 @@ def scatter(call: Call) -> Result:
 
 @rule_for("glu")
 def glu(call: Call) -> Result:
-    """The first half times a gate, which is the second half."""
+    """The first half of an axis, times a function of the second."""
     value, dim = call["self"], call["dim"] % len(call.shape)
     half = call.shape[dim]
     first, gate = split(value.axes[dim], [half, half])
     tie(first, gate)
     axes = list(value.axes)
     axes[dim] = first
-    call.alone(*axes)
+    call.together(*axes)
     return tuple(axes)
 
 
 @rule_for("channel_shuffle")
 def channel_shuffle(call: Call) -> Result:
-    """Axis 1 is read as groups x units and written as units x groups."""
+    """Axis 1 changes from groups x units to units x groups."""
     value, groups = call["self"], call["groups"]
     outer, inner = fresh((groups, call.shape[1] // groups))
     tie(value.axes[1], product([outer, inner]))
@@ -262,11 +262,11 @@ def channel_shuffle(call: Call) -> Result:
 
 @rule_for("pixel_shuffle")
 def pixel_shuffle(call: Call) -> Result:
-    """Axis -3 is read as channels x r x r, which become positions."""
+    """Axis -3 is channels x r x r; the last two become positions."""
     *before, channels, height, width = call["self"].axes
     r = call["upscale_factor"]
     units = Term(call.shape[-3])
-    down, right = pinned((r, r), "position in a pixel shuffle")
+    down, right = fixed((r, r), "position in a pixel shuffle")
     tie(channels, product([units, down, right]))
     return (*before, units, product([height, down]), product([width, right]))
 
@@ -276,7 +276,7 @@ def pixel_unshuffle(call: Call) -> Result:
     """The inverse of a pixel shuffle."""
     *before, channels, height, width = call["self"].axes
     r = call["downscale_factor"]
-    down, right = pinned((r, r), "position in a pixel shuffle")
+    down, right = fixed((r, r), "position in a pixel shuffle")
     rows, columns = fresh(call.shape[-2:])
     tie(height, product([rows, down]))
     tie(width, product([columns, right]))
@@ -284,6 +284,6 @@ def pixel_unshuffle(call: Call) -> Result:
 
 
 def axes_without(axes: Axes, dims: Sequence[int]) -> Axes:
-    """The other axes."""
+    """The axes except some."""
     gone = {dim % len(axes) for dim in dims}
     return tuple(term for k, term in enumerate(axes) if k not in gone)

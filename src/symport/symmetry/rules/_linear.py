@@ -1,4 +1,4 @@
-"""Sums of products: linear layers, matrix products, einsum."""
+"""Rules of sums of products: linear layers, matrix products, einsum."""
 
 import string
 from collections.abc import Mapping, Sequence
@@ -45,12 +45,12 @@ def _matmul(call: Call, x: Value, y: Value) -> Axes:
 
 @rule_for("addmm", "baddbmm", "addmv", "addbmm")
 def addmm(call: Call) -> Result:
-    """A matrix product plus a term that is broadcast to it."""
+    """A matrix product plus a tensor that is broadcast to it."""
     extra, x, y = call.tensors
     axes = _matmul(call, x, y)
     if len(axes) != len(call.shape):  # addbmm also sums over the batch
         axes = axes[-len(call.shape) :]
-        call.alone(*axes)
+        call.together(*axes)
     for term, other in zip(reversed(axes), reversed(extra.axes), strict=False):
         if other.size != 1:
             tie(term, other)
@@ -59,7 +59,7 @@ def addmm(call: Call) -> Result:
 
 @rule_for("cdist", "_cdist_forward")
 def cdist(call: Call) -> Result:
-    """Distances of all rows: a sum over units, as in a matrix product."""
+    """Distances between all rows: a sum over units, as in a matrix product."""
     x, y = call["x1"], call["x2"]
     inputs = [letters("...mk", x.axes), letters("...nk", y.axes)]
     return call.contract(inputs, [*batch(x, y), "m", "n"])
@@ -74,7 +74,7 @@ def outer(call: Call) -> Result:
 
 @rule_for("einsum")
 def einsum(call: Call) -> Result:
-    """As written in its equation; a repeated letter within a tensor makes the axes stay."""
+    """As written in its equation; a repeated letter within a tensor fixes its axes."""
     left, _, result = call["equation"].replace(" ", "").partition("->")
     words = left.split(",")
     if "->" not in call["equation"]:
@@ -82,18 +82,18 @@ def einsum(call: Call) -> Result:
         result = ("..." if "..." in left else "") + "".join(once)
     tensors = [letters(word, v.axes) for word, v in zip(words, call["tensors"], strict=True)]
     for word, value in zip(words, call["tensors"], strict=True):
-        _pin_repeated(call, word, value)
+        _fix_repeated(call, word, value)
     dots = max((sum(k.isdigit() for k in axes) for axes in tensors), default=0)
     before, found, after = result.partition("...")
     numbers = [str(k) for k in range(dots, 0, -1)] if found else []
     return call.contract(tensors, [*before, *numbers, *after])
 
 
-def _pin_repeated(call: Call, word: str, value: Value) -> None:
+def _fix_repeated(call: Call, word: str, value: Value) -> None:
     plain = word.replace("...", "")
     repeated = [k for k, letter in enumerate(plain) if plain.count(letter) > 1]
     if repeated:
-        call.pin(value.axes, "diagonal of an einsum")
+        call.fix(value.axes, "diagonal of an einsum")
 
 
 @rule_for("bilinear")

@@ -1,6 +1,6 @@
-"""Tensors made in the graph."""
+"""Rules of operations that make tensors."""
 
-from symport.symmetry.axes import Call, Result, fresh, pinned, rule_for
+from symport.symmetry.axes import Call, Result, fixed, fresh, rule_for
 
 
 @rule_for(
@@ -22,21 +22,21 @@ from symport.symmetry.axes import Call, Result, fresh, pinned, rule_for
     "new_empty_strided",
 )
 def constant(call: Call) -> Result:
-    """All entries alike: any axis may be permuted. Those of `empty` are written before use."""
+    """All entries are equal, so any axis may be permuted; those of `empty` are written first."""
     return fresh(call.shape)
 
 
 @rule_for("eye")
 def eye(call: Call) -> Result:
-    """A unit matrix is the same when rows and columns are permuted alike."""
+    """A unit matrix is unchanged when one permutation moves its rows and columns."""
     rows, columns = call.shape
     if rows != columns:
-        return pinned(call.shape, "part of a diagonal")
+        return fixed(call.shape, "part of a diagonal")
     (units,) = fresh([rows])
     return (units, units)
 
 
 @rule_for("arange", "linspace")
 def counted(call: Call) -> Result:
-    """Entries that count positions."""
-    return pinned(call.shape, "counts positions")
+    """The entries count positions, which are fixed."""
+    return fixed(call.shape, "counts positions")

@@ -1,7 +1,7 @@
-"""Pooling and resampling: each channel on its own."""
+"""Rules of pooling and resampling: each channel on its own."""
 
 from symport.symmetry._terms import tie
-from symport.symmetry.axes import Call, Result, Value, pinned, rule_for
+from symport.symmetry.axes import Call, Result, Value, fixed, rule_for
 from symport.symmetry.rules._layout import axes_without
 from symport.symmetry.rules._spatial import POSITION, each, kept_positions
 
@@ -28,19 +28,19 @@ from symport.symmetry.rules._spatial import POSITION, each, kept_positions
     "_upsample_nearest_exact3d",
 )
 def resample(call: Call) -> Result:
-    """Each channel on its own; positions stay."""
+    """Each channel on its own; positions are fixed where they are mixed."""
     value = call.tensors[0]
     kept = _unchanged(value, call)
     sizes = zip(value.shape[kept:], call.shape[kept:], strict=True)
     still = _untouched(call, len(value.axes) - kept)
-    same = [a == b and stays for (a, b), stays in zip(sizes, still, strict=True)]
+    same = [a == b and unmixed for (a, b), unmixed in zip(sizes, still, strict=True)]
     axes = (*value.axes[:kept], *kept_positions(call, value, same))
     return [axes for _ in call.shapes]  # places of maxima are those in a channel's own plane
 
 
 def _untouched(call: Call, count: int) -> list[bool]:
-    """Axes on which each result is made of one position, its own if their length is the same."""
-    if "kernel_size" not in call.arguments:  # resampled: nothing moves unless a scale says so
+    """For each axis, whether every result comes from one position, its own if lengths agree."""
+    if "kernel_size" not in call.arguments:  # resampled: unmixed unless there is a scale
         scales = [v for name, v in call.arguments.items() if name.startswith("scale")]
         return [all(v in (None, 1.0, [1.0] * count) for v in scales)] * count
     if call.uses(1):
@@ -65,13 +65,13 @@ def _unchanged(value: Value, call: Call) -> int:
     "adaptive_max_pool3d",
 )
 def adaptive_pool(call: Call) -> Result:
-    """To one position: a mean or maximum over all, else as any pooling."""
+    """Reduced to one position, a mean or maximum over all; otherwise as any pooling."""
     value = call["self"]
     kept = _unchanged(value, call)
     if call.uses(1):
         return resample(call)
     gone = [dim for dim in range(kept, len(value.axes)) if call.shape[dim] == 1]
-    call.alone(*axes_without(value.axes, gone))
+    call.together(*axes_without(value.axes, gone))
     same = [call.shape[dim] in (1, value.shape[dim]) for dim in range(kept, len(value.axes))]
     axes = (*value.axes[:kept], *kept_positions(call, value, same, gone))
     return [axes for _ in call.shapes]
@@ -85,4 +85,4 @@ def unpool(call: Call) -> Result:
     for a, b in zip(value.axes, places.axes, strict=True):
         tie(a, b)
     call.mix(value, range(kept, len(value.axes)), POSITION)
-    return (*value.axes[:kept], *pinned(call.shape[kept:], POSITION))
+    return (*value.axes[:kept], *fixed(call.shape[kept:], POSITION))

@@ -1,23 +1,23 @@
-"""LSTM, GRU and plain recurrent layers: one permutation of the hidden units in every gate."""
+"""Rules of LSTM, GRU and plain recurrent layers: one permutation of hidden units in all gates."""
 
 from collections.abc import Sequence
 
 from symport.symmetry._terms import Term, product, tie
-from symport.symmetry.axes import Axes, Call, Result, Value, pinned, rule_for, unknown
+from symport.symmetry.axes import Axes, Call, Result, Value, fixed, rule_for, unknown
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 @rule_for(*GATES, *(f"{name}_cell" for name in GATES))
 def recurrent(call: Call) -> Result:
-    """One layer in one direction (stacks have been taken apart), or one step of it."""
+    """One layer in one direction (stacks have been split before), or one step of it."""
     if str(call.op).endswith("_cell.default"):
         return _cell(call)
     return _layer(call) if str(call.op).endswith(".input") else unknown(call)
 
 
 def _gates(call: Call) -> Axes:
-    return pinned((GATES[call.op.__name__.split(".")[0].removesuffix("_cell")],), "gate")
+    return fixed((GATES[call.op.__name__.split(".")[0].removesuffix("_cell")],), "gate")
 
 
 def _states(call: Call) -> list[Value]:
@@ -42,9 +42,9 @@ def _cell(call: Call) -> Result:
 
 
 def _sums(call: Call, batch: Term, units: Term) -> None:
-    """Each step sums over the units of one sequence, whatever the time: nothing nests in them."""
-    call.alone(batch)
-    call.alone(units)
+    """Each step sums over the units of one sequence, so units and sequences nest nothing."""
+    call.together(batch)
+    call.together(units)
 
 
 def _weights(call: Call, tensors: Sequence[Value | None], columns: Term, units: Term) -> None:
@@ -63,7 +63,7 @@ def _layer(call: Call) -> Result:
         return unknown(call)
     place = 1 if call["batch_first"] else 0
     batch = x.axes[1 - place]
-    call.pin([x.axes[place]], "time")
+    call.fix([x.axes[place]], "time")
     cells, result = _units(call, x.axes[2])
     ends = [result, cells][: len(states)]
     for state, units in zip(states, ends, strict=True):

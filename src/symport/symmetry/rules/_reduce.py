@@ -1,4 +1,4 @@
-"""Sums, means and maxima over axes, and softmax."""
+"""Rules of sums, means and maxima over axes, and of softmax."""
 
 from typing import cast
 
@@ -7,7 +7,7 @@ from symport.symmetry.axes import Axes, Call, Result, Value, pointwise, rule_for
 
 
 def reduced(value: Value, dims: list[int] | int | None, *, keep: bool) -> Axes:
-    """The axes that are left after a reduction; no dims means all."""
+    """The axes after a reduction; without `dims`, over all of them."""
     count = len(value.axes)
     chosen = [dims] if isinstance(dims, int) else (dims or list(range(count)))
     gone = {dim % count for dim in chosen} if count else set[int]()
@@ -33,7 +33,7 @@ def reduced(value: Value, dims: list[int] | int | None, *, keep: bool) -> Axes:
     "std_mean",
 )
 def reduce(call: Call) -> Result:
-    """The order of what is summed does not matter."""
+    """Reduced over axes, in any order of their positions."""
     axes = _reduced(call)
     return [axes for _ in call.shapes]
 
@@ -46,7 +46,7 @@ def _reduced(call: Call) -> Axes:
 
 @rule_for("max", "min", "median", "nanmedian", "mode", "kthvalue")
 def extreme(call: Call) -> Result:
-    """A maximum of one tensor, or of two entry by entry; its place is an index into the axis."""
+    """A maximum along an axis, with its place, or of two tensors entry by entry."""
     if len(call.tensors) == 2:
         return pointwise(call)
     axes = _reduced(call)
@@ -57,9 +57,9 @@ def extreme(call: Call) -> Result:
 
 @rule_for("softmax", "_softmax", "log_softmax", "_log_softmax", "softmin")
 def softmax(call: Call) -> Result:
-    """Entry by entry, but for a sum over one axis."""
+    """Entry by entry, except for a sum over one axis."""
     value = call["self"]
-    call.alone(*reduced(value, call["dim"], keep=False))
+    call.together(*reduced(value, call["dim"], keep=False))
     return value.axes
 
 
@@ -79,5 +79,5 @@ def cosine_similarity(call: Call) -> Result:
     del wide[dim]
     for value in (x, y):
         kept = reduced(value, dim if len(value.axes) == count else [dim], keep=False)
-        call.alone(*kept)
+        call.together(*kept)
     return tuple(wide)

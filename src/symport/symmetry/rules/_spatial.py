@@ -1,16 +1,16 @@
-"""Convolution, padding, patches, shifts: operations on positions."""
+"""Rules of operations on positions: convolution, padding, patches, shifts."""
 
 from collections.abc import Sequence
 
 from symport.symmetry._terms import Term, product, tie, total
-from symport.symmetry.axes import Axes, Call, Result, Value, pinned, rule_for
+from symport.symmetry.axes import Axes, Call, Result, Value, fixed, rule_for
 
 POSITION = "spatial position"
 
 
 @rule_for("conv1d", "conv2d", "conv3d")
 def convolution(call: Call) -> Result:
-    """Like a linear layer in the channels of each group; positions stay, the kernel's too."""
+    """A linear layer in the channels of each group; positions of input and kernel are fixed."""
     x, weight, groups = call["input"], call["weight"], call["groups"]
     group, filters = Term(groups), Term(weight.shape[0] // groups)
     tie(weight.axes[0], product([group, filters]))
@@ -47,8 +47,8 @@ def _convolve(call: Call, x: Value, kernel: tuple[Term, Term, Term], weight: Val
 
 
 def _positions(call: Call, x: Value, weight: Value, count: int) -> Axes:
-    """The positions of the result: those of the input on each axis that the kernel never mixes."""
-    call.pin(weight.axes[2:], "kernel position")
+    """The positions of the result: those of the input on axes where the kernel mixes nothing."""
+    call.fix(weight.axes[2:], "kernel position")
     steps = zip(weight.axes[2:], each(call["stride"], count), _around(call, count), strict=True)
     still = [term.size == 1 and stride == 1 and not pad for term, stride, pad in steps]
     return kept_positions(call, x, still)
@@ -57,10 +57,14 @@ def _positions(call: Call, x: Value, weight: Value, count: int) -> Axes:
 def kept_positions(
     call: Call, value: Value, still: Sequence[bool], gone: Sequence[int] = ()
 ) -> Axes:
-    """The last axes of a result: those of the value where nothing mixes or moves positions.
+    """The last axes of a result: those of the value where positions are neither mixed nor moved.
 
-    `still` says so of each; an axis whose length changes is mixed. Of the axes in `gone` one
-    position is left, whatever their order.
+    Args:
+        call: The operation.
+        value: Its input.
+        still: For each of the last axes, whether its positions are left as they are; an axis
+            whose length changes counts as mixed.
+        gone: Axes that are reduced to one position, in any order.
     """
     first = len(value.axes) - len(still)
     dims = range(first, len(value.axes))
@@ -68,24 +72,24 @@ def kept_positions(
     mixed = [dim for dim in dims if dim not in (*same, *gone)]
     if mixed:
         call.mix(value, mixed, POSITION)
-    new = pinned(call.shape[first:], POSITION)
+    new = fixed(call.shape[first:], POSITION)
     return tuple(value.axes[dim] if dim in same else new[dim - first] for dim in dims)
 
 
 def each(option: int | Sequence[int], count: int) -> list[int]:
-    """An option for each axis; a single number is meant for all."""
+    """An option for each axis; a single number is for all."""
     values = [option] if isinstance(option, int) else list(option)
     return values * count if len(values) == 1 else values
 
 
 def _around(call: Call, count: int) -> list[int]:
-    """What is laid around each axis; "same" is nothing around a kernel of one point."""
+    """The padding of each axis; "same" is none for a kernel of size one."""
     return [0] * count if isinstance(call["padding"], str) else each(call["padding"], count)
 
 
 @rule_for("pad", "constant_pad_nd")
 def pad(call: Call) -> Result:
-    """New entries around the old: zeros are interchangeable, copies of others are not."""
+    """New entries around the old: constants are interchangeable, copies of others are not."""
     value, mode = call["self"], call.arguments.get("mode", "constant")
     amounts = list(call["pad"])
     axes = list(value.axes)
@@ -106,22 +110,22 @@ def im2col(call: Call) -> Result:
     """Patches: axis -2 is channels x kernel positions."""
     *before, channels, _, _ = call["self"].axes
     call.mix(call["self"], [-2, -1], POSITION)
-    spots = pinned((call.shape[-2] // channels.size,), "kernel position")
-    call.alone(*before, channels, *spots)
-    return (*before, product([channels, *spots]), *pinned(call.shape[-1:], POSITION))
+    spots = fixed((call.shape[-2] // channels.size,), "kernel position")
+    call.together(*before, channels, *spots)
+    return (*before, product([channels, *spots]), *fixed(call.shape[-1:], POSITION))
 
 
 @rule_for("col2im")
 def col2im(call: Call) -> Result:
-    """Patches laid over each other, the inverse of `im2col`."""
+    """The sum of overlapping patches, the inverse of `im2col`."""
     *before, entries, _ = call["self"].axes
     call.mix(call["self"], [-1], POSITION)
     channels = Term(call.shape[-3])
-    spots = pinned((entries.size // channels.size,), "kernel position")
+    spots = fixed((entries.size // channels.size,), "kernel position")
     tie(entries, product([channels, *spots]))
-    call.alone(*before, channels, *spots)
-    call.alone(*before, channels)
-    return (*before, channels, *pinned(call.shape[-2:], POSITION))
+    call.together(*before, channels, *spots)
+    call.together(*before, channels)
+    return (*before, channels, *fixed(call.shape[-2:], POSITION))
 
 
 @rule_for("unfold")
@@ -131,7 +135,7 @@ def unfold(call: Call) -> Result:
     call.mix(value, [dim], POSITION)
     axes = list(value.axes)
     axes[dim] = Term(call.shape[dim], reason=POSITION)
-    return (*axes, *pinned(call.shape[-1:], "position in a window"))
+    return (*axes, *fixed(call.shape[-1:], "position in a window"))
 
 
 @rule_for("grid_sampler", "grid_sampler_2d")
@@ -141,13 +145,13 @@ def grid_sample(call: Call) -> Result:
     call.mix(value, range(2, len(value.axes)), POSITION)
     call.mix(grid, range(1, len(grid.axes)), POSITION)
     tie(value.axes[0], grid.axes[0])
-    return (*value.axes[:2], *pinned(call.shape[2:], POSITION))
+    return (*value.axes[:2], *fixed(call.shape[2:], POSITION))
 
 
 @rule_for("roll")
 def roll(call: Call) -> Result:
-    """Positions move round in the given axes."""
-    return in_order(call, call["dims"] or range(len(call.shape)), "shifted round")
+    """Positions are shifted cyclically along the given axes."""
+    return in_order(call, call["dims"] or range(len(call.shape)), "shifted cyclically")
 
 
 @rule_for("flip")
@@ -163,7 +167,7 @@ def cumulative(call: Call) -> Result:
 
 
 def in_order(call: Call, dims: Sequence[int], reason: str) -> Axes:
-    """Some axes stay, whatever their length in the result; the others pass."""
+    """Fix some axes, whatever their length in the result; the others pass."""
     axes = list(call["self"].axes)
     call.mix(call["self"], dims, reason)
     for dim in dims:

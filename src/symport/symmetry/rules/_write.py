@@ -1,4 +1,4 @@
-"""Writing at places that indices or a mask give."""
+"""Rules of writing at places given by indices or a mask."""
 
 from typing import cast
 
@@ -18,14 +18,14 @@ def scatter(call: Call) -> Result:
             if k != dim and source.axes[k].size == axis.size:
                 tie(axis, source.axes[k])
             elif k != dim:
-                call.pin([axis, source.axes[k]], INDEXED)
+                call.fix([axis, source.axes[k]], INDEXED)
     for a, b in zip(places.axes, sources[-1].axes, strict=True):
         if a.size == b.size:
             tie(a, b)
         else:
-            call.pin([a, b], INDEXED)
+            call.fix([a, b], INDEXED)
     if str(call.op) == "aten.scatter.src" and places.axes:
-        call.pin([places.axes[dim]], "written in order")  # the last of those at one place stays
+        call.fix([places.axes[dim]], "written in order")  # of those at one place the last remains
     others = axes_without(value.axes, [dim])
     if not call.follow(places, value.axes[dim], others, others):
         call.mix(value, [dim], INDEXED)
@@ -41,7 +41,7 @@ def index_put(call: Call) -> Result:
     if not any(call.is_mask(place) for place in chosen):
         if not call["accumulate"]:
             for place in chosen:
-                call.pin(place.axes, "written in order")
+                call.fix(place.axes, "written in order")
         return _overwritten(call, value, source, looked_up(call, value, places))
     if len(chosen) > 1:
         return unknown(call)
@@ -57,9 +57,9 @@ def index_put(call: Call) -> Result:
 def _overwritten(
     call: Call, value: Value, source: Value, places: Axes, *, entries: bool = False
 ) -> Result:
-    """Tie what is written to the axes of where it goes, with broadcasting.
+    """Tie the axes of the source to those of the places where it is written, with broadcasting.
 
-    With `entries`, an axis of length 1 stands for the entries that a mask picks, in their order.
+    With `entries`, an axis of length 1 represents the entries that a mask picks, in order.
     """
     for a, b in zip(reversed(places), reversed(source.axes), strict=False):
         if b.size != 1 and a.size == 1 and entries:
@@ -71,11 +71,11 @@ def _overwritten(
 
 @rule_for("index_add", "index_copy", "index_reduce", "index_fill")
 def index_add(call: Call) -> Result:
-    """Rows of one axis are overwritten or added to by index, in any order if they are added."""
+    """Rows along one axis are overwritten, or added to in any order, by index."""
     value, places, source = call["self"], call["index"], call.arguments.get("source")
     dim = call["dim"] % max(len(value.axes), 1)
     if "index_copy" in str(call.op):
-        call.pin(places.axes, "written in order")
+        call.fix(places.axes, "written in order")
     if not call.follow(places, value.axes[dim], units=axes_without(value.axes, [dim])):
         call.mix(value, [dim], INDEXED)
     for k, term in enumerate(source.axes if isinstance(source, Value) else ()):

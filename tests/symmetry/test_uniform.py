@@ -1,4 +1,4 @@
-"""Constants and copies tie nothing along the axes in which their entries are alike."""
+"""Constants and copies tie nothing along axes where all their entries are equal."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from symport.symmetry import discover
 from symport.symmetry._terms import Term, product, resolve, tie
 from symport.symmetry.axes._registry import Value
-from symport.symmetry.axes._uniform import alike, copied, told_apart
+from symport.symmetry.axes._uniform import copied, distinct_atoms, uniform_atoms
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -100,18 +100,18 @@ def test_a_unit_matrix_ties_the_two_axes_that_it_is_laid_over():
 
 def test_only_an_atom_that_is_free_and_in_no_input_is_alike():
     a, b, c, stays = Term(2), Term(3), Term(4), Term(5, reason="stays")
-    known = told_apart([Value("x", (a, b), frozenset({b}))])
-    assert alike((product([a, b]), c, stays), known) == {b, c}
+    known = distinct_atoms([Value("x", (a, b), frozenset({b}))])
+    assert uniform_atoms((product([a, b]), c, stays), known) == {b, c}
     tie(b, Term(3))
     tie(a, c_pair := Term(2))
-    assert alike((c_pair, c), known) == {c}
+    assert uniform_atoms((c_pair, c), known) == {c}
 
 
 def test_a_copy_has_new_atoms_for_what_is_alike_and_the_old_ones_elsewhere():
     a, b = Term(2), Term(3)
     value = Value("x", (product([a, b]), b), frozenset({b}))
     copy = copied(value)
-    (new,) = copy.alike
+    (new,) = copy.uniform_along
     assert copy.shape == value.shape == (6, 3)
     assert copy.axes[0].children == (a, new)
     assert copy.axes[1] is new is not b

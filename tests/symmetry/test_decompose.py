@@ -1,4 +1,4 @@
-"""What has no rule of its own is taken apart by torch, what has one is left whole."""
+"""Operations without a rule are decomposed by torch; those with a rule are kept."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from symport.errors import DiscoveryError
 from symport.symmetry import Example, discover, trace
 from symport.symmetry.axes._registry import has_rule
-from symport.symmetry.graph._decompose import taken_apart
+from symport.symmetry.graph._decompose import decomposed
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -75,16 +75,16 @@ def test_only_what_has_no_rule_is_taken_apart():
 
 def test_a_program_that_needs_nothing_is_the_same_object():
     program = torch.export.export(Net(torch.relu).eval(), (X,))
-    assert taken_apart(program, has_rule) is program
+    assert decomposed(program, has_rule) is program
 
 
 def test_a_rule_of_ones_own_comes_before_what_torch_knows():
     from symport.symmetry import register_rule
-    from symport.symmetry.axes._registry import RULES, pinned
+    from symport.symmetry.axes._registry import RULES, fixed
 
     def stays(call):
-        call.pin(call["self"].axes, "because I say so")
-        return pinned(call.shape, "because I say so")
+        call.fix(call["self"].axes, "because I say so")
+        return fixed(call.shape, "because I say so")
 
     def net():
         return Net(lambda x: x * torch.linalg.norm(x, dim=-1, keepdim=True))
