@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor, nn
 
+from symport.params import is_inexact
+
 SMALL = 0.1  # root mean square of a vector; smaller gains in every layer make signals vanish
 SPREAD = 0.3  # of random values around a given one, relative to it
 JITTER = 2.0**-50  # simulates rounding, relative to each entry: four units in the last place
@@ -23,11 +25,6 @@ def in_double(value: Any) -> Any:
         return value
     wide = torch.complex128 if value.is_complex() else torch.float64
     return value.detach().to(wide, copy=True)
-
-
-def is_inexact(value: Tensor) -> bool:
-    """Whether its entries are rounded: floating-point or complex numbers."""
-    return value.is_floating_point() or value.is_complex()
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
 from symport.errors import DiscoveryError
+from symport.params import is_inexact
 from symport.symmetry.graph._decompose import Known, decomposed
 from symport.symmetry.graph._functionalize import functional
 from symport.symmetry.graph._model_copy import ListsAsGiven, evaluation, masks_as_given, quiet
-from symport.symmetry.graph._random_weights import is_inexact
 from symport.symmetry.graph._refused import untraceable
 from symport.symmetry.graph._state_dict import named_tensors, saved
 from symport.symmetry.graph._storage import Place

@@ -16,12 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from symport.errors import DiscoveryError
+from symport.params import is_inexact
 from symport.symmetry.graph import (
     Example,
     double_by_default,
     evaluation,
     in_double,
-    is_inexact,
     jittered,
     named_tensors,
     randomised,
