@@ -46,7 +46,7 @@ def check_arguments(model: object, example_inputs: object) -> None:
     """Refuse anything that is not a model, models wrapped for several devices, and missing inputs.
 
     Raises:
-        DiscoveryError: One of these; the message says what to pass instead.
+        DiscoveryError: For any of these; the message names what to pass instead.
     """
     if not isinstance(model, nn.Module):
         what = "a state dict" if isinstance(model, Mapping) else f"a {type(model).__name__}"

@@ -81,7 +81,7 @@ def restricted(element: Permutation, spec: PermutationSpec, roots: Sequence[str]
 
 
 def _words(count: int) -> list[Word]:
-    """Words that say in which elements a set moves: at least `count` distinct ones if possible.
+    """Words, each the elements in which a set moves: at least `count` distinct ones if possible.
 
     Each has two moves or more.
 

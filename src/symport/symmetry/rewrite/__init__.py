@@ -1,4 +1,4 @@
-"""Rewriting graphs so that layers, positions and parts held in one tensor are read separately."""
+"""Rewriting graphs so that layers, positions and parts of one tensor are read separately."""
 
 from symport.symmetry.rewrite._layouts import resolve_stacks
 from symport.symmetry.rewrite._recurrent import unroll
