@@ -170,7 +170,7 @@ def test_what_is_not_used_stays_and_says_so():
 @pytest.mark.filterwarnings("ignore")  # torch's own, about quantization
 def test_packed_weights_are_refused_by_name():
     net = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 5)), {nn.Linear})
-    with pytest.raises(DiscoveryError, match=r"0\._packed_params.*before it was quantized"):
+    with pytest.raises(DiscoveryError, match=r"0\._packed_params.*before quantization"):
         discover(net, X)
 
 

@@ -23,10 +23,10 @@ from symport.symmetry.axes import (
     copied,
     distinct_atoms,
     fixed,
+    free_units,
     fresh,
-    joined,
     laid_out,
-    meeting,
+    new_ties,
     result_entries,
     rule_of,
     source_entries,
@@ -261,9 +261,9 @@ def _apply(relations: Relations, operation: Operation, computed: Collection[str]
     known = {name: _lookup(relations, argument) for name, argument in arguments.items()}
     call = Call(operation.name, operation.target, known, shapes, relations.notes.blank())
     distinct = distinct_atoms(call.tensors)
-    before, laid = meeting(call, computed), laid_out(call.tensors)
+    before, laid = free_units(call, computed), laid_out(call.tensors)
     results = _ruled(call)
-    relations.ties += joined(before, call, operation.layer)
+    relations.ties += new_ties(before, call, operation.layer)
     _note_moved(call, results)
     relations.notes.add(call.notes)
     relations.notes.together += laid

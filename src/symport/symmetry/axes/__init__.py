@@ -18,7 +18,7 @@ from symport.symmetry.axes._registry import (
     unknown,
     values_in,
 )
-from symport.symmetry.axes._ties import Tie, describe_ties, joined, meeting
+from symport.symmetry.axes._ties import Tie, describe_ties, free_units, new_ties
 from symport.symmetry.axes._uniform import copied, distinct_atoms, laid_out, uniform_atoms
 
 __all__ = [
@@ -33,11 +33,11 @@ __all__ = [
     "describe_ties",
     "distinct_atoms",
     "fixed",
+    "free_units",
     "fresh",
     "has_rule",
-    "joined",
     "laid_out",
-    "meeting",
+    "new_ties",
     "pointwise",
     "register_rule",
     "result_entries",

@@ -30,7 +30,7 @@ class Tie:
     layer: str
 
 
-def meeting(call: Call, computed: Collection[str]) -> list[Term]:
+def free_units(call: Call, computed: Collection[str]) -> list[Term]:
     """The free units of the values that an operation combines.
 
     Args:
@@ -46,7 +46,7 @@ def _units(values: Iterable[Value]) -> list[Term]:
     return list({id(atom): atom for atom in found if atom.reason is None}.values())
 
 
-def joined(before: Sequence[Term], call: Call, layer: str) -> list[Tie]:
+def new_ties(before: Sequence[Term], call: Call, layer: str) -> list[Tie]:
     """The ties that an operation has made: for each pair of units, what they now share."""
     if len(before) < 2:
         return []
@@ -60,8 +60,9 @@ def describe_ties(ties: Iterable[tuple[str, str]]) -> str:
     """One line for the operations that tie one group, given as pairs (operation, layer).
 
     Example:
-        >>> describe_ties([("add", "layers.0"), ("add", "layers.1"), ("cat", "")])
-        'add (in layers.0, layers.1), cat'
+        >>> adds = [("add", f"layers.{k}") for k in range(3)]
+        >>> describe_ties([*adds, ("cat", "")])
+        'add (in layers.0, layers.1 and 1 more), cat'
     """
     layers: dict[str, list[str]] = {}
     for operation, layer in ties:
