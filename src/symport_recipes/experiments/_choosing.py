@@ -107,6 +107,7 @@ def run_one(seed: int, labels: int) -> Outcome:
         at.hand,
         folds=folds,
         score=case.score,
+        scales=LENGTHS,
     ).choice
     fold = folds[0]
     results = {
