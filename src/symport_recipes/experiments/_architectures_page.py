@@ -51,10 +51,10 @@ What is found is proven; what is left out stays in place, with its reason in `sp
 {notes}
 - **Experts and branches in a list.** Modules of their own in a `ModuleList` are different tensors.
   Exchanging two of them preserves the function, but a pattern permutes axes within a tensor, so it
-  cannot say it; see [nested groups](../howto/nested.md#what-a-pattern-cannot-express). With one tensor
-  for all experts they move, with their units inside. In transformers that takes
-  `experts_implementation="batched_mm"`, which `symport discover` sets: the grouped path sorts rows
-  by expert, and the eager one loops over data.
+  [cannot express that](../howto/nested.md#what-a-pattern-cannot-express). Experts that share one
+  tensor are permuted, with their units. In transformers, this requires
+  `experts_implementation="batched_mm"`, which `symport discover` sets: the grouped implementation
+  sorts rows by expert, and the eager one loops over data.
 - **Norm groups across a concatenation.** Where one group of a GroupNorm reads channels of two
   parts, these channels stay.
 - **Places in a list.** What `x[..., [-2], :]` picks stays, as in Falcon: the list becomes a tensor,
