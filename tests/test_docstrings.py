@@ -122,7 +122,7 @@ def tensors_of(value: Any) -> list[str]:
     """The arguments of a function, or the fields of a record, that are annotated as a tensor."""
     if inspect.isclass(value) and not dataclasses.is_dataclass(value):
         value = value.__init__
-    if inspect.isclass(value):
+    if dataclasses.is_dataclass(value):
         hints = {field.name: field.type for field in dataclasses.fields(value)}
     else:
         hints = {n: p.annotation for n, p in inspect.signature(value).parameters.items()}

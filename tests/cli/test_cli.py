@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,11 +100,12 @@ class Desk:
 
 def save_examples(path: Path, **changes: np.ndarray) -> None:
     inputs, labels = examples(40)
-    np.savez(path, **{"inputs": inputs.numpy(), "labels": labels.numpy(), **changes})
+    arrays: dict[str, Any] = {"inputs": inputs.numpy(), "labels": labels.numpy(), **changes}
+    np.savez(path, **arrays)
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, capsys) -> Desk:
+def desk(tmp_path, monkeypatch, capsys) -> Iterator[Desk]:
     """The commands run inside this process, which has torch loaded already."""
     monkeypatch.chdir(tmp_path)
     Path("mynets.py").write_text(NETS)
@@ -121,7 +123,7 @@ def desk(tmp_path, monkeypatch, capsys) -> Desk:
         monkeypatch.setattr(sys, "argv", ["symport", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return Answer(ended.value.code or 0, *capsys.readouterr())
+        return Answer(int(ended.value.code or 0), *capsys.readouterr())
 
     yield Desk(run)
     sys.modules.pop("mynets", None)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections import defaultdict
+from typing import Any
 
 import pytest
 import typer.main
@@ -11,7 +12,7 @@ from symport.cli._app import CONFIGURED, app
 from symport.errors import SettingsError
 from symport.settings import RENAMED, checked, explain_settings, gathered, read_settings
 
-COMMANDS = {info.name: info for info in app.registered_commands}
+COMMANDS = {str(info.name): info for info in app.registered_commands}
 MOST_FLAGS = 13
 # Flags of one name that differ between commands, each with its reason.
 OWN = {
@@ -34,8 +35,8 @@ OWN_DEFAULTS = {
 
 def flags_of(command: str):
     """The flags of a command by key, as the library that parses them sees them."""
-    click_command = typer.main.get_command(app).commands[command]
-    return {p.name: p for p in click_command.params if p.name != "help"}
+    group: Any = typer.main.get_command(app)  # of several commands, which its type leaves open
+    return {p.name: p for p in group.commands[command].params if p.name != "help"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
