@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny import changed, make, save, shuffled, tokenizer
 
 from symport.huggingface import quiet_transformers
-from symport.io import _checkpoint as checkpoint
+from symport.io._safetensors_shard import ShardWriter
 from symport.port import _without_examples as unlabelled
 from symport.port import make_settings, port
 
@@ -82,7 +82,7 @@ def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_pat
     expected = contents(tmp_path / "whole")
     assert len(expected) > 4
 
-    writing = checkpoint.ShardWriter.finish
+    writing = ShardWriter.finish
     finished = []
 
     def interrupted(writer):
@@ -93,7 +93,7 @@ def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_pat
 
     settings = make_settings({**files, "method": method})
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.ShardWriter, "finish", interrupted)
+        patch.setattr(ShardWriter, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             port(settings)
     assert not Path(files["out"]).exists()
@@ -102,9 +102,7 @@ def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_pat
     if method == "weights":
         monkeypatch.setattr(unlabelled, "match_checkpoints", None)  # it is known already
     written = []
-    monkeypatch.setattr(
-        checkpoint.ShardWriter, "finish", lambda w: written.append(w.path.name) or writing(w)
-    )
+    monkeypatch.setattr(ShardWriter, "finish", lambda w: written.append(w.path.name) or writing(w))
     port(settings)
     assert contents(files["out"]) == expected
     assert len(written) == len(expected) - 1 - len(kept)  # without the index
@@ -116,7 +114,7 @@ def test_a_kept_file_that_is_damaged_is_made_again(tmp_path, monkeypatch):
     files = sharded(tmp_path, "LlamaForCausalLM")
     settings = make_settings({**files, "method": "identity"})
     port(make_settings({**files, "method": "identity", "out": str(tmp_path / "whole")}))
-    finish = checkpoint.ShardWriter.finish
+    finish = ShardWriter.finish
     finished = []
 
     def interrupted(writer):
@@ -126,7 +124,7 @@ def test_a_kept_file_that_is_damaged_is_made_again(tmp_path, monkeypatch):
         finished.append(writer.path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.ShardWriter, "finish", interrupted)
+        patch.setattr(ShardWriter, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             port(settings)
     with finished[0].open("r+b") as file:
