@@ -111,7 +111,10 @@ def run_command(
     if distributed.rank() == 0:
         for path in experiment.publish(place):
             out.print(f"written: {path}")
-        out.print(f"{recipe.title}: results are in {place}")
+        if isinstance(experiment, PairExperiment):
+            done = len(read_outcomes(place))
+            pairs = "1 pair" if done == 1 else f"{done} pairs"
+            out.print(f"{recipe.title}: {pairs} of seeds in {place}")
 
 
 @app.command("report")
