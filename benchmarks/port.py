@@ -129,12 +129,12 @@ def processor() -> float:
 def run(given: dict[str, Any]) -> dict[str, float]:
     """One port, measured; in a process of its own."""
     torch.set_num_threads(1)
-    from symport.port import make_settings, port
+    from symport.port import make_settings, port_fine_tune
 
     before = written()
     meter = Meter()
     meter.attach()
-    port(make_settings(given))
+    port_fine_tune(make_settings(given))
     found = {"written": written() - before, "peak": status("VmHWM"), "seconds": processor()}
     floor = meter.gradients * meter.seconds("gradient") + meter.forwards * meter.seconds("forward")
     return {**found, "gradients": meter.gradients, "forwards": meter.forwards, "floor": floor}
@@ -143,9 +143,9 @@ def run(given: dict[str, Any]) -> dict[str, float]:
 def estimate(given: dict[str, Any]) -> dict[str, float]:
     """What `symport check` says beforehand; nothing where it cannot."""
     torch.set_num_threads(1)
-    from symport.port import check, make_settings
+    from symport.port import check_port, make_settings
 
-    cost = check(make_settings(given)).cost
+    cost = check_port(make_settings(given)).cost
     return {"seconds": cost.seconds or 0.0, "peak": cost.memory, "written": cost.disk}
 
 

@@ -64,8 +64,6 @@ ALLOWED = {  # names in which such a word is right
 }
 PENDING = {  # rooms that are being renamed: to be emptied
     "symport.selection",
-    "symport.model",
-    "symport.port",
     "symport.symmetry",
     "symport.symmetry.axes",
     "symport.symmetry.graph",

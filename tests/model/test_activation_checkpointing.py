@@ -65,7 +65,7 @@ def slope(model, **options):
 @pytest.mark.parametrize("micro_batch", [None, 2])
 def test_recomputing_gives_the_same_gradients_at_other_weights_than_the_models(micro_batch):
     model, params = Net(), weights(3)
-    found = slope(model, recompute=True, micro_batch=micro_batch)(params, 0)
+    found = slope(model, activation_checkpointing=True, micro_batch=micro_batch)(params, 0)
     expected = by_hand(Net(), params)
     assert found.keys() == expected.keys()
     assert all(torch.allclose(found[n], g, atol=1e-7) for n, g in expected.items())
@@ -107,7 +107,7 @@ def test_hooks_of_accelerate_stay_on_the_blocks():
     for layer in model.layers:
         hooks.add_hook_to_module(layer, hooks.ModelHook())
     own = [vars(layer)["forward"] for layer in model.layers]
-    found = slope(model, recompute=True)(params, 0)
+    found = slope(model, activation_checkpointing=True)(params, 0)
     assert all(torch.allclose(found[n], g, atol=1e-7) for n, g in expected.items())
     assert [vars(layer)["forward"] for layer in model.layers] == own
 
@@ -132,21 +132,21 @@ def test_a_model_that_recomputes_by_itself_does_so_with_the_weights_it_was_calle
 
 
 def test_less_is_kept_between_the_passes():
-    def kept(recompute):
+    def kept(activation_checkpointing):
         sizes = []
         model = Net().requires_grad_(True).eval()
         pack = torch.autograd.graph.saved_tensors_hooks(
             lambda t: sizes.append(t.numel()) or t, lambda t: t
         )
         with pack:
-            if recompute:
+            if activation_checkpointing:
                 with recomputing(model):
                     model(batch()[0])
             else:
                 model(batch()[0])
         return sum(sizes)
 
-    assert kept(recompute=True) < kept(recompute=False)
+    assert kept(activation_checkpointing=True) < kept(activation_checkpointing=False)
 
 
 def test_blocks_are_the_members_of_the_outermost_lists():
@@ -157,4 +157,4 @@ def test_blocks_are_the_members_of_the_outermost_lists():
 
 def test_a_network_without_lists_of_layers_is_refused():
     with pytest.raises(SettingsError, match="Sequential keeps no layers in a ModuleList"):
-        slope(nn.Sequential(nn.Linear(4, 3)), recompute=True)
+        slope(nn.Sequential(nn.Linear(4, 3)), activation_checkpointing=True)

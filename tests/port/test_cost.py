@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tiny import trio
 
 from symport.matching import Pair, Similarity
-from symport.port import check, make_settings
+from symport.port import check_port, make_settings
 from symport.port._cost import INTERPRETER, Matching, Speed, estimate, matching_of, speed_of
 from symport.port._counts import Course, counts
 from symport.port._outlook import Outlook, untried
@@ -142,7 +142,9 @@ def test_arrays_are_compared_and_timed_too(tmp_path):
     data = {"inputs": torch.randint(3, 260, (8, 6)), "labels": torch.randint(3, (8,))}
     save_file(data, tmp_path / "few.safetensors")
     how = {"task": "arrays", "loss": "symport.tasks:class_losses"}
-    found = check(make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")}))
+    found = check_port(
+        make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")})
+    )
     assert found.cka == pytest.approx(1.0, abs=1e-6)  # the same function, in another order
     assert increases(0, found.cost.seconds, found.cost.most_seconds)
     assert found.numbers()["time"].startswith("about ")
@@ -154,7 +156,7 @@ def test_nothing_is_tried_where_memory_does_not_hold_it(tmp_path, monkeypatch):
     save_file(data, tmp_path / "few.safetensors")
     how = {"task": "arrays", "loss": "symport.tasks:class_losses"}
     settings = make_settings({**files, **how, "examples": str(tmp_path / "few.safetensors")})
-    weights = check(settings).parameters
+    weights = check_port(settings).parameters
     # Three models of float32, and of what trains the weights, the gradient and two moments.
     needed = 4 * (3 + 4) * weights
 
@@ -162,9 +164,9 @@ def test_nothing_is_tried_where_memory_does_not_hold_it(tmp_path, monkeypatch):
         raise AssertionError("three models in memory")
 
     monkeypatch.setattr("symport.port._cost.available", lambda: needed + 1)
-    assert not [line for line in check(settings).verdict if "memory" in line]
+    assert not [line for line in check_port(settings).verdict if "memory" in line]
     monkeypatch.setattr("symport.port._cost.available", lambda: needed)
     monkeypatch.setattr("symport.port._check.load_all", three)
-    found = check(settings)
+    found = check_port(settings)
     assert [line for line in found.verdict if "memory that is free here" in line]
     assert increases(0, found.cost.seconds, found.cost.most_seconds)

@@ -21,7 +21,7 @@ from tiny import examples, make, tokenizer, trio
 
 from symport.cli import _app as cli
 from symport.errors import SymportError
-from symport.port import check, make_settings, port
+from symport.port import check_port, make_settings, port_fine_tune
 from symport.port._refusals import refuse_unused, resolve_method
 from symport.settings import read_settings
 
@@ -124,7 +124,9 @@ def tried(home: Path, draw: random.Random, *, ports: bool) -> None:
     before = tree(home)
     try:
         with limits():
-            (check if "check" in way else port)(make_settings({**given, **ways[way]}))
+            (check_port if "check" in way else port_fine_tune)(
+                make_settings({**given, **ways[way]})
+            )
     except SymportError:
         pass
     except BaseException as error:  # that it is raised at all is the failure
@@ -183,7 +185,7 @@ def test_the_damages_do_damage(pristine, tmp_path):
         damaged(tmp_path / "x" / "tuned" / "config.json", draw)
         given = {name: str(tmp_path / "x" / name) for name in ("old_base", "tuned", "new_base")}
         try:
-            check(make_settings({**given, "out": "unused"}))
+            check_port(make_settings({**given, "out": "unused"}))
         except SymportError:
             refused += 1
         shutil.rmtree(tmp_path / "x")

@@ -89,7 +89,7 @@ def test_check_tries_what_the_port_will_do(adapter, tmp_path, monkeypatch):
     how = {**files, "examples": examples, "method": "identity"}
 
     def cost(lr):
-        return checking.check(make_settings({**how, "learning_rates": (lr,)})).cost
+        return checking.check_port(make_settings({**how, "learning_rates": (lr,)})).cost
 
     helps, harms = cost(1e-3), cost(1e4)
     assert present(harms.seconds) < present(helps.seconds) < present(helps.most_seconds)

@@ -10,7 +10,7 @@ from tiny import TEXT, changed, make, save, shuffled, tokenizer, transformers
 
 from symport.errors import DataError
 from symport.huggingface import Family, Folders, load_tokenizer
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 from symport.port._with_examples import reading
 from symport.tasks import make_task, read_examples, valid_pad
 from symport.tasks._lines import Line
@@ -137,7 +137,7 @@ def test_a_port_reports_the_losses_that_the_libraries_give_and_writes_the_pad(
     else:
         tuned = transformers.LlamaForSequenceClassification.from_pretrained(files["tuned"]).eval()
     given = {**files, "folds": 0, "steps": 1, "micro_batch": 4, "held_out": 0.99 - 1 / 8}
-    found = port(make_settings({**given, "examples": lines(tmp_path / "x.jsonl")}))
+    found = port_fine_tune(make_settings({**given, "examples": lines(tmp_path / "x.jsonl")}))
     expected = alone(tuned, load_tokenizer(Path(files["old_base"])))
     losses = present(found.outcome).source_end.losses
     assert len(losses) >= 6

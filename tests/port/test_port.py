@@ -20,7 +20,7 @@ from tiny import (
     trio,
 )
 
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 ONCE = {"folds": 0, "steps": 2}
 LLAMA = "LlamaForCausalLM"
@@ -30,7 +30,7 @@ KINDS = [LLAMA, *(pytest.param(k, marks=pytest.mark.slow) for k in CONFIGS if k 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fgmt_gives_a_base_in_another_order_the_same_fine_tune(kind, tmp_path):
     files = trio(tmp_path, kind)
-    found = port(make_settings({**files, **ONCE, "examples": examples(kind, tmp_path)}))
+    found = port_fine_tune(make_settings({**files, **ONCE, "examples": examples(kind, tmp_path)}))
     assert present(found.outcome).pick == "transfer"
     expected = logits(changed(make(kind)), kind)
     assert (logits(loaded(kind, found.folder), kind) - expected).abs().max() < 1e-5
@@ -40,7 +40,7 @@ def test_fgmt_gives_a_base_in_another_order_the_same_fine_tune(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_weight_matching_does_so_without_examples(kind, tmp_path):
     files = trio(tmp_path, kind)
-    found = port(make_settings({**files, "method": "weights"}))
+    found = port_fine_tune(make_settings({**files, "method": "weights"}))
     assert "exact if the new base is the old one in another order" in " ".join(found.verdict)
     expected = logits(changed(make(kind)), kind)
     assert (logits(loaded(kind, found.folder), kind) - expected).abs().max() < 1e-5
@@ -50,10 +50,14 @@ def test_the_old_base_itself_gets_the_fine_tune_by_the_identity(tmp_path):
     """As a base that continues the old one does: its residual stream is held."""
     files = trio(tmp_path, LLAMA, new=make(LLAMA))
     settings = {"steps": 2, "folds": 2, "direct_steps": 0, "scales": [1.5]}
-    found = port(make_settings({**files, **settings, "examples": texts(tmp_path / "x.jsonl")}))
+    found = port_fine_tune(
+        make_settings({**files, **settings, "examples": texts(tmp_path / "x.jsonl")})
+    )
     assert present(found.outcome).pick in ("identity", "untouched")
     assert present(found.outcome).units_moved == 0
-    by_weights = port(make_settings({**files, "out": str(tmp_path / "w"), "method": "weights"}))
+    by_weights = port_fine_tune(
+        make_settings({**files, "out": str(tmp_path / "w"), "method": "weights"})
+    )
     assert same(loaded(LLAMA, by_weights.folder).state_dict(), changed(make(LLAMA)).state_dict())
 
 
@@ -66,7 +70,7 @@ def test_a_new_head_is_carried_through_the_permutation(tmp_path):
         headless = transformers.BertForMaskedLM(model.config)
         headless.load_state_dict(model.state_dict(), strict=False)
         save(headless, Path(files[name]))
-    found = port(make_settings({**files, **ONCE, "examples": examples(kind, tmp_path)}))
+    found = port_fine_tune(make_settings({**files, **ONCE, "examples": examples(kind, tmp_path)}))
     expected = logits(changed(make(kind)), kind)
     assert (logits(loaded(kind, found.folder), kind) - expected).abs().max() < 1e-5
     assert present(found.outcome).evaluated["untouched"].loss == pytest.approx(math.log(3))
@@ -80,7 +84,9 @@ def test_shards_dtype_and_tied_weights_are_kept(tmp_path):
         save(model, tmp_path / name, max_shard_size="20KB")
         tokenizer(tmp_path / name)
     places = {name: str(tmp_path / name) for name in files} | {"out": str(tmp_path / "out")}
-    found = port(make_settings({**places, **ONCE, "examples": texts(tmp_path / "x.jsonl")}))
+    found = port_fine_tune(
+        make_settings({**places, **ONCE, "examples": texts(tmp_path / "x.jsonl")})
+    )
     names = {p.name for p in (tmp_path / "tuned").glob("*.safetensors*")}
     assert {p.name for p in found.folder.glob("*.safetensors*")} == names
     assert len(names) > 2
@@ -95,7 +101,7 @@ def test_activations_align_without_labels(tmp_path):
     """All but the residual stream, which no layer's outputs but those of attention and MLP tell."""
     files = trio(tmp_path, "GPT2LMHeadModel")
     inputs = texts(tmp_path / "x.jsonl", 40)
-    found = port(make_settings({**files, "method": "activations", "unlabelled": inputs}))
+    found = port_fine_tune(make_settings({**files, "method": "activations", "unlabelled": inputs}))
     assert "by their activations" in found.verdict[0]
     expected = logits(changed(make("GPT2LMHeadModel")), "GPT2LMHeadModel")
     ported = logits(loaded("GPT2LMHeadModel", found.folder), "GPT2LMHeadModel")
@@ -106,14 +112,14 @@ def test_a_narrow_computation_does_not_round_what_is_written(tmp_path):
     """The files are float32, and gradients are computed in bfloat16."""
     files = trio(tmp_path, LLAMA)
     given = {**files, **ONCE, "examples": texts(tmp_path / "x.jsonl"), "dtype": "bfloat16"}
-    found = port(make_settings(given))
+    found = port_fine_tune(make_settings(given))
     assert present(found.outcome).pick == "transfer"
     expected = logits(changed(make(LLAMA)), LLAMA)
     assert (logits(loaded(LLAMA, found.folder), LLAMA) - expected).abs().max() < 1e-5
     assert not any("rounded" in sentence for sentence in found.verdict)
     trained = {"folds": 2, "scales": [1.5], "steps": 1, "direct_steps": 1, "learning_rates": [1e-2]}
     given |= trained | {"out": str(tmp_path / "trained"), "method": "identity"}
-    found = port(make_settings(given))
+    found = port_fine_tune(make_settings(given))
     outcome = present(found.outcome)
     assert outcome.plans[outcome.pick].training is not None
     assert not any("rounded" in sentence for sentence in found.verdict)

@@ -10,7 +10,7 @@ from tiny import logits, make, save, shuffled, tokenizer, transformers
 
 from symport.errors import FileError, ParamsError, SettingsError, SymportError
 from symport.huggingface import quiet_transformers
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's advice
@@ -51,7 +51,7 @@ def refused(places, message, error: type[SymportError] = ParamsError):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("symport.port._without_examples.find_spec", None)  # nothing is traced before
         with pytest.raises(error, match=message):
-            port(make_settings({**places, "method": "weights"}))
+            port_fine_tune(make_settings({**places, "method": "weights"}))
     assert not Path(places["out"]).exists()
 
 
@@ -159,7 +159,7 @@ def test_the_remedy_works(case, bases, tmp_path):
         save(model, tmp_path / key)
         tokenizer(tmp_path / key)
         places[key] = str(tmp_path / key)
-    port(make_settings({**places, "method": "weights"}))
+    port_fine_tune(make_settings({**places, "method": "weights"}))
     sides = [
         peft.PeftModel.from_pretrained(base(places[key]), places[tuned]).eval()
         for key, tuned in (("old_base", "tuned"), ("new_base", "out"))
@@ -180,5 +180,5 @@ def test_an_adapter_of_another_model_is_refused(bases, tmp_path):
 def test_every_refusal_is_one_line(bases, tmp_path):
     tune(bases, tmp_path, MERGED["IA3"]())
     with pytest.raises(SymportError) as caught:
-        port(make_settings({**files(bases, tmp_path), "method": "weights"}))
+        port_fine_tune(make_settings({**files(bases, tmp_path), "method": "weights"}))
     assert "\n" not in str(caught.value)

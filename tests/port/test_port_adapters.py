@@ -19,7 +19,7 @@ from symport.huggingface import find_family, find_folders
 from symport.huggingface._models import params_of
 from symport.lora import displacement, load_adapter
 from symport.params import add
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 from symport.selection import AdapterFactors
 from symport.spec import Permutation
 
@@ -71,7 +71,7 @@ def test_an_adapter_goes_to_a_base_in_another_order(kind, settings, tmp_path):
     places = files(tmp_path, kind)
     if "folds" in settings:
         settings = {**settings, "examples": examples(kind, tmp_path)}
-    port(make_settings({**places, **settings}))
+    port_fine_tune(make_settings({**places, **settings}))
     expected = logits(with_adapter(kind, places["old_base"], places["tuned"]), kind)
     found = logits(with_adapter(kind, places["new_base"], places["out"]), kind)
     assert (found - expected).abs().max() < 1e-5
@@ -121,7 +121,9 @@ def test_direct_training_leaves_an_adapter_of_the_same_rank(tmp_path):
         "direct_steps": 2,
         "learning_rates": [0.01],
     }
-    found = port(make_settings({**places, **settings, "examples": texts(tmp_path / "x.jsonl")}))
+    found = port_fine_tune(
+        make_settings({**places, **settings, "examples": texts(tmp_path / "x.jsonl")})
+    )
     before = load_adapter(places["tuned"]).tensors
     after = load_adapter(found.folder).tensors
     assert {n: t.shape for n, t in after.items()} == {n: t.shape for n, t in before.items()}
@@ -138,7 +140,7 @@ def test_a_ported_adapter_names_its_new_base_at_no_revision_of_the_old_one(tmp_p
     )
     config = tmp_path / "new" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "rms_norm_eps": 1e-5}))
-    found = port(make_settings({**places, "method": "weights"}))
+    found = port_fine_tune(make_settings({**places, "method": "weights"}))
     written = json.loads((found.folder / "adapter_config.json").read_text())
     assert written["revision"] is None
     assert written["base_model_name_or_path"] == places["new_base"]

@@ -12,7 +12,7 @@ from symport.errors import DiscoveryError
 from symport.huggingface import all_outputs, example_inputs
 from symport.huggingface._models import params_of
 from symport.port import _relatedness as kinship
-from symport.port import check, make_settings
+from symport.port import check_port, make_settings
 from symport.spec import Permutation, PermutationSpec, permute
 from symport.symmetry import discover
 
@@ -88,7 +88,7 @@ def found(folder, old, new, tuned=None):
         if not type(model).__name__.startswith("ViT"):
             tokenizer(folder / name)
     given = {name: str(folder / name) for name in models}
-    return check(make_settings({**given, "out": str(folder / "out")}))
+    return check_port(make_settings({**given, "out": str(folder / "out")}))
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
@@ -177,7 +177,7 @@ def test_an_adapter_of_a_bare_base_is_measured_against_it(tmp_path):
     tuned = peft.get_peft_model(make(GPT2), config)
     tuned.save_pretrained(tmp_path / "tuned")
     given = {f: str(tmp_path / n) for f, n in (("old_base", "old"), ("new_base", "new"))}
-    seen = check(make_settings({**given, "tuned": str(tmp_path / "tuned"), "out": "unused"}))
+    seen = check_port(make_settings({**given, "tuned": str(tmp_path / "tuned"), "out": "unused"}))
     assert_says(seen, EXACT)
     before = params_of(old)
     merged = params_of(tuned.merge_and_unload())

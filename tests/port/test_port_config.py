@@ -14,7 +14,7 @@ from symport.huggingface import Family, find_family, find_folders, load_architec
 from symport.huggingface._compatibility import Configs, agree
 from symport.huggingface._models import read_config
 from symport.model import LossGradient
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 from symport.trajectory import Trajectory
 
 
@@ -26,7 +26,7 @@ def edit(folder, **keys) -> None:
 
 
 def ported(given, **options):
-    return port(make_settings({**given, "method": "identity", **options}))
+    return port_fine_tune(make_settings({**given, "method": "identity", **options}))
 
 
 KERNEL = "kernels-community/flash-attn3"

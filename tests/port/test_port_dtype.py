@@ -6,7 +6,7 @@ from cases import present, seeded
 from safetensors.torch import load_file
 from tiny import changed, examples, loaded, logits, make, trio
 
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 LLAMA, GPT2 = "LlamaForCausalLM", "GPT2LMHeadModel"
 EMBEDDING, NORM = "model.embed_tokens.weight", "model.norm.weight"
@@ -24,7 +24,7 @@ def test_float32_files_stay_exact_under_bfloat16(settings, tmp_path):
     new = make(LLAMA) if settings.get("method") == "identity" else None
     files = trio(tmp_path, LLAMA, new=new)
     given = {**files, **settings, "dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
-    port(make_settings(given))
+    port_fine_tune(make_settings(given))
     expected = logits(changed(make(LLAMA)), LLAMA)
     assert (logits(loaded(LLAMA, files["out"]), LLAMA) - expected).abs().max() < 1e-5
 
@@ -40,7 +40,7 @@ def test_so_does_what_an_adapter_holds_whole(tmp_path):
             tensor.data.add_(0.1 * torch.randn(tensor.shape, generator=seeded(2)))
     model.save_pretrained(tmp_path / "adapter")
     settings = {"folds": 0, "steps": 1, "dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
-    port(make_settings({**files, **settings, "tuned": str(tmp_path / "adapter")}))
+    port_fine_tune(make_settings({**files, **settings, "tuned": str(tmp_path / "adapter")}))
     found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"]).eval()
     assert (logits(found, LLAMA) - logits(model.eval(), LLAMA)).abs().max() < 1e-5
 
@@ -56,7 +56,7 @@ def test_what_was_trained_in_bfloat16_is_not_rounded_by_it(dtype, tmp_path):
     """
     files = trio(tmp_path, LLAMA, new=make(LLAMA).to(dtype))
     given = {**files, **TRAINED, "method": "identity", "dtype": "bfloat16"}
-    done = port(make_settings({**given, "examples": examples(LLAMA, tmp_path)}))
+    done = port_fine_tune(make_settings({**given, "examples": examples(LLAMA, tmp_path)}))
     outcome = present(done.outcome)
     plan = outcome.plans[outcome.pick]
     assert present(plan.training).steps == 4
@@ -90,7 +90,7 @@ def test_neither_is_what_an_adapter_trains_whole(tmp_path):
     model.save_pretrained(tmp_path / "adapter")
     given = {**files, **TRAINED, "method": "identity", "tuned": str(tmp_path / "adapter")}
     given |= {"dtype": "bfloat16", "examples": examples(LLAMA, tmp_path)}
-    done = port(make_settings(given))
+    done = port_fine_tune(make_settings(given))
     outcome = present(done.outcome)
     assert present(outcome.plans[outcome.pick].training).steps == 4
     found = peft.PeftModel.from_pretrained(loaded(LLAMA, files["new_base"]), files["out"])
@@ -106,7 +106,7 @@ def test_so_they_do_by_activations(tmp_path):
     files = trio(tmp_path, GPT2, new=make(GPT2))
     inputs = examples(GPT2, tmp_path)
     given = {"method": "activations", "dtype": "bfloat16", "unlabelled": inputs}
-    port(make_settings({**files, **given}))
+    port_fine_tune(make_settings({**files, **given}))
     sides = ["old_base", "tuned", "new_base", "out"]
     old, tuned, new, out = (load_file(f"{files[k]}/model.safetensors") for k in sides)
     for name, tensor in out.items():

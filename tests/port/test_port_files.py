@@ -9,7 +9,7 @@ from tiny import changed, loaded, logits, make, save, transformers, trio
 
 from symport.errors import ParamsError
 from symport.port import _without_examples as unlabelled
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 LLAMA, GPT2, BERT = "LlamaForCausalLM", "GPT2LMHeadModel", "BertForSequenceClassification"
 VIT, MIXTRAL = "ViTForImageClassification", "MixtralForCausalLM"
@@ -48,7 +48,7 @@ def test_foreign_names_neither_change_the_result_nor_the_path(kind, tmp_path, mo
     for name in ("old_base", "new_base"):
         edit(files[name], FOREIGN[kind])
     monkeypatch.setattr(unlabelled, "load_all", None)  # nothing goes through memory
-    port(make_settings({**files, "method": "weights"}))
+    port_fine_tune(make_settings({**files, "method": "weights"}))
     assert far(files, kind) < 1e-5
     written, given = (
         load_file(Path(files[name]) / "model.safetensors") for name in ("out", "tuned")
@@ -68,7 +68,7 @@ def test_a_missing_tensor_is_never_made_up(lost, where, tmp_path):
     for name in places:
         edit(files[name], lambda state: {n: t for n, t in state.items() if n != lost})
     with pytest.raises(ParamsError, match=rf"{places[0]}.model.safetensors: lacks {lost}"):
-        port(make_settings({**files, "method": "weights"}))
+        port_fine_tune(make_settings({**files, "method": "weights"}))
     assert not Path(files["out"]).exists()
 
 
@@ -79,7 +79,7 @@ def test_the_heads_of_other_tasks_are_named(tmp_path):
     tuned = transformers.LlamaForSequenceClassification(make(LLAMA).config)
     tuned.model.load_state_dict(changed(make(LLAMA)).model.state_dict())
     save(tuned, Path(files["tuned"]))
-    found = port(make_settings({**files, "method": "weights"}))
+    found = port_fine_tune(make_settings({**files, "method": "weights"}))
     assert "Left out, as LlamaForSequenceClassification has no such parts" in found.verdict[-1]
     assert "lm_head.weight (old_base); lm_head.weight (new_base)" in found.verdict[-1]
     tokens = torch.arange(3, 13)[None]
@@ -91,7 +91,7 @@ def test_the_heads_of_other_tasks_are_named(tmp_path):
 def test_experts_keep_the_layout_of_their_files(tmp_path):
     """Shards too: what the model fuses is spread over them as in the fine-tune."""
     files = trio(tmp_path, MIXTRAL, max_shard_size="30KB")
-    port(make_settings({**files, "method": "identity"}))
+    port_fine_tune(make_settings({**files, "method": "identity"}))
     sides = [Path(files[name]) for name in ("tuned", "out")]
     names = [{p.name: set(load_file(p)) for p in s.glob("model-*.safetensors")} for s in sides]
     assert names[0] == names[1]

@@ -8,7 +8,7 @@ import torch
 from tiny import changed, examples, loaded, logits, make, save, shuffled, transformers, trio
 
 from symport.huggingface import find_family, find_folders
-from symport.port import check, load_all, make_settings, port
+from symport.port import check_port, load_all, make_settings, port_fine_tune
 
 BERT = "BertForSequenceClassification"
 ONCE = {"folds": 0, "steps": 1}
@@ -42,8 +42,8 @@ def of_the_fine_tune(files):
 @pytest.mark.parametrize("count", [2, 5])
 def test_a_head_with_other_classes_than_the_bases_is_new(count, tmp_path):
     files = with_classes(tmp_path, count)
-    assert "in another order" in check(make_settings(files)).verdict[0]
-    port(make_settings({**files, "method": "weights"}))
+    assert "in another order" in check_port(make_settings(files)).verdict[0]
+    port_fine_tune(make_settings({**files, "method": "weights"}))
     assert of_the_fine_tune(files) < 1e-5
 
 
@@ -52,7 +52,7 @@ def test_so_it_is_with_examples(tmp_path):
     files = with_classes(tmp_path, 2)
     lines = [{"text": f"abc {k}", "label": k % 2} for k in range(8)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    port(make_settings({**files, **ONCE, "examples": str(tmp_path / "x.jsonl")}))
+    port_fine_tune(make_settings({**files, **ONCE, "examples": str(tmp_path / "x.jsonl")}))
     assert of_the_fine_tune(files) < 1e-5
 
 
@@ -62,14 +62,14 @@ def test_what_only_one_base_has_there_belongs_to_another_task(name, method, tmp_
     files = trio(tmp_path, BERT)
     bare({"old_base": make, "new_base": lambda kind: shuffled(make(kind))}[name](BERT), files[name])
     extra = {**ONCE, "examples": examples(BERT, tmp_path)} if method == "fgmt" else {}
-    port(make_settings({**files, **extra, "method": method}))
+    port_fine_tune(make_settings({**files, **extra, "method": method}))
     assert of_the_fine_tune(files) < 1e-5
 
 
 def test_the_configuration_names_the_dtype_that_was_written(tmp_path):
     """That of the new base, though the configuration is the fine-tune's."""
     files = trio(tmp_path, BERT, new=shuffled(make(BERT)).bfloat16())
-    port(make_settings({**files, "method": "identity"}))
+    port_fine_tune(make_settings({**files, "method": "identity"}))
     kept = transformers.AutoModelForSequenceClassification.from_pretrained(files["out"])
     assert kept.dtype == torch.bfloat16
     assert json.loads(Path(files["out"], "config.json").read_text())["dtype"] == "bfloat16"

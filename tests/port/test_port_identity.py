@@ -16,7 +16,7 @@ from tiny import changed, make, save, shuffled, tokenizer
 from symport.huggingface import quiet_transformers
 from symport.io._safetensors_shard import ShardWriter
 from symport.port import _without_examples as unlabelled
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 ANY = ["clip", "wav2vec2", "resnet", "convnext", "mobilenet", "t5", "mixtral", "gpt2 of the hub",
        "sentence encoder"]  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_identity_takes_any_architecture(name, tmp_path, monkeypatch):
         write(case, tmp_path / place, seed)
     names = {"old_base": "old", "tuned": "tuned", "new_base": "new", "out": "out"}
     places = {key: str(tmp_path / folder) for key, folder in names.items()}
-    port(make_settings({**places, "method": "identity"}))
+    port_fine_tune(make_settings({**places, "method": "identity"}))
     old, tuned, new, out = (state(case, tmp_path / f) for f in ("old", "tuned", "new", "out"))
     buffers = dict(made(case).named_buffers())
     for key, tensor in out.items():
@@ -56,7 +56,7 @@ def test_the_fine_tune_itself_comes_back_on_its_own_base(name, tmp_path):
         model.save_pretrained(tmp_path / "tuned")
     places = {"old_base": "old", "tuned": "tuned", "new_base": "old", "out": "out"}
     given = {key: str(tmp_path / folder) for key, folder in places.items()}
-    port(make_settings({**given, "method": "identity"}))
+    port_fine_tune(make_settings({**given, "method": "identity"}))
     expected, found = (load_file(tmp_path / f / "model.safetensors") for f in ("tuned", "out"))
     assert expected.keys() == found.keys()
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
@@ -78,7 +78,7 @@ def contents(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize("method", ["identity", "weights"])
 def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_path, monkeypatch):
     files = sharded(tmp_path)
-    port(make_settings({**files, "method": method, "out": str(tmp_path / "whole")}))
+    port_fine_tune(make_settings({**files, "method": method, "out": str(tmp_path / "whole")}))
     expected = contents(tmp_path / "whole")
     assert len(expected) > 4
 
@@ -95,7 +95,7 @@ def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            port(settings)
+            port_fine_tune(settings)
     assert not Path(files["out"]).exists()
     kept = {path: path.stat().st_mtime_ns for path in finished}
     assert all(path.is_file() for path in kept)
@@ -103,7 +103,7 @@ def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_pat
         monkeypatch.setattr(unlabelled, "match_checkpoints", None)  # it is known already
     written = []
     monkeypatch.setattr(ShardWriter, "finish", lambda w: written.append(w.path.name) or writing(w))
-    port(settings)
+    port_fine_tune(settings)
     assert contents(files["out"]) == expected
     assert len(written) == len(expected) - 1 - len(kept)  # without the index
     assert not {path.name for path in kept} & set(written)
@@ -113,7 +113,7 @@ def test_what_was_whole_before_an_interruption_is_not_made_again(method, tmp_pat
 def test_a_kept_file_that_is_damaged_is_made_again(tmp_path, monkeypatch):
     files = sharded(tmp_path, "LlamaForCausalLM")
     settings = make_settings({**files, "method": "identity"})
-    port(make_settings({**files, "method": "identity", "out": str(tmp_path / "whole")}))
+    port_fine_tune(make_settings({**files, "method": "identity", "out": str(tmp_path / "whole")}))
     finish = ShardWriter.finish
     finished = []
 
@@ -126,10 +126,10 @@ def test_a_kept_file_that_is_damaged_is_made_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            port(settings)
+            port_fine_tune(settings)
     with finished[0].open("r+b") as file:
         file.truncate(100)
-    port(settings)
+    port_fine_tune(settings)
     assert contents(files["out"]) == contents(tmp_path / "whole")
 
 
@@ -146,12 +146,12 @@ def test_after_a_kill_the_same_command_goes_on(method, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    port(make_settings({**files, "method": method, "out": str(tmp_path / "whole")}))
+    port_fine_tune(make_settings({**files, "method": method, "out": str(tmp_path / "whole")}))
     assert contents(files["out"]) == contents(tmp_path / "whole")
 
 
 def test_progress_is_shown(tmp_path, capsys):
     files = sharded(tmp_path, "LlamaForCausalLM")
-    port(make_settings({**files, "method": "weights"}), progress=True)
+    port_fine_tune(make_settings({**files, "method": "weights"}), progress=True)
     shown = capsys.readouterr().err
     assert all(title in shown for title in ("symmetry", "matching", "writing"))

@@ -13,7 +13,7 @@ from tiny import texts, trio
 
 from symport import distributed
 from symport.errors import SettingsError
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 SETTINGS = {"steps": 2, "folds": 2, "scales": [1.5], "direct_steps": 2, "learning_rates": [1e-3]}
 
@@ -35,7 +35,7 @@ def started(folder: Path, processes: int, **settings) -> subprocess.CompletedPro
 def test_two_processes_port_as_one_does(tmp_path):
     files = trio(tmp_path, "LlamaForCausalLM")
     given = {**files, **SETTINGS, "examples": texts(tmp_path / "x.jsonl", 24)}
-    alone = port(make_settings({**given, "out": str(tmp_path / "alone")}))
+    alone = port_fine_tune(make_settings({**given, "out": str(tmp_path / "alone")}))
     ran = started(tmp_path, 2, **given)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("Picked") == 1
@@ -58,6 +58,6 @@ def test_processes_without_gradients_to_share_are_refused(tmp_path, monkeypatch)
     monkeypatch.setattr("symport.port._run.world", lambda: 2)
     files = trio(tmp_path, "LlamaForCausalLM")
     with pytest.raises(SettingsError, match="start it alone, without torchrun"):
-        port(make_settings({**files, "method": "weights"}))
+        port_fine_tune(make_settings({**files, "method": "weights"}))
     assert not Path(f"{files['out']}.work").exists()
     distributed.leave()  # nobody is joined: nothing happens

@@ -9,7 +9,7 @@ from nets import same
 from tiny import changed, loaded, logits, make, texts, trio
 
 from symport.errors import SettingsError
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 KIND = "LlamaForCausalLM"
 OWN = """
@@ -44,7 +44,7 @@ def test_with_examples_it_is_matched_as_the_built_in_ones_are(tmp_path):
     given = {**files, "folds": 0, "examples": texts(tmp_path / "x.jsonl")}
     names = {"fgmt": 2, "ownports:Mine": 2, "weights": 8, "ownports:EachStep": 2}
     found = {
-        name: port(
+        name: port_fine_tune(
             make_settings({**given, "method": name, "steps": steps, "out": str(tmp_path / name)})
         )
         for name, steps in names.items()
@@ -57,15 +57,15 @@ def test_with_examples_it_is_matched_as_the_built_in_ones_are(tmp_path):
 
 def test_without_examples_it_must_have_one_permutation_and_take_no_gradient(tmp_path):
     files = trio(tmp_path, KIND)
-    found = port(make_settings({**files, "method": "ownports:ByWeights"}))
+    found = port_fine_tune(make_settings({**files, "method": "ownports:ByWeights"}))
     assert "units were aligned by ownports:ByWeights" in found.verdict[0]
     expected = logits(changed(make(KIND)), KIND)
     assert (logits(loaded(KIND, found.folder), KIND) - expected).abs().max() < 1e-5
     given = {**files, "out": str(tmp_path / "other")}
     with pytest.raises(SettingsError, match="ownports:EachStep has a permutation for each step"):
-        port(make_settings({**given, "method": "ownports:EachStep"}))
+        port_fine_tune(make_settings({**given, "method": "ownports:EachStep"}))
     with pytest.raises(SettingsError, match="ownports:Mine matches gradients, which takes labell"):
-        port(make_settings({**given, "method": "ownports:Mine"}))
+        port_fine_tune(make_settings({**given, "method": "ownports:Mine"}))
     with pytest.raises(SettingsError, match="has no effect with --method ownports"):
-        port(make_settings({**given, "method": "ownports:ByWeights", "unlabelled": "x"}))
+        port_fine_tune(make_settings({**given, "method": "ownports:ByWeights", "unlabelled": "x"}))
     assert not Path(given["out"]).exists()

@@ -12,7 +12,7 @@ from tiny import make, pictures, save, texts, tokenizer, transformers, trio
 from symport.errors import DataError, FileError, ParamsError, SettingsError
 from symport.huggingface import Folders
 from symport.huggingface import _models as models
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 from symport.port._with_examples import reading
 from symport.port._work_folder import Workplace
 from symport.tasks import make_task, read_examples, resolve_task
@@ -40,7 +40,7 @@ def weights(files, name="new_base") -> Path:
 
 def refused(files, error, message, **settings):
     with pytest.raises(error, match=message):
-        port(make_settings({**files, "method": "weights", **settings}))
+        port_fine_tune(make_settings({**files, "method": "weights", **settings}))
     assert not Path(files["out"]).exists()
 
 
@@ -151,7 +151,7 @@ def test_an_output_that_exists(files, tmp_path):
     Path(files["out"]).mkdir()
     (Path(files["out"]) / "precious").write_text("")
     with pytest.raises(FileError, match="exists already"):
-        port(make_settings(files))
+        port_fine_tune(make_settings(files))
     assert (Path(files["out"]) / "precious").exists()
 
 

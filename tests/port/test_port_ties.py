@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import changed, logits, make, save, shuffled, tokenizer, transformers
 
 from symport.huggingface import quiet_transformers
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT's advice on tied weights
@@ -113,7 +113,7 @@ CHOSEN = [
 def test_the_displacement_goes_to_a_base_that_continues_the_old_one(name, tied, tmp_path):
     """What PEFT makes of each weight on the old base, minus the base, is added to the new one."""
     files = trio(tmp_path, tied, name, drifted)
-    port(make_settings({**files, "method": "identity"}))
+    port_fine_tune(make_settings({**files, "method": "identity"}))
     after = dense(files["old_base"], files["tuned"])
     before, new = (untied(files[key]).state_dict() for key in ("old_base", "new_base"))
     expected = make(KIND, tie_word_embeddings=False)
@@ -150,7 +150,7 @@ def losses_agree(files, found, with_fine_tune) -> None:
 def test_losses_of_an_adapter_are_those_of_the_library(name, tied, tmp_path):
     files = trio(tmp_path, tied, name, reordered)
     settings = {"folds": 0, "steps": 1, "examples": examples(tmp_path / "x.jsonl")}
-    found = present(port(make_settings({**files, **settings})).outcome)
+    found = present(port_fine_tune(make_settings({**files, **settings})).outcome)
     assert found.pick == "transfer"
     losses_agree(files, found, lambda base, tune: with_adapter(files[base], files[tune]))
     assert found.evaluated["transfer"].loss == pytest.approx(found.source_end.loss, rel=1e-5)
@@ -169,7 +169,7 @@ def test_so_they_are_after_training(name, tied, tmp_path):
         "learning_rates": [0.01],
     }
     given = {**files, **settings, "examples": examples(tmp_path / "x.jsonl")}
-    found = present(port(make_settings(given)).outcome)
+    found = present(port_fine_tune(make_settings(given)).outcome)
     losses_agree(files, found, lambda base, tune: with_adapter(files[base], files[tune]))
     assert found.pick in ("direct", "then direct")
 
@@ -212,7 +212,7 @@ def untied_model(model):
 def test_a_copy_of_a_tied_tensor_is_read_as_transformers_does(case, tmp_path):
     """Where copies are equal they are one tensor; where they differ the library does not tie."""
     files = with_copies(tmp_path, COPIES[case], drifted)
-    port(make_settings({**files, "method": "identity"}))
+    port_fine_tune(make_settings({**files, "method": "identity"}))
     old, tuned, new = (read(files[k]).state_dict() for k in ("old_base", "tuned", "new_base"))
     expected = make(KIND, tie_word_embeddings=False)
     expected.load_state_dict({key: new[key] + tuned[key] - old[key] for key in new})
@@ -229,7 +229,7 @@ def test_a_copy_of_a_tied_tensor_is_read_as_transformers_does(case, tmp_path):
 def test_losses_of_a_full_fine_tune_are_those_of_the_library(case, tmp_path):
     files = with_copies(tmp_path, COPIES[case], drifted)
     settings = {"folds": 0, "method": "identity", "examples": examples(tmp_path / "x.jsonl")}
-    found = port(make_settings({**files, **settings})).outcome
+    found = port_fine_tune(make_settings({**files, **settings})).outcome
     losses_agree(files, found, lambda _, tune: read(files[tune]))
 
 
@@ -242,7 +242,7 @@ def test_a_head_may_stand_for_the_embedding_it_is_tied_to(tmp_path):
         state[HEAD] = state.pop(EMBED)
         save_file(state, path, {"format": "pt"})
     old, tuned, new = (read(files[k]).state_dict() for k in ("old_base", "tuned", "new_base"))
-    port(make_settings({**files, "method": "identity"}))
+    port_fine_tune(make_settings({**files, "method": "identity"}))
     written = load_file(tmp_path / "out" / "model.safetensors")
     assert HEAD in written
     assert EMBED not in written

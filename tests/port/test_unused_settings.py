@@ -8,7 +8,7 @@ import yaml
 from tiny import changed, loaded, logits, make, texts, trio
 
 from symport.errors import SettingsError
-from symport.port import PortSettings, make_settings, port
+from symport.port import PortSettings, make_settings, port_fine_tune
 from symport.port._refusals import refuse_unused, refuse_unused_by_task, resolve_method
 from symport.settings import read_settings, show_settings
 
@@ -97,9 +97,9 @@ def test_settings_can_rob_others_of_their_effect(given, message):
 def test_methods_that_need_examples_are_refused_without(method, tmp_path):
     given = {**FILES, "out": str(tmp_path / "out"), "method": method}
     with pytest.raises(SettingsError, match=f"method: {method} matches gradients, which takes"):
-        port(make_settings(given))
+        port_fine_tune(make_settings(given))
     with pytest.raises(SettingsError, match="method: activations needs inputs"):
-        port(make_settings({**given, "method": "activations"}))
+        port_fine_tune(make_settings({**given, "method": "activations"}))
     assert not list(tmp_path.iterdir())
 
 
@@ -121,7 +121,7 @@ def test_a_file_of_all_settings_asks_for_nothing_more(tmp_path):
 
 def test_the_default_method_is_named_in_the_result(tmp_path):
     files = trio(tmp_path, KIND)
-    found = port(make_settings(files))
+    found = port_fine_tune(make_settings(files))
     expected = logits(changed(make(KIND)), KIND)
     assert (logits(loaded(KIND, found.folder), KIND) - expected).abs().max() < 1e-5
     written = json.loads((found.folder / "result.json").read_text())
@@ -131,8 +131,8 @@ def test_the_default_method_is_named_in_the_result(tmp_path):
     said = "No method was given: the default is --method weights"
     assert said in card
     assert any(said in sentence for sentence in written["verdict"])
-    texted = port(make_settings({**files, "out": str(tmp_path / "two"), "folds": 0, "steps": 1,
-                                 "examples": texts(tmp_path / "x.jsonl")}))  # fmt: skip
+    given = {**files, "out": str(tmp_path / "two"), "examples": texts(tmp_path / "x.jsonl")}
+    texted = port_fine_tune(make_settings({**given, "folds": 0, "steps": 1}))
     assert json.loads((texted.folder / "result.json").read_text())["settings"]["method"] == "fgmt"
     assert not any("No method" in sentence for sentence in texted.verdict)
 

@@ -146,7 +146,9 @@ def test_recomputing_activations_gives_the_gradients_of_plain_training(kind):
 
     plain = make(kind, seed=1)
     loss(plain(**task.feed(inputs)), labels).backward()
-    gradient = LossGradient(make(kind), loss, [(task.feed(inputs), labels)], recompute=True)
+    gradient = LossGradient(
+        make(kind), loss, [(task.feed(inputs), labels)], activation_checkpointing=True
+    )
     found = gradient(plain.state_dict(), 0)
     expected = {name: parameter.grad for name, parameter in plain.named_parameters()}
     assert all(torch.allclose(found[n], g, atol=1e-6) for n, g in expected.items())

@@ -8,7 +8,7 @@ from tiny import family_of, make, save, texts, tokenizer
 
 from symport.errors import DataError, FileError
 from symport.huggingface import Folders, load_tokenizer
-from symport.port import make_settings, port
+from symport.port import make_settings, port_fine_tune
 from symport.port._with_examples import reading
 from symport.tasks import make_task, read_examples
 from symport.tasks._lines import Line, class_of, read_lines
@@ -289,4 +289,4 @@ def test_examples_without_finite_loss_are_named(tmp_path, monkeypatch):
         file.write("\n" + json.dumps({"text": f"ab{letter}"}))
     given = {**files, "examples": str(path), "loss": "port_nan_loss:losses"}
     with pytest.raises(DataError, match=r"x\.jsonl, line 8: the new base has the loss nan on it"):
-        port(make_settings(given))
+        port_fine_tune(make_settings(given))

@@ -66,11 +66,11 @@ def port_command(
         return
     settings = make_settings(given)
     from symport.distributed import join, leave, rank
-    from symport.port import port
+    from symport.port import port_fine_tune
 
     join()  # does nothing without torchrun
     try:
-        found = port(settings, progress=True)
+        found = port_fine_tune(settings, progress=True)
     except KeyboardInterrupt:
         stderr.print("stopped; the same command goes on after the last finished step")
         raise typer.Exit(INTERRUPTED) from None
@@ -107,9 +107,9 @@ def check_command(
     settings = make_settings(given)
     from rich.table import Table
 
-    from symport.port import check
+    from symport.port import check_port
 
-    found = check(settings)
+    found = check_port(settings)
     table = Table(show_header=False)
     for name, value in found.numbers().items():
         table.add_row(name, value)

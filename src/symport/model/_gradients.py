@@ -53,9 +53,9 @@ class LossGradient:
             This needs less memory and gives the same result, except that BatchNorm uses the
             statistics of each part. Several processes (`symport.distributed`) compute a share of
             each batch each and average; the model may be sharded by FSDP2's `fully_shard`.
-        recompute: Whether the members of the model's lists of layers (`nn.ModuleList`) store only
-            their inputs, and recompute the rest in the backward pass. This needs far less memory
-            and about a third more time, and gives the same gradients.
+        activation_checkpointing: Whether the members of the model's lists of layers
+            (`nn.ModuleList`) store only their inputs, and recompute the rest in the backward pass.
+            This needs far less memory and about a third more time, and gives the same gradients.
         keep: Whether `along` caches the gradients of a trajectory, each as large as the network.
         source_model: The network for the gradients along a trajectory (`along`), if it differs
             from the target's in something other than its tensors, such as rotary embeddings.
@@ -87,7 +87,7 @@ class LossGradient:
         batches: Sequence[Batch],
         *,
         micro_batch: int | None = None,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
         keep: bool = True,
         source_model: nn.Module | None = None,
     ) -> None:
@@ -99,7 +99,7 @@ class LossGradient:
         self.loss = loss
         self.batches = batches
         self.micro_batch = micro_batch
-        self.recompute = recompute and bool(blocks_of(model))
+        self.activation_checkpointing = activation_checkpointing and bool(blocks_of(model))
         self.keep = keep
         self.source_model = source_model
         self.evaluations = 0
@@ -217,10 +217,10 @@ class LossGradient:
 
     @contextmanager
     def _mode(self) -> Generator[None]:
-        """BatchNorm in training mode, all else in evaluation; checkpointed if `recompute`."""
+        """BatchNorm in training mode, all else in evaluation; checkpointed if asked for."""
         with (
             batch_statistics(self.model),
-            recomputing(self.model) if self.recompute else nullcontext(),
+            recomputing(self.model) if self.activation_checkpointing else nullcontext(),
         ):
             yield
 

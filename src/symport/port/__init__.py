@@ -11,8 +11,8 @@ from symport.port._settings import PortSettings, TaskName, make_settings
 if TYPE_CHECKING:
     from symport.port._alignment import align, find_spec
     from symport.port._ancestry import embedding_names, residual_groups
-    from symport.port._check import Checked, check, judge
-    from symport.port._run import Ported, port
+    from symport.port._check import Checked, check_port, verdict_of
+    from symport.port._run import Ported, port_fine_tune
     from symport.port._with_examples import Loaded, load_all
 
 __all__ = [
@@ -22,14 +22,14 @@ __all__ = [
     "Ported",
     "TaskName",
     "align",
-    "check",
+    "check_port",
     "embedding_names",
     "find_spec",
-    "judge",
     "load_all",
     "make_settings",
-    "port",
+    "port_fine_tune",
     "residual_groups",
+    "verdict_of",
 ]
 
 _HOME = {
@@ -37,13 +37,13 @@ _HOME = {
     "Loaded": "_with_examples",
     "Ported": "_run",
     "align": "_alignment",
-    "check": "_check",
+    "check_port": "_check",
     "embedding_names": "_ancestry",
     "find_spec": "_alignment",
-    "judge": "_check",
     "load_all": "_with_examples",
-    "port": "_run",
+    "port_fine_tune": "_run",
     "residual_groups": "_ancestry",
+    "verdict_of": "_check",
 }
 
 

@@ -95,7 +95,7 @@ class Checked:
         }
 
 
-def check(settings: PortSettings) -> Checked:
+def check_port(settings: PortSettings) -> Checked:
     """Compare the bases and the fine-tune, tensor by tensor; models run only if there are inputs.
 
     Raises:
@@ -131,11 +131,11 @@ def check(settings: PortSettings) -> Checked:
             _cost(settings, folders, family, files),
         )
     return replace(
-        found, verdict=[*judge(found), *found.cost.notes, *family.notes, *family.remarks]
+        found, verdict=[*verdict_of(found), *found.cost.notes, *family.notes, *family.remarks]
     )
 
 
-def judge(found: Checked) -> list[str]:
+def verdict_of(found: Checked) -> list[str]:
     """Sentences: what the bases are to each other, and what to do about it."""
     sentences = [_relation(found)]
     if found.cka is not None:
@@ -304,7 +304,9 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Model
         settings,
         len(examples),
         params,
-        speed_of(model, params, task, piece, recompute=settings.activation_checkpointing),
+        speed_of(
+            model, params, task, piece, activation_checkpointing=settings.activation_checkpointing
+        ),
         _matching(spec, shapes),
         outlook,
         has_activations=settings.activations == "yes"

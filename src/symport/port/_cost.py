@@ -112,7 +112,12 @@ def matching_of(spec: PermutationSpec, outline: Params) -> Matching:
 
 
 def speed_of(
-    model: nn.Module, params: Params, task: Task, piece: Labelled, *, recompute: bool = False
+    model: nn.Module,
+    params: Params,
+    task: Task,
+    piece: Labelled,
+    *,
+    activation_checkpointing: bool = False,
 ) -> Speed:
     """Time one forward pass, one gradient and one step on a few examples.
 
@@ -121,7 +126,7 @@ def speed_of(
         params: Its tensors; left as they are.
         task: How examples meet it.
         piece: A micro-batch of examples.
-        recompute: As the port will.
+        activation_checkpointing: As the port will.
     """
     state = state_for(model, params)
     like = next(iter(state.values()))
@@ -135,7 +140,7 @@ def speed_of(
         model,
         lambda outputs, labels: task.losses(outputs, labels).mean(),
         TaskBatches([(piece.inputs, piece.labels)], task.feed),
-        recompute=recompute,
+        activation_checkpointing=activation_checkpointing,
     )
     saved = _saved(lambda: slope(params, 0))
     trained = [nn.Parameter(torch.zeros(2**22, device=like.device))]

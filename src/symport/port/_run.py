@@ -45,7 +45,7 @@ class Ported:
     outcome: Outcome | None
 
 
-def port(settings: PortSettings, *, progress: bool = False) -> Ported:
+def port_fine_tune(settings: PortSettings, *, progress: bool = False) -> Ported:
     """Put a fine-tune on a new base.
 
     Args:

@@ -180,7 +180,7 @@ class SelectionProblem:
             self._mean_loss,
             TaskBatches(batches, self.task.feed),
             micro_batch=self.micro_batch,
-            recompute=self.activation_checkpointing,
+            activation_checkpointing=self.activation_checkpointing,
             keep=keep,
             source_model=self.source_model,
         )
