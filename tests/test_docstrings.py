@@ -23,7 +23,6 @@ ROOMS = sorted(
 PENDING = {
     "cli",
     "huggingface",
-    "lora",
     "matching",
     "methods",
     "outofcore",
@@ -32,7 +31,6 @@ PENDING = {
     "settings",
     "spec",
     "symmetry",
-    "tasks",
 }
 TESTED = [room for room in ROOMS if not room.startswith("__") and room not in PENDING]
 

@@ -1,11 +1,10 @@
-"""LoRA adapters: what their tensors mean, and how they move at their own rank."""
+"""LoRA adapters: their tensors, and how they are carried to another base at their own rank."""
 
+from symport.lora._adapter import Adapter, check_supported
 from symport.lora._format import (
     EMBEDDED,
-    Adapter,
     Shapes,
     check_known,
-    check_supported,
     full_tensors,
     parse_key,
     targets,

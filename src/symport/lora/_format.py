@@ -1,23 +1,25 @@
-"""What the tensors of a LoRA adapter (Hu et al. 2022) mean, as PEFT names them.
+"""The tensors of a LoRA adapter (Hu et al. 2022), as PEFT names them.
 
-A weight W of the base, seen as outputs × inputs, becomes W + scaling · B A. Beside the two factors
-an adapter may hold a bias and, for DoRA (Liu et al. 2024), the norm of each output's row; and whole
-tensors that replace those of the base, or that the base lacks, such as a new head.
+A weight W of the base, as a matrix of outputs × inputs, becomes W + scaling · B A. In addition to
+the two factors an adapter may contain a bias and, for DoRA (Liu et al. 2024), the norm of each
+output's row; and full tensors that replace those of the base, or that the base lacks, such as a new
+head.
 
-PEFT wraps modules, not tensors. Where a base ties two names to one tensor, a product or a copy to
-train (`modules_to_save`) changes what one name stands for and leaves the other alone, while what
-PEFT saved of the base itself (`save_embedding_layers`) is put into the one tensor.
+PEFT wraps modules, not tensors. If the base ties two names to one tensor, a product or a trained
+copy (`modules_to_save`) changes the tensor under one name only, whereas a tensor of the base that
+PEFT saved (`save_embedding_layers`) replaces the tied tensor under both names.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
 from symport.errors import ParamsError
+from symport.lora._adapter import Adapter, check_supported
 from symport.params import listed
 
 Shapes: TypeAlias = Mapping[str, Sequence[int | None]]
@@ -36,34 +38,6 @@ _ENDINGS: dict[str, Kind] = {
 }
 EMBEDDED = ".lora_embedding_"  # in the names of an embedding's factors
 _EXCHANGED = {"a": "b", "b": "a"}
-_REFUSED = {
-    "target_parameters": "its factors belong to fused expert tensors, whose axes move together",
-    "trainable_token_indices": "single rows of the embedding are stored, not a product",
-    "layer_replication": "its base has layers that the files do not have",
-    "use_bdlora": "its factors are cut into blocks, which a permutation mixes",
-    "use_qalora": "its inputs are pooled in groups, which a permutation mixes",
-    "arrow_config": "it is a mixture of adapters",
-    "kasa_config": "the base itself was changed when it was made",
-    "monteclora_config": "it holds more than factors",
-}
-_PROMPTS = ("PROMPT", "PREFIX", "P_TUNING", "CPT", "CARTRIDGE")  # inputs, not changes of weights
-_ALTERING = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that change the base's weights
-
-
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """What PEFT keeps in the folder of an adapter.
-
-    Attributes:
-        config: The content of `adapter_config.json`.
-        tensors: The tensors of `adapter_model.safetensors`.
-        ties: For each name that the base has for a tensor with several, the first of them, in the
-            order of the model.
-    """
-
-    config: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
-    ties: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -73,10 +47,14 @@ class Target:
     Attributes:
         a: Name of A in the adapter, `(rank, inputs, ...)`.
         b: Name of B in the adapter, `(outputs, rank, ...)`.
-        scaling: What the product is multiplied with.
+        scaling: The factor on the product.
         transposed: Whether the base stores inputs first: embeddings, and the Conv1D of GPT-2.
-        bias: Name of what is added to the outputs (times `scaling`), if there is any.
-        magnitude: Name of DoRA's norms of the outputs, if there are any.
+        bias: Name of the tensor that, times `scaling`, is added to the outputs; or None.
+        magnitude: Name of DoRA's norms of the outputs; or None.
+
+    Example:
+        >>> Target("lora_A", "lora_B", scaling=2.0, transposed=True).outputs
+        1
     """
 
     a: str
@@ -88,63 +66,24 @@ class Target:
 
     @property
     def outputs(self) -> int:
-        """Which axis of the base's weight runs over outputs."""
+        """The axis of the base's weight that runs over outputs."""
         return int(self.transposed)
 
 
-def check_supported(adapter: Adapter) -> None:
-    """Raise ParamsError, with the reason, if an adapter is not plain LoRA or DoRA."""
-    kind = adapter.config.get("peft_type")
-    if kind != "LORA":
-        remedy = (
-            "it steers the base by inputs, not by weights, and cannot be carried over"
-            if any(word in str(kind) for word in _PROMPTS)
-            else "merge it into its base (merge_and_unload in PEFT), save that, and pass it as the "
-            "fine-tune"
-        )
-        raise ParamsError(
-            f"the adapter is of type {kind}; only LORA is a sum of products B A: {remedy}"
-        )
-    _check_numbers(adapter.config)
-    for key, reason in _REFUSED.items():
-        if adapter.config.get(key):
-            raise ParamsError(f"the adapter uses {key}: {reason}; merge it into its base first")
-    start = str(adapter.config.get("init_lora_weights")).lower()
-    if start.startswith(_ALTERING):
-        raise ParamsError(
-            f"the adapter was started by {start}, which changed its base; convert it to plain LoRA "
-            "with PEFT's path_initial_model_for_weight_conversion, or merge it into its base first"
-        )
-
-
-def _check_numbers(config: Mapping[str, Any]) -> None:
-    """Raise ParamsError if the configuration gives ranks or alphas that are none."""
-    for key in ("alpha_pattern", "rank_pattern"):
-        found = config.get(key) or {}
-        if not isinstance(found, Mapping):
-            raise ParamsError(f"adapter_config.json: {key} is {found!r}, not names with numbers")
-        for pattern, value in found.items():
-            try:
-                re.compile(str(pattern))
-            except re.error as error:
-                raise ParamsError(
-                    f"adapter_config.json: {key} has {pattern!r}, no regular expression ({error})"
-                ) from error
-            if not _is_number(value):
-                raise ParamsError(f"adapter_config.json: {key} gives {pattern!r} {value!r}")
-    if not _is_number(config.get("lora_alpha")):
-        raise ParamsError(
-            f"adapter_config.json: lora_alpha is {config.get('lora_alpha')!r}, not a number; "
-            "PEFT writes what the adapter was trained with there"
-        )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def value_for_module(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
-    """The value of the first pattern that matches a module's name, as PEFT finds it."""
+    """The value of the first pattern that matches a module's name, in the manner of PEFT.
+
+    Args:
+        patterns: Values by regular expression, for instance the `rank_pattern` of a configuration.
+        module: Name of a module.
+        default: The value if no pattern matches.
+
+    Example:
+        >>> value_for_module({"mlp.up": 4}, "layers.0.mlp.up", default=8)
+        4
+        >>> value_for_module({"mlp.up": 4}, "layers.0.mlp.down", default=8)
+        8
+    """
     matching = [key for key in patterns if re.fullmatch(rf"(.*\.)?({key})", module)]
     return patterns[matching[0]] if matching else default
 
@@ -154,11 +93,21 @@ def targets(adapter: Adapter, shapes: Shapes | None = None) -> dict[str, Target]
 
     Args:
         adapter: Never modified.
-        shapes: Shapes of the base's tensors, None for an unknown length. They tell which weights
-            are stored inputs first; without them the configuration does, as does it for squares.
+        shapes: Shapes of the base's tensors, with None for an unknown size. They show which
+            weights are stored inputs first; for square weights, and without shapes, the
+            configuration decides.
 
     Raises:
         ParamsError: The adapter is not plain LoRA, lacks a factor, or is for another base.
+
+    Example:
+        >>> import torch
+        >>> config = {"peft_type": "LORA", "lora_alpha": 8}
+        >>> key = "base_model.model.up.lora_{}.weight"
+        >>> factors = {key.format("A"): torch.ones(4, 3), key.format("B"): torch.ones(5, 4)}
+        >>> found = targets(Adapter(config, factors))
+        >>> list(found), found["up.weight"].scaling
+        (['up.weight'], 2.0)
     """
     check_supported(adapter)
     found: dict[str, dict[Kind, str]] = {}
@@ -170,17 +119,26 @@ def targets(adapter: Adapter, shapes: Shapes | None = None) -> dict[str, Target]
 
 
 def full_tensors(adapter: Adapter) -> dict[str, str]:
-    """For each tensor that an adapter holds whole, by its name there, its name in the base."""
+    """The tensors of an adapter that are not factors of a product, such as a new head.
+
+    Returns:
+        The name of each in the base, by its name in the adapter.
+
+    Example:
+        >>> import torch
+        >>> full_tensors(Adapter({}, {"base_model.model.score.weight": torch.ones(2, 3)}))
+        {'base_model.model.score.weight': 'score.weight'}
+    """
     roles = {key: parse_key(key) for key in adapter.tensors}
     return {key: name for key, (kind, name) in roles.items() if kind == "value"}
 
 
 def values(adapter: Adapter) -> dict[str, str]:
-    """What becomes of the base's tensors that an adapter replaces, by their name in the base.
+    """The tensors of the base that an adapter replaces.
 
     Returns:
-        The adapter's name of the tensor that PEFT ends up with: what was put into a tied tensor
-        stands under each of its names, unless a module's own copy stands in for it.
+        The name of the replacement in the adapter, by name in the base. A tensor that replaces a
+        tied tensor is listed under each of its names, unless a module has its own copy.
     """
     found: dict[str, str] = {}
     held = full_tensors(adapter)
@@ -201,7 +159,14 @@ def aliases(adapter: Adapter, name: str) -> list[str]:
 
 
 def tie_breaking_names(adapter: Adapter) -> set[str]:
-    """The tensors of the base that an adapter changes under one of their names alone."""
+    """The tensors of the base that an adapter changes under one name only, which unties them.
+
+    Example:
+        >>> import torch
+        >>> key = "base_model.model.lm_head.lora_A.weight"
+        >>> tie_breaking_names(Adapter({}, {key: torch.ones(4, 3)}))
+        {'lm_head.weight'}
+    """
     roles = {key: parse_key(key) for key in adapter.tensors}
     return {
         name
@@ -211,7 +176,7 @@ def tie_breaking_names(adapter: Adapter) -> set[str]:
 
 
 def _is_own(adapter: Adapter, key: str, name: str) -> bool:
-    """Whether a whole tensor is a module's own copy, and not put into the tensor of the base."""
+    """Whether a full tensor is a module's own copy, not a new value of the base's."""
     if re.search(r"\.(base_layer|original_module)\.", key):
         return False
     names = aliases(adapter, name) if _keeps_ties(adapter) else [name]
@@ -233,9 +198,15 @@ def _keeps_ties(adapter: Adapter) -> bool:
 
 
 def tied_tensors(adapter: Adapter) -> dict[str, tuple[str, bool]]:
-    """For each tensor that PEFT ties to another of the adapter, that one, and whether transposed.
+    """The tensors of an adapter that PEFT ties to others of it.
 
-    The factors of an embedding are those of its head exchanged and transposed.
+    Returns:
+        For each, the tensor that it is tied to, and whether it is its transpose: the factors of an
+        embedding are those of its head, exchanged and transposed.
+
+    Example:
+        >>> tied_tensors(Adapter({"ensure_weight_tying": False}, {}))
+        {}
     """
     if not _keeps_ties(adapter):
         return {}
@@ -255,7 +226,18 @@ def tied_tensors(adapter: Adapter) -> dict[str, tuple[str, bool]]:
 
 
 def with_tensors(adapter: Adapter, tensors: Mapping[str, Tensor]) -> Adapter:
-    """The adapter with other tensors; what PEFT ties to them follows, and need not be given."""
+    """Replace the tensors of an adapter; those that PEFT ties to others are derived from them.
+
+    Args:
+        adapter: Never modified.
+        tensors: New tensors by the names of the adapter; tied ones may be omitted.
+
+    Example:
+        >>> import torch
+        >>> adapter = Adapter({}, {"base_model.model.score.weight": torch.zeros(1)})
+        >>> with_tensors(adapter, {"base_model.model.score.weight": torch.ones(1)}).tensors
+        {'base_model.model.score.weight': tensor([1.])}
+    """
     made = {
         key: tensors[lead].T.contiguous() if turned else tensors[lead]
         for key, (lead, turned) in tied_tensors(adapter).items()
@@ -265,10 +247,10 @@ def with_tensors(adapter: Adapter, tensors: Mapping[str, Tensor]) -> Adapter:
 
 
 def parse_key(key: str) -> tuple[Kind, str]:
-    """What a tensor of an adapter is, and the tensor of the base it belongs to.
+    """Parse a tensor's name in an adapter into its kind and the name of the base's tensor.
 
     Raises:
-        ParamsError: The name is none that PEFT gives to the tensors of a LoRA adapter.
+        ParamsError: PEFT gives no such name to the tensors of a LoRA adapter.
 
     Example:
         >>> parse_key("base_model.model.h.0.c_attn.lora_A.weight")
@@ -329,6 +311,21 @@ def _scaling(config: Mapping[str, Any], module: str, rank: int) -> float:
 
 
 def check_known(names: Sequence[str], known: Mapping[str, object], where: str) -> None:
-    """Raise ParamsError if an adapter touches tensors that do not exist."""
+    """Raise ParamsError if the base lacks tensors that an adapter changes.
+
+    Args:
+        names: Names of the tensors that the adapter changes.
+        known: Tensors of the base, by name.
+        where: What the base is called in the message.
+
+    Raises:
+        ParamsError: A name is unknown.
+
+    Example:
+        >>> check_known(["up.weight"], {"down.weight": 1}, "the base")
+        Traceback (most recent call last):
+            ...
+        symport.errors.ParamsError: the base has no up.weight: an adapter for another base
+    """
     if lost := [name for name in names if name not in known]:
         raise ParamsError(f"{where} has no {listed(lost)}: an adapter for another base")

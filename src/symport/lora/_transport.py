@@ -11,8 +11,8 @@ from torch import Tensor
 
 from symport.errors import FileError, ParamsError, SpecError
 from symport.io import ADAPTER, PathLike, load_tensors, write_checkpoint, write_text
+from symport.lora._adapter import Adapter
 from symport.lora._format import (
-    Adapter,
     Target,
     check_known,
     full_tensors,
@@ -44,12 +44,17 @@ def load_adapter(folder: PathLike, ties: Mapping[str, str] | None = None) -> Ada
     """Read an adapter that PEFT saved.
 
     Args:
-        folder: Of the adapter.
-        ties: Of its base, as `Adapter` has them; none if every tensor has one name.
+        folder: The adapter's folder.
+        ties: The ties of its base, as in `Adapter`; None if no tensors are tied.
 
     Raises:
-        FileError: A file is missing, cut short or not what it should be; or the weights are
-            pickled, which is refused.
+        FileError: A file is missing, truncated or of another format, or the weights are pickled.
+
+    Example:
+        >>> adapter = Adapter({"peft_type": "LORA"}, {"base_model.model.b": torch.ones(2)})
+        >>> save_adapter(folder / "adapter", adapter)
+        >>> load_adapter(folder / "adapter").tensors
+        {'base_model.model.b': tensor([1., 1.])}
     """
     folder = Path(folder)
     config = read_adapter_config(folder)
@@ -63,7 +68,16 @@ def load_adapter(folder: PathLike, ties: Mapping[str, str] | None = None) -> Ada
 
 
 def read_adapter_config(folder: PathLike) -> dict[str, Any]:
-    """The content of `adapter_config.json`; raises FileError if that is none."""
+    """The content of `adapter_config.json`.
+
+    Raises:
+        FileError: It is missing, not JSON, or not an object.
+
+    Example:
+        >>> write_text(folder / "adapter_config.json", '{"peft_type": "LORA"}')
+        >>> read_adapter_config(folder)
+        {'peft_type': 'LORA'}
+    """
     path = Path(folder) / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -77,14 +91,20 @@ def read_adapter_config(folder: PathLike) -> dict[str, Any]:
 
 
 def save_adapter(folder: PathLike, adapter: Adapter) -> None:
-    """Write an adapter that PEFT loads.
+    """Write an adapter in the format of PEFT.
 
     Args:
-        folder: Made if absent; if it is there it must be empty.
-        adapter: What to write; the configuration comes last.
+        folder: Created if absent; an existing folder must be empty.
+        adapter: The adapter; its configuration is written last.
 
     Raises:
         FileError: The folder is not empty, or a file cannot be written.
+
+    Example:
+        >>> adapter = Adapter({"peft_type": "LORA"}, {"base_model.model.b": torch.ones(2)})
+        >>> save_adapter(folder / "adapter", adapter)
+        >>> sorted(path.name for path in (folder / "adapter").iterdir())
+        ['adapter_config.json', 'adapter_model.safetensors']
     """
     names = dict.fromkeys(adapter.tensors, ADAPTER)
     write_checkpoint(folder, adapter.tensors, names, adapter.tensors.items())
@@ -92,19 +112,26 @@ def save_adapter(folder: PathLike, adapter: Adapter) -> None:
 
 
 def displacement(adapter: Adapter, base: Params) -> dict[str, Tensor]:
-    """What an adapter adds to each tensor of its base, dense.
+    """The dense displacement of an adapter: what it adds to each tensor of its base.
 
     Args:
         adapter: Never modified.
-        base: The base that it was made for; tied tensors under each of their names, if the adapter
-            changes what one of them stands for.
+        base: The base of the adapter; tied tensors under each of their names, if the adapter
+            changes them under one name only.
 
     Returns:
-        By names of the base, in at least float32. A tensor that the base lacks, such as a new
-        head, is given whole.
+        Displacements by name in the base, in at least float32. Of a tensor that the base lacks,
+        such as a new head, it is the tensor itself.
 
     Raises:
         ParamsError: The adapter is not plain LoRA or DoRA, or is for another base.
+
+    Example:
+        >>> config = {"peft_type": "LORA", "lora_alpha": 1}
+        >>> a, b = (f"base_model.model.up.lora_{factor}.weight" for factor in "AB")
+        >>> adapter = Adapter(config, {a: torch.tensor([[1.0, 2.0]]), b: torch.ones(1, 1)})
+        >>> displacement(adapter, {"up.weight": torch.zeros(1, 2)})
+        {'up.weight': tensor([[1., 2.]])}
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in outlined(base).items()}
     found = targets(adapter, shapes)
@@ -134,21 +161,21 @@ def transport_adapter(
     old_base: Params | None = None,
     new_base: Params | None = None,
 ) -> Adapter:
-    """Carry an adapter over to another base; its rank stays.
+    """Carry an adapter over to another base, at the same rank.
 
-    The products are carried over exactly: W_new + scale · π(scaling · B A). What an adapter holds
-    whole needs both bases to become θ_new + scale · π(θ_tuned − θ_old); without them it is π of
-    what it was, which is right for new heads, and where the new base is the permuted old one. The
-    same goes for DoRA's magnitudes, of which the bases' norms decide: with them the change
-    relative to the norm of each output is carried over.
+    The products are carried over exactly: W_new + scale · π(scaling · B A). Full tensors become
+    θ_new + scale · π(θ_tuned − θ_old) if both bases are given. Otherwise they are permuted, which
+    is correct for new heads, and if the new base is a permutation of the old one. Likewise DoRA's
+    magnitudes: if both bases are given, the change relative to the norm of each output is carried
+    over.
 
     Args:
         adapter: Never modified.
         spec: The symmetry of the bases.
-        permutation: Which unit of the old base stands where in the new one.
-        scale: The factor on the displacement; it is folded into B.
-        old_base: The base of the adapter, tied tensors as `displacement` takes them.
-        new_base: The base to carry it to, likewise.
+        permutation: Source unit for each position, from the old base to the new one.
+        scale: The factor on the displacement, which multiplies B.
+        old_base: The base of the adapter; tied tensors as for `displacement`.
+        new_base: The base to carry it over to; likewise.
 
     Returns:
         The same configuration; tensors of the same names, shapes and dtypes.
@@ -156,7 +183,16 @@ def transport_adapter(
     Raises:
         ParamsError: The adapter is not plain LoRA or DoRA, is for another base, or the scale
             needs bases that are not given.
-        SpecError: A weight's axes can only be permuted together, so that no product remains.
+        SpecError: A weight's axes can only be permuted together, which does not preserve products.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"up.weight": "h ."}, sizes={"h": 2})
+        >>> swap = Permutation({"h": torch.tensor([1, 0])})
+        >>> a, b = (f"base_model.model.up.lora_{factor}.weight" for factor in "AB")
+        >>> tensors = {a: torch.ones(1, 3), b: torch.tensor([[1.0], [2.0]])}
+        >>> adapter = Adapter({"peft_type": "LORA", "lora_alpha": 1}, tensors)
+        >>> transport_adapter(adapter, spec, swap).tensors[b].flatten()
+        tensor([2., 1.])
     """
     found = targets(adapter, _shapes(spec, new_base))
     known = spec.patterns if new_base is None else outlined(new_base)
@@ -183,7 +219,7 @@ def transport_adapter(
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """What both bases are needed for."""
+    """The parts of an adapter that are carried over by means of both bases."""
 
     old: Params
     new: Params
@@ -211,7 +247,7 @@ class _Move:
 
 
 def _known(adapter: Adapter, name: str, known: Collection[str]) -> str:
-    """The name of a tied tensor that is known."""
+    """The name among the known ones of a tensor that may be tied."""
     return name if name in known else adapter.ties.get(name, name)
 
 
@@ -227,7 +263,7 @@ def _permuted(
     spec: PermutationSpec,
     permutation: Permutation,
 ) -> dict[str, Tensor]:
-    """Every tensor of the adapter, its units in their new order."""
+    """All tensors of the adapter, their units permuted."""
     patterns = {key: spec.patterns[name] for key, name in whole.items()}
     for name, target in found.items():
         patterns |= _factor_patterns(adapter, name, target, spec.patterns[name])
@@ -244,8 +280,8 @@ def _factor_patterns(
     """The patterns of factors, bias and magnitude: each has one side of the weight's."""
     if is_linked(pattern):
         raise SpecError(
-            f"{name}: its axes '{show_pattern(pattern)}' can only be permuted together, which no "
-            "product B A survives; merge the adapter into its base first"
+            f"{name}: its axes '{show_pattern(pattern)}' can only be permuted together, which does "
+            "not preserve a product B A; merge the adapter into its base first"
         )
     outer, inner = pattern[target.outputs], pattern[1 - target.outputs]
     ndim = adapter.tensors[target.b].ndim

@@ -1,4 +1,4 @@
-"""Examples in files, and how a model of each task reads them."""
+"""The tasks of fine-tunes: their examples in files, the inputs of a model, and the losses."""
 
 from symport.tasks._tasks import (
     ExampleSource,

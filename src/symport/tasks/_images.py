@@ -1,4 +1,4 @@
-"""Read images of any mode and depth, and scale them as an image processor does."""
+"""Read images of any mode and depth, and normalise them like an image processor."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ BIT_16 = 65535.0
 
 @dataclass(frozen=True)
 class ImageScaling:
-    """How an image becomes a tensor.
+    """The size and normalisation of images.
 
     Attributes:
         size: Height and width in pixels.
-        mean: Of each channel, subtracted.
-        std: Of each channel, divided by.
+        mean: Mean of each channel, which is subtracted.
+        std: Standard deviation of each channel, by which it is divided.
     """
 
     size: tuple[int, int]
@@ -37,7 +37,7 @@ class Found:
 
     Attributes:
         images: Each with the name of its class.
-        others: Files beside them that are no images, by their endings.
+        others: Other files in these folders, whose endings are not those of images.
     """
 
     images: list[tuple[Path, str]]
@@ -45,11 +45,11 @@ class Found:
 
 
 def find_images(folder: str | Path) -> Found:
-    """The images of a folder that has a folder for each class; hidden files are passed over.
+    """The images of a folder with one subfolder for each class; hidden files are ignored.
 
     Raises:
-        FileError: It is no folder, or cannot be read.
-        DataError: It has no folders with images.
+        FileError: It is not a folder, or cannot be read.
+        DataError: It has no subfolders with images.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -69,12 +69,12 @@ def find_images(folder: str | Path) -> Found:
 def load_images(paths: Sequence[Path], how: ImageScaling) -> Tensor:
     """Images scaled to one size, shape `(n, channels, height, width)`, float32.
 
-    Images of 8 bits in any mode are shares of 255, those of 16 bits shares of 65535. Floating-point
-    numbers are taken as shares if all are from 0 to 1, or of 255 if all are up to that.
+    Pixels of 8 bits in any mode are divided by 255, those of 16 bits by 65535. Floating-point
+    pixels are divided by 255, unless all of them are from 0 to 1.
 
     Raises:
         SettingsError: pillow is not installed.
-        FileError: A file is no image, or one of numbers whose range is unknown.
+        FileError: A file is not an image, or the range of its pixels is unknown.
     """
     try:
         from PIL import Image
@@ -94,7 +94,7 @@ def load_images(paths: Sequence[Path], how: ImageScaling) -> Tensor:
 
 
 def _scaled(image: Any, how: ImageScaling) -> Tensor:
-    """One image as shares from 0 to 1, `(channels, height, width)`."""
+    """One image with values from 0 to 1, `(channels, height, width)`."""
     import numpy as np
     from PIL import Image
 
@@ -110,7 +110,7 @@ def _scaled(image: Any, how: ImageScaling) -> Tensor:
 
 
 def _shares(numbers: Any, mode: str) -> Any:
-    """Deep pixels divided by the most that their kind can hold."""
+    """Pixels of more than 8 bits, divided by the largest value of their mode."""
     least, most = float(numbers.min()), float(numbers.max())
     if not (least >= 0 and most <= BIT_16):  # NaN too
         raise FileError(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from symport.errors import DataError, FileError, short_repr
 
-# What other kinds of files begin with, and what to do about them.
+# First bytes of other kinds of files, and the next step for each.
 FOREIGN = {
     b"\x1f\x8b": "compressed; unpack it with gunzip",
     b"PK\x03\x04": "a zip archive; unpack it",
@@ -33,16 +33,16 @@ class Line:
 
 
 def read_lines(path: str | Path) -> list[Line]:
-    """The objects of a file: one a line, where empty lines are passed over, or one array.
+    """The objects of a file: one per line, ignoring empty lines, or the elements of one array.
 
     Raises:
-        FileError: The file cannot be read, or is no text.
-        DataError: A line is no JSON object, or there is none at all.
+        FileError: The file cannot be read, or is not text.
+        DataError: A line is not a JSON object, or there are no objects.
     """
     path = Path(path)
     text = _read(path)
     lines = _array(path, text) if text.lstrip().startswith("[") else None
-    # Not `splitlines`: a text may hold U+2028 and its like as they are.
+    # Not `splitlines`: a text may contain U+2028 and similar characters.
     parts = enumerate(text.split("\n"), 1)
     if lines is None:
         named = [(f"{path}, line {number}", part) for number, part in parts if part.strip()]
@@ -59,9 +59,9 @@ def class_of(name: object, classes: Mapping[str, int], where: str) -> int:
     """The number of a class, given by its name or number.
 
     Args:
-        name: What the example says: a name, a whole number in any form, or true or false.
+        name: The label of the example: a name, an integer in any form, or true or false.
         classes: Numbers by name.
-        where: For the message.
+        where: Location of the example, for the message.
 
     Raises:
         DataError: The fine-tune has no such class.
@@ -108,7 +108,7 @@ def _read(path: Path) -> str:
 
 
 def _array(path: Path, text: str) -> list[Line] | None:
-    """The objects of one array that is all of the file; None if its first line is whole JSON."""
+    """The elements of one array that is the whole file; None if its first line alone is JSON."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

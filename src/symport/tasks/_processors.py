@@ -1,4 +1,4 @@
-"""What a model's folder says of its inputs and classes: image processors, names of classes."""
+"""The image processor and the names of classes in a model's folder."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def class_numbers(folder: Path, config: Any) -> Mapping[str, int]:
     """The classes of a configuration by their names, in the order of their numbers.
 
     Raises:
-        SettingsError: They are not 0, 1, 2 …, or the model's answer is not one of several classes.
+        SettingsError: They are not 0, 1, 2 …, or the model does not predict one of several classes.
     """
     kind = getattr(config, "problem_type", None)
     count = config.num_labels
@@ -42,11 +42,11 @@ def class_numbers(folder: Path, config: Any) -> Mapping[str, int]:
 
 
 def image_scaling(folder: Path, config: Any) -> ImageScaling:
-    """As the image processor of the folder says, at the size of the model.
+    """The normalisation of the folder's image processor, at the model's size.
 
     Raises:
         FileError: The processor's file cannot be read.
-        SettingsError: It holds something else than it should.
+        SettingsError: A value in it is invalid; the message names the key.
     """
     path = folder / "preprocessor_config.json"
     known: Any = read_json(path) if path.is_file() else {}
@@ -66,7 +66,7 @@ def image_scaling(folder: Path, config: Any) -> ImageScaling:
 
 
 def _size(folder: Path, config: Any, processor: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width: of the model, or where it takes any, of its processor."""
+    """Height and width: those of the model or, if it accepts any, of its processor."""
     for given in (getattr(config, "image_size", None), *map(processor.get, ("crop_size", "size"))):
         if given is None:
             continue

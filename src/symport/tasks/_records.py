@@ -1,9 +1,9 @@
-"""From a record of some layout to tokens, and to which of them a model is asked to answer with.
+"""Convert a record to tokens, and mark those that belong to the answer.
 
-Known are plain texts, prompts with completions, instructions with outputs (as of Alpaca), and
-conversations (as of ShareGPT, or messages). The loss counts what the record gives as the answer:
-completions, outputs, and of conversations what the chat template marks with `{% generation %}`;
-all tokens of a conversation whose template marks nothing, and of plain texts.
+Supported layouts are plain texts, prompts with completions, instructions with outputs (as in
+Alpaca), and conversations (as in ShareGPT, or messages). The loss is over the answer: completions,
+outputs, and in conversations the parts that the chat template marks with `{% generation %}`; in a
+conversation without such marks, and in plain texts, it is over all tokens.
 """
 
 import re
@@ -20,7 +20,7 @@ LAYOUTS = (
     "'text', 'messages', 'conversations', 'prompt' with 'completion', or 'instruction' with "
     "'output'"
 )
-# The names that ShareGPT's files use, beside those of chat templates.
+# The roles in ShareGPT's files, and those of chat templates.
 ROLES = {
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
     "bing": "assistant", "bard": "assistant", "model": "assistant", "assistant": "assistant",
@@ -31,7 +31,7 @@ ALL_COUNT = (
     "The chat template does not mark answers with {% generation %}: the loss of a conversation "
     "counts all of its tokens."
 )
-# Where there is no chat template: the wording that Alpaca's instructions were trained in.
+# Without a chat template: the prompt of Alpaca.
 TASK = "Below is an instruction that describes a task"
 INSTRUCTION = (
     TASK + ". Write a response that appropriately completes the request.\n\n"
@@ -46,12 +46,12 @@ WITH_INPUT = (
 
 @dataclass(frozen=True)
 class Tokens:
-    """A record as a model reads it.
+    """The tokens of a record.
 
     Attributes:
         ids: All tokens.
-        counted: Whether each is a part of the answer.
-        note: What is to be said of how it was read, or "".
+        counted: Whether each is part of the answer.
+        note: A sentence for the user on how it was read, or "".
     """
 
     ids: list[int]
@@ -63,12 +63,12 @@ def tokens_of(line: Line, tokenizer: Any) -> Tokens:
     """The tokens of a record.
 
     Args:
-        line: The record; what is null in it counts as absent.
-        tokenizer: Of transformers.
+        line: The record; a key with the value null counts as absent.
+        tokenizer: A tokenizer of transformers.
 
     Raises:
-        DataError: The layout is none of those known, a part is not what it should be, or the
-            tokenizer or its chat template fails.
+        DataError: The layout is not supported, a value has another type, or the tokenizer or its
+            chat template fails.
     """
     known = {key: value for key, value in line.values.items() if value is not None}
     completion = next((key for key in ("completion", "response") if key in known), None)
@@ -89,7 +89,7 @@ def _plain(text: str, line: Line, tokenizer: Any) -> Tokens:
 
 
 def _completed(line: Line, tokenizer: Any, prompt: Any, completion: Any, key: str) -> Tokens:
-    """A prompt and what completes it, both as text or both as messages."""
+    """A prompt and its completion, both texts or both messages."""
     if isinstance(prompt, list):
         end = _listed(line, key) if isinstance(completion, list) else [_said(_text(line, key))]
         return _answered(line, tokenizer, _listed(line, "prompt"), end)
@@ -128,7 +128,7 @@ def _instructed(line: Line, tokenizer: Any, key: str) -> Tokens:
 def _answered(
     line: Line, tokenizer: Any, before: Sequence[Message], after: Sequence[Message]
 ) -> Tokens:
-    """Messages that are given, and those that answer; a template may put nothing else between."""
+    """Given messages, followed by those of the answer."""
     turns = [_turn(line, k, turn) for k, turn in enumerate([*before, *after], 1)]
     whole = _rendered(line, tokenizer, turns)
     first = _rendered(line, tokenizer, turns[: len(before)], add_generation_prompt=True)
@@ -158,7 +158,7 @@ def _conversation(line: Line, tokenizer: Any, messages: Sequence[Message]) -> To
 
 
 def _counted_after(line: Line, prompt: list[int], whole: list[int], key: str) -> Tokens:
-    """All that the prompt's own tokens do not begin; a token of both belongs to the answer."""
+    """Mark the tokens after the prompt; one that spans both belongs to the answer."""
     pairs = zip(prompt, whole, strict=False)
     start = next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(prompt), len(whole)))
     if start >= len(whole):

@@ -1,4 +1,4 @@
-"""What a fine-tune was made for, and how examples of it are read and judged."""
+"""The task of a fine-tune: how its examples are read, fed to a model and scored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,17 +28,17 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class ExampleSource:
-    """What is needed to read examples.
+    """A file of examples, with what is needed to read it.
 
     Attributes:
         reference: The file or folder.
-        config: The fine-tune's configuration. A classifier of texts without a token for padding
-            gets one there when its examples are read.
-        tokenizer: Of the fine-tune; None if it has none.
+        config: The fine-tune's configuration. For a text classifier without a padding token,
+            reading the examples sets one.
+        tokenizer: The fine-tune's tokenizer; None if it has none.
         folder: The fine-tune's folder.
-        max_length: Tokens of a text.
+        max_length: Maximum number of tokens of a text.
         labels: Names of the classes in their order, or () for those of the configuration.
-        notes: What is to be said of the examples is added here when they are read.
+        notes: Sentences on the examples, which reading them appends.
     """
 
     reference: str
@@ -52,12 +52,12 @@ class ExampleSource:
 
 @dataclass(frozen=True, eq=False)
 class NamedExamples:
-    """Examples, and where each of them stands.
+    """Examples with their locations.
 
     Attributes:
         examples: In the order of their file.
-        names: File and line, for messages.
-        classes: Names of the classes in their order; () where there are none.
+        names: File and line of each, for messages.
+        classes: Names of the classes in their order; () if there are none.
     """
 
     examples: Labelled
@@ -66,10 +66,10 @@ class NamedExamples:
 
 
 def resolve_task(name: str, architecture: str) -> str:
-    """The task itself, or for `"auto"` what an architecture is for.
+    """The given task, or for `"auto"` the task of an architecture.
 
     Raises:
-        SettingsError: The architecture says nothing that is known here.
+        SettingsError: The architecture has none of the known tasks.
 
     Example:
         >>> resolve_task("auto", "LlamaForCausalLM")
@@ -87,10 +87,18 @@ def resolve_task(name: str, architecture: str) -> str:
 
 
 def make_task(name: str, loss: str | None) -> Task:
-    """How a task feeds and judges, with another loss if one is named.
+    """The feed, loss and metric of a task.
+
+    Args:
+        name: The task.
+        loss: `module:function` of another loss; None for that of the task.
 
     Raises:
-        SettingsError: There is no such function, or arrays come without a loss.
+        SettingsError: There is no such function, or the task is arrays and has no loss.
+
+    Example:
+        >>> make_task("classification", None).losses is class_losses
+        True
     """
     if name == "arrays" and loss is None:
         raise SettingsError("the task 'arrays' needs a loss: --set loss=module:function")
@@ -102,7 +110,12 @@ def make_task(name: str, loss: str | None) -> Task:
 
 
 def feed_of(name: str) -> Feed:
-    """What turns the inputs of some examples into what a model of the task takes."""
+    """The function from the inputs of some examples to the inputs of a model of the task.
+
+    Example:
+        >>> feed_of("image")(torch.zeros(1, 3, 8, 8)).keys()
+        dict_keys(['pixel_values'])
+    """
     feeds: dict[str, Feed] = {
         "causal-lm": _feed_text,
         "classification": _feed_text,
@@ -115,10 +128,22 @@ def feed_of(name: str) -> Feed:
 def read_examples(name: str, reading: ExampleSource) -> NamedExamples:
     """All examples of a task, in the order of their file.
 
+    Args:
+        name: The task.
+        reading: Where the examples are.
+
     Raises:
         FileError: The file or folder cannot be read.
-        DataError: An example is not what the task needs; the message says where.
+        DataError: An example does not fit the task; the message names its location.
         SettingsError: There is no tokenizer, or the configuration has no classes.
+
+    Example:
+        >>> from symport.io import save_tensors
+        >>> path = folder / "data.safetensors"
+        >>> save_tensors(path, {"inputs": torch.zeros(2, 3), "labels": torch.tensor([0, 1])})
+        >>> source = ExampleSource(str(path), None, None, folder, max_length=0)
+        >>> read_examples("arrays", source).examples.labels
+        tensor([0, 1])
     """
     readers: dict[str, Callable[[ExampleSource], NamedExamples]] = {
         "causal-lm": _read_texts,
@@ -130,12 +155,24 @@ def read_examples(name: str, reading: ExampleSource) -> NamedExamples:
 
 
 def read_inputs(name: str, reading: ExampleSource) -> Tensor:
-    """The inputs alone, where no labels are needed.
+    """The inputs of all examples, which need no labels.
+
+    Args:
+        name: The task.
+        reading: Where the examples are.
 
     Raises:
-        FileError: As `read_examples`.
-        DataError: As `read_examples`.
-        SettingsError: As `read_examples`.
+        FileError: The file or folder cannot be read.
+        DataError: An example does not fit the task; the message names its location.
+        SettingsError: There is no tokenizer.
+
+    Example:
+        >>> from symport.io import save_tensors
+        >>> path = folder / "data.safetensors"
+        >>> save_tensors(path, {"inputs": torch.zeros(2, 3), "labels": torch.tensor([0, 1])})
+        >>> source = ExampleSource(str(path), None, None, folder, max_length=0)
+        >>> read_inputs("arrays", source).shape
+        torch.Size([2, 3])
     """
     if name in ("causal-lm", "classification"):
         return _texts(reading, answers=False, pads=name == "classification").rows
@@ -150,11 +187,11 @@ def read_inputs(name: str, reading: ExampleSource) -> Tensor:
 def causal_losses(outputs: Any, labels: Tensor) -> Tensor:
     """The mean negative log-likelihood of each text's labelled tokens, `(n,)`, in nats.
 
-    Each token is told by those before it, so that the first has no likelihood.
+    Each token is predicted from those before it, so the first one does not count.
 
     Args:
-        outputs: With `logits`, `(n, length, vocabulary)`.
-        labels: Tokens, `(n, length)`, -100 where there are none.
+        outputs: A record with `logits`, `(n, length, vocabulary)`.
+        labels: Tokens, `(n, length)`, or -100 for a token without a label.
     """
     wanted = labels[:, 1:]
     logits = widened(outputs.logits[:, :-1].transpose(1, 2))
@@ -166,8 +203,14 @@ def class_losses(outputs: Any, labels: Tensor) -> Tensor:
     """The negative log-likelihood of each example's class, `(n,)`, in nats.
 
     Args:
-        outputs: With `logits`, `(n, classes)`.
+        outputs: A record with `logits`, `(n, classes)`.
         labels: Classes, `(n,)`.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> outputs = SimpleNamespace(logits=torch.zeros(2, 4))
+        >>> class_losses(outputs, torch.tensor([0, 3]))  # log 4
+        tensor([1.3863, 1.3863])
     """
     return functional.cross_entropy(widened(outputs.logits), labels, reduction="none")
 
@@ -177,7 +220,7 @@ def _hits(outputs: Any, labels: Tensor) -> Tensor:
 
 
 def _feed_text(inputs: Tensor) -> dict[str, Tensor]:
-    """Tokens and their mask lie side by side in `(n, 2, length)`."""
+    """Split `(n, 2, length)` into tokens and their mask."""
     return {"input_ids": inputs[:, 0], "attention_mask": inputs[:, 1]}
 
 
@@ -225,7 +268,7 @@ def _read_arrays(reading: ExampleSource) -> NamedExamples:
 
 
 def _texts(reading: ExampleSource, *, answers: bool, pads: bool) -> Texts:
-    """Tokens of all texts; if `pads`, the configuration gets a token for padding if it has none."""
+    """Tokens of all texts; if `pads`, a padding token is set in a configuration without one."""
     if reading.tokenizer is None:
         raise SettingsError(
             f"{reading.folder}: has no tokenizer, which texts need; put the files of the base's "
@@ -247,7 +290,7 @@ def _texts(reading: ExampleSource, *, answers: bool, pads: bool) -> Texts:
 
 
 def _classes(reading: ExampleSource) -> Mapping[str, int]:
-    """Names and numbers of the classes, in the order of their numbers."""
+    """The number of each class by name, in order."""
     known = class_numbers(reading.folder, reading.config)
     if not reading.labels:
         return known
@@ -262,5 +305,5 @@ def _classes(reading: ExampleSource) -> Mapping[str, int]:
 def _note_others(reading: ExampleSource, others: Sequence[Path]) -> None:
     if others:
         more = f" and {len(others) - 3} others" if len(others) > 3 else ""
-        shown = ", ".join(str(path.relative_to(reading.reference)) for path in others[:3])
-        reading.notes.append(f"No images, by their endings, and passed over: {shown}{more}.")
+        names = ", ".join(str(path.relative_to(reading.reference)) for path in others[:3])
+        reading.notes.append(f"Ignored, as their endings are not those of images: {names}{more}.")

@@ -1,7 +1,7 @@
-"""Texts as rows of tokens: cut where they are too long, padded, and the padding known.
+"""Texts as rows of tokens: truncated to a maximum length, padded, with a mask.
 
-A decoder that classifies reads its answer at the last token that is not padding, and knows padding
-by its number alone. So padding must be a token that no text holds, or answers are read elsewhere.
+A decoder used as a classifier takes its output at the last token that is not padding, which it
+recognises by the padding token. So no text may contain that token, or another output is taken.
 """
 
 from collections import Counter
@@ -21,14 +21,14 @@ IGNORED = -100  # as in transformers: a position without a label
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts side by side.
+    """A batch of texts.
 
     Attributes:
-        rows: Tokens and their mask, shape `(n, 2, length)`; the padding stands on the right.
-        counted: Which tokens the loss counts, shape `(n, length)`, bool.
+        rows: Tokens and their mask, shape `(n, 2, length)`, padded on the right.
+        counted: Which tokens are part of the loss, shape `(n, length)`, bool.
         names: File and line of each.
-        notes: What is to be said of them.
-        pad: A token for padding that the configuration lacks, or None.
+        notes: Sentences on them for the user.
+        pad: The padding token that was chosen if the configuration has none, or None.
     """
 
     rows: Tensor
@@ -47,18 +47,19 @@ def read_texts(
     answers: bool,
     pads: bool,
 ) -> Texts:
-    """Tokens of records.
+    """The tokens of records.
 
     Args:
-        lines: The records, as `records.tokens_of` takes them.
-        tokenizer: Of transformers.
-        config: Of the model, for the sizes of its vocabulary and positions.
-        max_length: Tokens at which texts are cut; the model may take fewer.
-        answers: Whether the loss counts tokens, which a text then needs at least 2 of.
-        pads: Whether the model tells padding by its number.
+        lines: The records, in one of the layouts of `tokens_of`.
+        tokenizer: A tokenizer of transformers.
+        config: The model's configuration, for the sizes of its vocabulary and positions.
+        max_length: Maximum number of tokens; the model may accept fewer.
+        answers: Whether the loss is over tokens, of which a text then needs at least 2.
+        pads: Whether the model recognises padding by its token.
 
     Raises:
-        DataError: A record is not what it should be; the message says where.
+        DataError: A record has another layout or cannot be tokenized; the message names its
+            location.
     """
     inner = config.get_text_config()
     limit, why = _limit(max_length, inner, tokenizer)
@@ -94,7 +95,18 @@ def read_texts(
 
 
 def valid_pad(config: Any) -> int | None:
-    """The token for padding that a configuration has, if its vocabulary holds it."""
+    """The padding token of a configuration, or None if it is not in the vocabulary.
+
+    Args:
+        config: A configuration of transformers.
+
+    Example:
+        >>> from transformers import GPT2Config
+        >>> valid_pad(GPT2Config(vocab_size=16, pad_token_id=3))
+        3
+        >>> valid_pad(GPT2Config(vocab_size=16, pad_token_id=16)) is None
+        True
+    """
     for known in (config, config.get_text_config()):
         pad = getattr(known, "pad_token_id", None)
         if isinstance(pad, int) and 0 <= pad < known.get_text_config().vocab_size:
@@ -103,7 +115,7 @@ def valid_pad(config: Any) -> int | None:
 
 
 def _limit(max_length: int, config: Any, tokenizer: Any) -> tuple[int, str]:
-    """How many tokens a text may have, and whose limit that is."""
+    """The maximum number of tokens of a text, and what imposes it."""
     limits = {
         "max_length": max_length,
         "the model has no more positions": getattr(config, "max_position_embeddings", None),
@@ -133,7 +145,7 @@ def _check(line: Line, tokens: Tokens, vocabulary: int, limit: int, *, answers: 
 
 
 def _cut(tokens: Tokens, limit: int, kept: Sequence[int]) -> Tokens:
-    """At most so many tokens; those to be kept at the end stay there, as tokenizers cut."""
+    """Truncate to a number of tokens, but keep special ones at the end, as tokenizers do."""
     end = 0
     while end < min(limit - 1, len(tokens.ids)) and tokens.ids[-1 - end] in kept:
         end += 1
@@ -146,7 +158,7 @@ def _cut(tokens: Tokens, limit: int, kept: Sequence[int]) -> Tokens:
 
 
 def _unused(texts: Sequence[Tokens], tokenizer: Any, config: Any) -> int:
-    """A token that no text holds: the tokenizer's padding, the model's end of text, or another."""
+    """A token in no text: the tokenizer's padding, the model's end of text, or any other."""
     used = Counter(token for tokens in texts for token in tokens.ids)
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     wanted = [tokenizer.pad_token_id, *ends, tokenizer.eos_token_id, tokenizer.unk_token_id]
