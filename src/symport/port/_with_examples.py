@@ -12,7 +12,7 @@ from symport.errors import DataError
 from symport.huggingface import Family, Folders, ModelFiles, load, load_tokenizer, open_models, wide
 from symport.lora import Adapter, displacement, load_adapter, save_adapter, with_tensors
 from symport.matching import LinearTerm, Pair, Similarity
-from symport.methods import Problem
+from symport.methods import Problem, takes
 from symport.model import activations, layers_of, rows_of, with_activations
 from symport.params import Params, add, inner, is_rounded
 from symport.port._alignment import align, find_spec
@@ -203,8 +203,8 @@ def _parameterization(
 
 
 def _given(settings: PortSettings, problem: SelectionProblem) -> Permutation | None:
-    """The permutation of a method that needs no labels."""
-    if settings.method in ("fgmt", "gmt"):
+    """The permutation of a method that needs no labels and has one for all steps."""
+    if takes(settings.method, "gradient"):
         return None
     networks = Problem(problem.source, problem.target_init, problem.spec)
     batches = _batches(problem.task, problem.training, settings)
