@@ -15,17 +15,16 @@ HEADER = (
 )
 PAGE = """# Architectures
 
-What `symport.discover` finds in each of {count} architectures. All are wired as the originals are,
-with few units and random weights. Every row is proven:
-random elements of the whole group change no output, in float64 and on random weights, by more than
-the relative error in the last column. The number of groups is the one counted by hand from the
-architecture; a test compares them.
+What `symport.discover` finds in each of {count} architectures. All have the structure of the
+originals, with few units and random weights. Every row is verified: random elements of the whole
+group change the outputs, in float64, by at most the relative error in the last column. The number
+of groups is equal to the number counted by hand, which a test compares.
 
 {table}
 
-`2×4/8` means two groups of 8 units inside each of 4 units of another group. Seconds are those of
-`discover` with its proof, of one busy thread; the share of parameters counts every entry that some
-element of the group moves. Inputs, classes, vocabularies and positions stay everywhere.
+`2×4/8` means two groups of 8 units within each of 4 units of another group. The seconds are the
+processor time of `discover`, verification included. The share of parameters counts every entry that
+some element of the group moves. Inputs, classes, vocabularies and positions are always fixed.
 
 Made by `symport-recipes run architectures --out docs/results`.
 
@@ -35,10 +34,11 @@ Made by `symport-recipes run architectures --out docs/results`.
 
 ## Recovered from weights
 
-A network with random weights is permuted by a random element of its whole group and matched to
-itself as it was, by weights alone. Counted are the seeds for which every group comes out exactly,
-nested ones included; and as many for the same search from the identity, which is plain coordinate
-ascent. `symport-recipes run planted --out docs/results`
+A network with random weights is permuted by a random element of its whole group, and the original
+is matched to the permuted network by weight matching. The table counts the seeds for which the
+permutation of every group is recovered exactly, nested groups included, with symport's starting
+point and from the identity, which is plain coordinate ascent.
+`symport-recipes run planted --out docs/results`
 
 ```text
 --8<-- "docs/results/planted.txt"
@@ -46,7 +46,8 @@ ascent. `symport-recipes run planted --out docs/results`
 
 ## What is not found
 
-What is found is proven; what is left out stays in place, with its reason in `spec.reasons`.
+Axes outside the groups that are found and verified are fixed; `spec.reasons` gives the reason of
+each.
 
 {notes}
 - **Experts and branches in a list.** Modules of their own in a `ModuleList` are different tensors.
@@ -55,17 +56,17 @@ What is found is proven; what is left out stays in place, with its reason in `sp
   tensor are permuted, with their units. In transformers, this requires
   `experts_implementation="batched_mm"`, which `symport discover` sets: the grouped implementation
   sorts rows by expert, and the eager one loops over data.
-- **Norm groups across a concatenation.** Where one group of a GroupNorm reads channels of two
-  parts, these channels stay.
-- **Places in a list.** What `x[..., [-2], :]` picks stays, as in Falcon: the list becomes a tensor,
-  whose values are not read. A slice does the same and is followed.
-- **Buffers.** A buffer is a constant that keeps its axes in place, unless it is a running statistic
-  or named in `moving`.
-- **Symmetries that are not permutations.** Flipping signs of units under tanh, in a stream with
-  RMSNorm or of a whole stream with LayerNorm; rotating pairs of query and key units under rotary
-  positions; scaling a unit after ReLU and its inverse; invertible maps of value units or of the
-  ranks of an adapter; orthogonal maps of a stream whose gains are folded away. The kind of a group
-  (`Group.kind`, today `permutation` or `fixed`) is where they would have their place.
+- **Norm groups across a concatenation.** If a group of a GroupNorm spans channels of two
+  concatenated parts, these channels are fixed.
+- **Positions in a list.** What `x[..., [-2], :]` selects, as in Falcon, is fixed: the list becomes
+  a tensor, whose values are not traced. An equivalent slice is traced.
+- **Buffers.** A buffer is a constant that fixes its axes, unless it is a running statistic or named
+  in `moving`.
+- **Symmetries that are not permutations.** Signs of units under tanh, in a stream with RMSNorm, or
+  of a whole stream with LayerNorm; rotations of pairs of query and key units under rotary
+  positions; scales of a unit after ReLU; invertible maps of value units or of the ranks of an
+  adapter; orthogonal maps of a stream whose gains are folded into other weights. These would be
+  further kinds of groups (`Group.kind` is `permutation` or `fixed` today).
 """
 
 

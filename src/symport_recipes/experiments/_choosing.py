@@ -1,9 +1,9 @@
-"""How should few labels select step and scale? Digits, FGMT, eight pairs of seeds.
+"""How to select step and scale with few labels: digits, FGMT, eight pairs of seeds.
 
-Four ways with the same n labels: the last step as it is; the candidate of least loss on the very
-labels that matched; cross-validation by accuracy, which symport uses; and a fifth of the labels
-kept back from matching to choose by. Beside them the best candidate by test accuracy, which is not
-known in practice.
+Four ways with the same n labels: the last step; the candidate with the lowest loss on the labels
+that were used for matching; cross-validated accuracy, as symport does; and the accuracy on a fifth
+of the labels that are kept out of the matching. For comparison, the best candidate by test
+accuracy, which is not known in practice.
 """
 
 from collections.abc import Callable, Mapping, Sequence

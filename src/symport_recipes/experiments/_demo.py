@@ -1,9 +1,9 @@
-"""The main job on scikit-learn's digits: few labels, several ways to use them.
+"""Transfer with few labels, on scikit-learn's digits, and the alternatives to it.
 
-A source is trained on its own 400 digits. The target is another random initialization with
-n labels of other digits and nothing else: these labels match, select step and scale (by
-cross-validation), and train the target directly for comparison. Accuracy is on digits that
-took no part. The oracle alone sees the source's digits; it is a reference, not a baseline.
+A source is trained on 400 digits. The target is another random initialization with n labelled other
+digits and no further data: these are used for matching, for selecting step and scale (by
+cross-validation), and for direct training as a comparison. Accuracy is measured on held-out digits.
+Only the oracle uses the source's digits; it is a reference, not a baseline.
 """
 
 import os
@@ -127,9 +127,9 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
         gaps = [100 * (a - b) for a, b in pairs]
         gap = statistics.mean(gaps)
         all_agree = all(g > 0 for g in gaps) or all(g < 0 for g in gaps)
-        better = "the transfer wins" if gap > 0 else "direct training wins"
+        better = "the transfer" if gap > 0 else "direct training"
         doubt = "" if all_agree else " on average, but not for every seed"
-        lines.append(f"With {n} labels {better} by {abs(gap):.1f} points{doubt}.")
+        lines.append(f"With {n} labels {better} is better by {abs(gap):.1f} points{doubt}.")
     return " ".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Why a transfer ends well or badly: accuracy as a trained network's start is exchanged.
+"""Why a transfer succeeds or fails: accuracy as the start of a trained network is exchanged.
 
 A transfer ends at θ₂⁰ + π(θ₁ᵀ − θ₁⁰) = πθ₁ᵀ + (θ₂⁰ − πθ₁⁰): the trained source with its start
 exchanged for the target's. On the line between the two, a share c of the start is exchanged. Where

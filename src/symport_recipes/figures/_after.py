@@ -1,4 +1,4 @@
-"""Figures 6, 7 and 8 and Table E.2: what becomes of transferred networks when they are trained."""
+"""Figures 6, 7 and 8 and Table E.2: training after a transfer."""
 
 from dataclasses import replace
 
@@ -103,8 +103,8 @@ def figure_7() -> Recipe:
         },
         axes=("fraction of the way from the trained target", "validation loss, nats"),
         percent=False,
-        note="The paper shows pictures and prints no barrier. They say that what was transferred "
-        "and trained on ends in the target's basin, and the permuted source in another.",
+        note="The paper shows pictures and no barrier heights. In them, the transferred network, "
+        "after training, is in the basin of the target, and the permuted source in another.",
     )
 
 
@@ -122,9 +122,8 @@ def figure_8() -> Recipe:
         },
         costs={"smoke": SECONDS, "cpu": "10 minutes on one core after the bases", "paper": HOURS},
         axes=("epoch", "validation accuracy"),
-        note="The paper shows this for ImageNet bases: `fig8-cars` and `fig8-cub`. What is to be "
-        "seen is the distance between the two bases under FGMT from one and the same source. "
-        + TUNED_NOTE,
+        note="The paper shows this for ImageNet bases: `fig8-cars` and `fig8-cub`. Compare the "
+        "curves of the two bases under FGMT from the same source. " + TUNED_NOTE,
     )
 
 

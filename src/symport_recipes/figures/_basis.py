@@ -1,4 +1,4 @@
-"""Figure 3, Theorem 3.1 and Lemma 3.2: what the method rests on."""
+"""Figure 3, Theorem 3.1 and Lemma 3.2: the assumptions of the method."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def figure_3_mlp() -> Recipe:
         axes=("iteration", "cosine of updates"),
         percent=False,
         published=published,
-        note="The permutation solves eq. 4 over the iterations shown, not over all.",
+        note="The permutation solves eq. 4 over the iterations shown, not over all iterations.",
     )
 
 
@@ -65,12 +65,12 @@ def figure_3_conv8() -> Recipe:
             "conv8, identity, at 100": 0.77,
             "conv8, identity, at 500": 0.04,
         },
-        note="cpu: a quarter of the width, batches of 64. PyTorch's default weights are the "
-        "paper's: updates are similar from there, but nearly as much without a permutation, here "
-        "as in the paper, while Conv8 is on its plateau. The published cosines fall by iteration "
-        "500; the narrow network is still on the plateau then. From weights of gain 1 it has left "
-        "it by iteration 100: the identity is near 0 then and the matched cosine is not, as "
-        "published.",
+        note="cpu: a quarter of the width, batches of 64. The paper uses PyTorch's default "
+        "initialization. From there, as long as the loss of Conv8 is on its initial plateau, "
+        "updates are similar, but nearly as similar without a permutation, here as in the paper. "
+        "The published cosines fall by iteration 500, when the narrow network is still on the "
+        "plateau. With weights of gain 1 it has left the plateau by iteration 100: then the "
+        "cosine of the identity is near 0 and the matched cosine is not, as published.",
     )
 
 
@@ -114,15 +114,15 @@ def theorem_31() -> Recipe:
         costs={"smoke": SECONDS, "cpu": "20 seconds on one core"},
         axes=("N", "normalised distance"),
         percent=False,
-        note="The theorem says that the matched distance falls with N; no number is published. The "
-        "identity's falls as well, from 1.4 to 1.0, and a random permutation's with it: labels are "
-        "positive here, so gradients of the output layer share a sign, and their share of the "
-        "norm grows with N.",
+        note="By the theorem, the matched distance decreases with N; no number is published. The "
+        "distances of the identity and of a random permutation decrease too, from 1.4 to 1.0: no "
+        "label is negative here, so the gradients of the output layer have the same sign, and "
+        "their share of the norm grows with N.",
     )
 
 
 def lemma_32() -> Recipe:
-    """Lemma 3.2: how far the path moves from one permutation to the next."""
+    """Lemma 3.2: the drift of the transferred path between consecutive permutations."""
     return Recipe(
         name="lemma32",
         title="Lemma 3.2: drift of the transferred path between consecutive permutations",
@@ -138,7 +138,7 @@ def lemma_32() -> Recipe:
         },
         axes=("step s", "drift / displacement"),
         percent=False,
-        note="FGMT rests on a small drift; √2 is that of two unrelated permutations. At cpu scale "
-        "(T=10) it is hardly smaller: permutations change much from step to step as long as little "
-        "is carried over, which is up to the last step there.",
+        note="FGMT assumes that the drift is small; for two unrelated permutations it is √2. At "
+        "cpu scale (T=10) it is hardly smaller: permutations change much from step to step as "
+        "long as the transfer has little effect, which is up to the last step there.",
     )

@@ -1,4 +1,4 @@
-"""What the paper's reviewers asked for, and why a transfer ends as it does."""
+"""Experiments that the paper's reviewers asked for, and reasons for the result of a transfer."""
 
 from dataclasses import replace
 from typing import Literal
@@ -8,15 +8,15 @@ from symport_recipes.runner import HOURS, SECONDS, Recipe, Scale
 from symport_recipes.setups import CIFAR10, CIFAR10_CPU, MNIST, SMOKE, Scene, mlp_scene, mnist_cpu
 
 STARTS_NOTE = (
-    "A transfer ends at the trained source with its start exchanged for the target's (share 1). A "
-    "permutation helps as far as it makes the two starts similar."
+    "A transfer results in the permuted trained source with its start exchanged for the target's "
+    "(share 1). A permutation helps to the degree that it makes the two starts similar."
 )
 SENSITIVITY_NOTE = (
-    "Asked for in the paper's public reviews; no number is published. cpu: a 2-MLP of width 1024 "
-    "on MNIST, 5 epochs at rate .01, where alignment counts up to the last step; paper: Conv8 on "
+    "Requested in the paper's public reviews; no number is published. cpu: a 2-MLP of width 1024 "
+    "on MNIST, 5 epochs at rate .01, where alignment matters up to the last step; paper: Conv8 on "
     "CIFAR-10."
 )
-LENGTHS_NOTE = "The paper stops at α = 1. The permutation is that of the last step."
+LENGTHS_NOTE = "The paper uses α = 1 only. The permutation is that of the last step."
 
 
 def sensitivity_to_steps() -> Recipe:
@@ -44,16 +44,16 @@ def adam_sources() -> Recipe:
             "cpu": Curves(scene=mlp_scene(replace(MNIST, training=adam), (784, 1024, 10))),
         },
         costs={"smoke": SECONDS, "cpu": "1 minute on one core"},
-        note="Asked for in the paper's public reviews; no number is published.",
+        note="Requested in the paper's public reviews; no number is published.",
     )
 
 
 def other_starts() -> Recipe:
-    """Why a transfer ends well or badly: accuracy as the start of a source is exchanged."""
+    """Why a transfer succeeds or fails: accuracy as the start of a source is exchanged."""
     short = {f"2-MLP, lr {lr:g}": mnist_cpu(lr) for lr in (0.01, 0.1)}
     return Recipe(
         name="starts",
-        title="Why a transfer ends well or badly: the start of a source, exchanged",
+        title="Why a transfer succeeds or fails: exchanging the start of a source",
         scales={
             "smoke": OtherStarts(scenes={"mlp": SMOKE}, points=3),
             "cpu": OtherStarts(scenes={**short, "Conv8": CIFAR10_CPU}),
@@ -65,11 +65,11 @@ def other_starts() -> Recipe:
 
 
 def lengths() -> Recipe:
-    """A displacement that is made longer than the source's own."""
+    """Displacements with other scales than the source's own."""
     values = (0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
     return Recipe(
         name="lengths",
-        title="Longer than the source: the displacement times a scale α",
+        title="Scales of the displacement",
         scales={
             "smoke": DisplacementScales(scene=SMOKE, lengths=values[:3]),
             "cpu": DisplacementScales(scene=CIFAR10_CPU, lengths=values),

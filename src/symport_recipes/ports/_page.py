@@ -22,7 +22,7 @@ WAYS = {
     "direct": "direct training",
     "then direct": "transfer, then direct training",
 }
-LOWEST = -0.5  # shown in the picture; a classifier that is too sure of itself may be far below
+LOWEST = -0.5  # shown in the picture; an overconfident classifier may be far below
 TITLES = {
     "llama": "Llama, all weights",
     "llama-lora": "Llama, LoRA",
@@ -143,4 +143,4 @@ def options_table(found: Mapping[str, list[Share]]) -> list[str]:
         [name, str(len(rows)), *(spread(list(side)) for side in zip(*rows, strict=True))]
         for name, rows in found.items()
     ]
-    return markdown(["", "draws", "best step and length", "last step"], rows)
+    return markdown(["", "draws", "best step and scale", "last step"], rows)

@@ -49,9 +49,9 @@ def test_the_verdict_names_the_winner_and_says_when_seeds_disagree():
         outcome(0, 1000, 0.94, 0.98), outcome(1, 1000, 0.95, 0.97),
     ]  # fmt: skip
     assert verdict(outcomes) == (
-        "With 20 labels the transfer wins by 29.0 points. "
-        "With 100 labels the transfer wins by 1.0 points on average, but not for every seed. "
-        "With 1000 labels direct training wins by 3.0 points."
+        "With 20 labels the transfer is better by 29.0 points. "
+        "With 100 labels the transfer is better by 1.0 points on average, but not for every seed. "
+        "With 1000 labels direct training is better by 3.0 points."
     )
     assert [row[0] for row in table(outcomes)] == ["20", "100", "1000"]
     assert picture(outcomes).startswith(b"\x89PNG")

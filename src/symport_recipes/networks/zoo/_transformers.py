@@ -133,10 +133,10 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Inputs, int]] = {
 
 MOVING = {"DeepseekV3": ("model.layers.1.mlp.gate.e_score_correction_bias",)}
 NOTES = {
-    "Bloom": "its heads differ by constants (ALiBi) and stay, units inside them move",
-    "DeepseekV3": "experts and their groups move only if the correction bias, a buffer, is named "
-    "in `moving`, as the command line does for a folder; within routing groups only if more than "
-    "one of these is chosen for each token",
+    "Bloom": "its heads differ by constants (ALiBi) and are fixed; the units within them move",
+    "DeepseekV3": "experts and routing groups move only if the correction bias, a buffer, is "
+    "named in `moving`, as the command line does for a folder; experts move within routing groups "
+    "only if more than one group is selected for each token",
 }
 
 
