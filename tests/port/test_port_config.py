@@ -181,7 +181,7 @@ def test_each_base_is_run_as_it_is_configured(tmp_path):
     options = {"examples": lines, "method": "fgmt", "folds": 2, "steps": 2, "direct_steps": 0}
     found = ported(given, **options)
     outcome = present(found.outcome)
-    sides = {"old_base": outcome.old_base, "tuned": outcome.tuned,
+    sides = {"old_base": outcome.source_start, "tuned": outcome.source_end,
              "new_base": outcome.evaluated["untouched"]}  # fmt: skip
     for name, judged in sides.items():
         expected = losses(given[name], lines)

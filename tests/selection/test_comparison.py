@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cases import present
 from nets import (
     batch_norm_net,
     case,
@@ -63,8 +64,9 @@ def test_each_entry_is_what_its_name_says():
 
 def test_the_transfer_ends_where_cross_validation_says():
     found = compare(case(30), TEST, QUICK)
-    assert found.result.choice == found.chosen_by.choice.candidate
-    assert found.result.candidates == (found.chosen_by.choice.candidate,)
+    chosen = present(found.chosen_by).choice.candidate
+    assert found.result.choice == chosen
+    assert found.result.candidates == (chosen,)
     assert same(found.entries["transfer"].params, found.result.params)
 
 
@@ -143,7 +145,7 @@ def test_a_comparison_goes_on_after_an_interruption(tmp_path):
     assert resumed.chosen_by == whole.chosen_by
     assert same(resumed.result.params, whole.result.params)
     summary = json.loads((tmp_path / "result.json").read_text())
-    assert summary["choice"]["score"] == whole.chosen_by.choice.score
+    assert summary["choice"]["score"] == present(whole.chosen_by).choice.score
 
 
 def test_what_is_wrong_is_found_before_anything_is_written(tmp_path):
@@ -239,7 +241,7 @@ def test_the_verdict_is_a_paired_comparison():
     pattern = (
         r"Direct training beats transfer by 15\.0 points \((.*) to (.*)\): 95.0% against 80.0%\."
     )
-    low, high = map(float, re.fullmatch(pattern, sentence).groups())
+    low, high = map(float, present(re.fullmatch(pattern, sentence)).groups())
     assert (high - low) / 2 == pytest.approx(1.96 * 100 * deviation / 10, rel=0.1)
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from cases import seeded
+from cases import present, seeded
 
 from symport.selection import Interval, mean_interval, resamples, too_few
 from symport.selection._intervals import FEWEST, RESAMPLES
@@ -32,5 +32,5 @@ def test_negated_it_is_the_interval_of_the_negated_values():
 
 def test_one_number_decides_whether_anything_is_said():
     assert too_few(FEWEST, "held-out examples") is None
-    assert "Only 5 held-out examples" in too_few(FEWEST - 1, "held-out examples")
+    assert "Only 5 held-out examples" in present(too_few(FEWEST - 1, "held-out examples"))
     assert not Interval(0.5, 0.0, 1.0).is_positive
