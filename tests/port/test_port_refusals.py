@@ -11,7 +11,7 @@ from tiny import make, pictures, save, texts, tokenizer, transformers, trio
 
 from symport.errors import DataError, FileError, ParamsError, SettingsError
 from symport.huggingface import Folders
-from symport.huggingface import _models as models
+from symport.huggingface import _folders as folders_of
 from symport.port import make_settings, port_fine_tune
 from symport.port._with_examples import reading
 from symport.port._work_folder import Workplace
@@ -77,7 +77,7 @@ def test_a_fine_tune_with_more_tokens_is_refused_with_what_to_do(files):
     vocabulary = content["model"]["vocab"]
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     path.write_text(json.dumps(content))
-    refused(files, SettingsError, "2 tokens have other numbers: 'a', 'b'; .*read text alike")
+    refused(files, SettingsError, "2 tokens have other numbers: 'a', 'b'; .*with the same tokens")
 
 
 def test_a_device_that_is_not_there(files):
@@ -186,7 +186,7 @@ def test_a_hub_id_is_downloaded(files, monkeypatch, tmp_path):
         return files["old_base"]
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert models.find_folder("owner/model") == Path(files["old_base"])
+    assert folders_of.find_folder("owner/model") == Path(files["old_base"])
     assert asked == ["owner/model"]
 
 

@@ -9,14 +9,13 @@ from symport.huggingface._architecture import (
     load_architecture,
 )
 from symport.huggingface._configs import write_config
+from symport.huggingface._folders import Folders, find_folders
 from symport.huggingface._models import (
     Family,
-    Folders,
     ModelFiles,
     check_device,
     check_weights,
     find_family,
-    find_folders,
     load,
     open_models,
     unused_tensor_notes,

@@ -1,4 +1,4 @@
-"""What an adapter says of its base: the class, the shapes, and which tied names it tells apart."""
+"""The base of an adapter: its class, its shapes, and the tied tensors that the adapter unties."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +33,7 @@ OF_TASK = {
 
 
 def class_under(folder: Path, *bases: Any) -> Any:
-    """The class that an adapter's task is for, if it says; the configurations get its classes.
+    """The class of an adapter's task, if it has one; sets the number of classes of the bases.
 
     Raises:
         ParamsError: The adapter is not plain LoRA or DoRA.
@@ -60,7 +60,7 @@ def class_under(folder: Path, *bases: Any) -> Any:
 
 
 def odd_base(folder: Path, old_base: Path) -> tuple[str, ...]:
-    """A sentence if an adapter names another base than the old one, as far as names tell."""
+    """A sentence if the name of an adapter's base is not that of the old base; else ()."""
     named = str(read_adapter_config(folder).get("base_model_name_or_path") or "")
     is_same = not named
     with suppress(OSError, ValueError):  # a name that no file can have
@@ -70,7 +70,7 @@ def odd_base(folder: Path, old_base: Path) -> tuple[str, ...]:
     if is_same or own in places or f"models--{named.replace('/', '--')}" in places:
         return ()
     sentence = (
-        f"The adapter says that it was trained on {named}, which is not the name of the old base, "
+        f"The adapter was trained on {named}, which is not the name of the old base, "
         f"{old_base}: if they are not the same model, the result is wrong."
     )
     return (sentence,)

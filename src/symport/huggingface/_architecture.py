@@ -22,10 +22,10 @@ class Architecture:
     """A model on the meta device, and how to run it.
 
     Attributes:
-        model: Without weights.
-        inputs: An example, as keyword arguments.
-        select: Picks the outputs that count from what the model returns: all of them.
-        moving: Buffers that differ between trained models, as `discover` takes them.
+        model: The model, without weights.
+        inputs: An example as keyword arguments.
+        select: Selects the outputs of the model that the symmetry must preserve: all of them.
+        moving: Buffers that differ between trained models, an argument of `discover`.
     """
 
     model: nn.Module
@@ -35,22 +35,32 @@ class Architecture:
 
 
 def is_config(reference: str) -> bool:
-    """Whether this is a `config.json`, or a folder that has one."""
+    """Whether a path is that of a `config.json`, or of a folder that contains one.
+
+    Example:
+        >>> is_config(str(gpt2)), is_config(str(folder))
+        (True, False)
+    """
     path = Path(reference)
     return (path / "config.json").is_file() or (path.suffix == ".json" and path.is_file())
 
 
 def load_architecture(reference: str, inputs: dict[str, Any] | None = None) -> Architecture:
-    """Build the model that a configuration names; no code of the folder is run.
+    """Build the model of a configuration on the meta device; no code of the folder is run.
 
     Args:
         reference: A model folder or its `config.json`.
-        inputs: An example, as keyword arguments; made up without.
+        inputs: An example as keyword arguments; None to generate one.
 
     Raises:
         SettingsError: transformers is not installed, does not know the architecture, or no example
-            can be made up.
+            can be generated.
         FileError: The configuration cannot be read.
+
+    Example:
+        >>> architecture = load_architecture(str(gpt2))
+        >>> type(architecture.model).__name__, list(architecture.inputs)
+        ('GPT2LMHeadModel', ['input_ids'])
     """
     try:
         import transformers
@@ -82,10 +92,10 @@ def load_architecture(reference: str, inputs: dict[str, Any] | None = None) -> A
 
 
 def settle(config: Any) -> Any:
-    """Have a model computed as we need it, whatever its file asks for; in place.
+    """Set the options of a configuration that symport relies on, in place.
 
-    Attention is what torch has, so that no kernel, which is foreign code, comes from the hub.
-    Outputs are records, of what the model computes in any case.
+    Attention is that of torch, so that no kernel is downloaded from the hub. Outputs are records,
+    without optional parts.
 
     Args:
         config: A configuration of transformers, those of its parts included.
@@ -100,10 +110,21 @@ def settle(config: Any) -> Any:
 
 
 def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
-    """One example of what the model takes first, and of what its decoder takes.
+    """Generate one example of the inputs of a model and, if it has one, its decoder.
+
+    Args:
+        model: A model of transformers.
+        config: Its configuration.
 
     Raises:
-        SettingsError: What the model takes first is nothing that can be made up.
+        SettingsError: No example can be generated for the main input of the model.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> config = BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=1,
+        ...                     num_attention_heads=1, intermediate_size=4)
+        >>> {name: tuple(x.shape) for name, x in example_inputs(BertModel(config), config).items()}
+        {'input_ids': (1, 8)}
     """
     name = str(getattr(model, "main_input_name", "input_ids"))
     tokens = torch.zeros(1, LENGTH, dtype=torch.int64)
@@ -119,8 +140,8 @@ def example_inputs(model: nn.Module, config: Any) -> dict[str, Tensor]:
         inputs = None
     if inputs is None:
         raise SettingsError(
-            f"{type(model).__name__} takes {name} first, of which no example can be made up; give "
-            f"one as --inputs FILE, a .safetensors or .npz file with {name} and what else it takes"
+            f"{type(model).__name__} takes {name} first, of which no example can be generated; "
+            f"give one as --inputs FILE, a .safetensors or .npz file with {name} and the others"
         )
     if getattr(config, "is_encoder_decoder", False) and name != "past_values":
         inputs["decoder_input_ids"] = tokens
@@ -180,13 +201,17 @@ def _series(config: Any) -> dict[str, Tensor] | None:
 
 
 def all_outputs(output: Any) -> Any:
-    """Every tensor of numbers that a model returns, by name where it returns names.
+    """The floating-point and complex tensors that a model returns, by name if they have names.
 
-    All count: what is left out of a proof may change. Only caches are left out; `settle` turns
-    them off, as what they hold is read by the model itself when it goes on.
+    A proof covers only the outputs that it is given, so all are selected except caches, which are
+    disabled by `settle`.
 
     Args:
-        output: What a model of transformers returns.
+        output: The output of a model of transformers.
+
+    Example:
+        >>> all_outputs({"logits": torch.ones(2), "past_key_values": torch.zeros(1)})
+        {'logits': [tensor([1., 1.])]}
     """
     if isinstance(output, Mapping):
         named = cast("Mapping[str, Any]", output)
@@ -196,10 +221,18 @@ def all_outputs(output: Any) -> Any:
 
 
 def chosen_outputs(names: Collection[str]) -> Callable[[Any], Any]:
-    """A function that picks some of all outputs by name.
+    """A function that selects some of the outputs of a model by name.
 
     Args:
-        names: Such as `logits`; the function raises SettingsError for one that is not there.
+        names: Names of outputs, such as `logits`.
+
+    Returns:
+        The function. It raises SettingsError if the model has no output of such a name.
+
+    Example:
+        >>> select = chosen_outputs(["logits"])
+        >>> select({"logits": torch.ones(2), "loss": torch.zeros(())})
+        {'logits': [tensor([1., 1.])]}
     """
 
     def choose(output: Any) -> Any:

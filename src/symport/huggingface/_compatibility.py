@@ -1,9 +1,9 @@
-"""Do models compute the same things, as far as their configurations say?
+"""Compare the configurations of models: do they compute the same function of their weights?
 
-Compared are the keys that the configuration's own class reads; what else stands in a file changes
-nothing. Weights show shapes. What they do not show is told: where positions, rope, windows and the
-eps of norms differ between two bases, each base keeps its own, and the result has the new one's.
-Any other difference has to be accepted.
+The keys that the configuration's own class reads are compared; other keys of a file have no effect.
+Shapes are compared by the weights. Where positions, rotary embeddings, windows and the eps of norms
+differ between two bases, each base keeps its own, the result has those of the new base, and a note
+reports it. Any other difference has to be accepted by the user.
 """
 
 import copy
@@ -40,12 +40,12 @@ Known = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Agreed:
-    """What the configurations of three models come to.
+    """The configurations that result from comparing those of three models.
 
     Attributes:
-        source: How the old base and its fine-tune are computed.
-        result: How the new base and the result are; the same object if nothing differs.
-        notes: What differs and what becomes of it, a sentence each.
+        source: That of the old base and its fine-tune.
+        result: That of the new base and the result; the same object if nothing differs.
+        notes: A sentence on each difference and its effect.
     """
 
     source: Any
@@ -69,7 +69,7 @@ class Configs:
 
 
 def agree(models: Configs, build: Callable[[Any], Any], accept: Collection[str] = ()) -> Agreed:
-    """Compare three configurations, and say how each side is computed.
+    """Compare three configurations, and derive that of each side.
 
     Where two agree and the third does not, the result has the third's value: what the new base
     changed, and what the fine-tune changed. Positions, rope, windows and eps are the new base's.
@@ -88,7 +88,7 @@ def agree(models: Configs, build: Callable[[Any], Any], accept: Collection[str] 
     if odd := sorted(set(accept) - {*ours, *theirs, *third}):
         raise SettingsError(f"accept: {type(old).__name__} reads no key {listed(odd)}")
     bases, changes = _odd(ours, third), _odd(ours, theirs)
-    told = [
+    differences = [
         _Difference(key, (old_path, ours.get(key)), (path, side.get(key)), is_base)
         for keys, path, side, is_base in (
             (bases, new_path, third, True),
@@ -96,8 +96,8 @@ def agree(models: Configs, build: Callable[[Any], Any], accept: Collection[str] 
         )
         for key in keys
     ]
-    _refuse([d for d in told if not d.is_natural and d.key not in accept], old, build)
-    notes = tuple(difference.note() for difference in told)
+    _refuse([d for d in differences if not d.is_natural and d.key not in accept], old, build)
+    notes = tuple(difference.note() for difference in differences)
     if models.tuned is None:
         return Agreed(old if bases else new, new, notes)
     mine = [key for key in {*bases, *changes} if _is(NATURAL, key) or key not in changes]

@@ -1,7 +1,7 @@
-"""The configuration that a result has: the fine-tune's, with the new base's positions and windows.
+"""The configuration of a result: the fine-tune's, with the new base's positions and windows.
 
-A file that says so already is left as it is. Otherwise the keys in question are taken from the new
-base's file as they stand there, so that a file in an older format stays in it.
+A file that is already equivalent is not modified. Otherwise these keys are copied from the new
+base's file, so that a file in an older format keeps its format.
 """
 
 import json
@@ -18,15 +18,20 @@ FILE = "config.json"
 
 
 def write_config(folder: Path, family: Family, new_base: Path) -> None:
-    """Have a configuration that was carried along say how the result is computed.
+    """Change the configuration of a result from the fine-tune's to that of the result.
 
     Args:
         folder: The result, with the fine-tune's `config.json`; without one nothing is done.
-        family: How the result is computed.
-        new_base: The new base.
+        family: The architecture of the result.
+        new_base: Folder of the new base.
 
     Raises:
-        FileError: A configuration cannot be read, or cannot say what it should.
+        FileError: A configuration cannot be read, or cannot express that of the result.
+
+    Example:
+        >>> from symport.huggingface import find_family, find_folders
+        >>> family = find_family(find_folders(str(gpt2), str(gpt2), str(gpt2)))
+        >>> write_config(folder, family, gpt2)  # no config.json there, so nothing is done
     """
     path = folder / FILE
     if not path.is_file():
@@ -41,7 +46,7 @@ def write_config(folder: Path, family: Family, new_base: Path) -> None:
         _set(content, found, key, wanted[key])
     write_text(path, _json(content))
     if odd := _odd(wanted, known(read_config(folder))):
-        raise FileError(f"{path}: cannot be made to say that {odd[0]} is {wanted[odd[0]]!r}")
+        raise FileError(f"{path}: cannot be changed so that {odd[0]} is {wanted[odd[0]]!r}")
 
 
 def _set(content: dict[str, Any], config: Any, key: str, value: Any) -> None:

@@ -1,7 +1,6 @@
 """Models of transformers: found, compared and loaded."""
 
 import copy
-import re
 from collections import Counter
 from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from symport.errors import FileError, ParamsError, SettingsError, brief
+from symport.errors import FileError, ParamsError, SettingsError, brief, first_line
 from symport.huggingface._adapter import class_under, odd_base, untied_by
 from symport.huggingface._architecture import settle
 from symport.huggingface._compatibility import Configs, agree
+from symport.huggingface._folders import Folders
 from symport.huggingface._names import NamedCheckpoint, Names, open_named
 from symport.huggingface._tokenizers import quiet_transformers
 from symport.io import read_json
@@ -26,28 +26,6 @@ from symport.params import Params, listed
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers",
           "decoder_layers", "num_decoder_layers", "num_encoder_layers")  # fmt: skip
 MOST_LAYERS = 2000  # the deepest have a few hundred
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where the three models lie.
-
-    Attributes:
-        old_base: What was fine-tuned.
-        tuned: The fine-tune.
-        new_base: Where it is to go.
-    """
-
-    old_base: Path
-    tuned: Path
-    new_base: Path
-
-    @property
-    def is_adapter(self) -> bool:
-        """Whether the fine-tune is an adapter, not a whole model."""
-        return (self.tuned / "adapter_config.json").is_file()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +35,17 @@ class Family:
     Attributes:
         kind: The class of transformers.
         config: Its configuration, as the new base and the result have it.
-        untied: Names of tensors that the configuration ties to others, and that are their own in
-            one of the three models.
-        source: The configuration as the old base and its fine-tune have it; None if that is the
-            same.
-        notes: How the configurations differ, and what becomes of it, a sentence each.
-        remarks: What else there is to say; reading examples adds to it.
+        untied: Names of tensors that the configuration ties to others, but that differ from them
+            in one of the three models.
+        source: The configuration of the old base and its fine-tune; None if it is the same.
+        notes: A sentence on each difference of the configurations and its effect.
+        remarks: Further sentences for the user; reading examples appends to them.
+
+    Example:
+        >>> from symport.huggingface import find_folders
+        >>> family = find_family(find_folders(str(gpt2), str(gpt2), str(gpt2)))
+        >>> family.name, next(family.outline().parameters()).device.type
+        ('GPT2LMHeadModel', 'meta')
     """
 
     kind: Any
@@ -73,9 +56,9 @@ class Family:
     remarks: list[str] = field(default_factory=list[str])
 
     def of_source(self) -> "Family":
-        """The same architecture as the old base and its fine-tune are computed.
+        """The architecture of the old base and its fine-tune.
 
-        The token that pads is that of the examples, which have been padded once for all.
+        The padding token is that of the examples, which are padded once for both.
         """
         if self.source is None:
             return self
@@ -93,7 +76,7 @@ class Family:
 
     @cached_property
     def ties(self) -> dict[str, str]:
-        """For each name of a tensor that the configuration gives several names, the first."""
+        """For each name of a tensor that the configuration ties, the first of its names."""
         with torch.device("meta"):
             first = Names(self.kind(self.config)).first
         counts = Counter(first.values())
@@ -101,7 +84,7 @@ class Family:
 
     @cached_property
     def names(self) -> Names:
-        """What the model calls its tensors."""
+        """The names of the model's tensors."""
         return Names(self.outline(), self.ties)
 
     def outline(self) -> nn.Module:
@@ -110,9 +93,9 @@ class Family:
         try:
             with torch.device("meta"):
                 return untie_(self.kind(self.config).eval(), self.untied)
-        except Exception as error:  # a foreign configuration can fail anywhere in its network
+        except Exception as error:  # a configuration can fail anywhere in its network
             raise SettingsError(
-                f"{self.config.name_or_path}/config.json: no {self.name} can be made of it "
+                f"{self.config.name_or_path}/config.json: no {self.name} can be built from it "
                 f"({brief(error)})"
             ) from error
 
@@ -122,7 +105,7 @@ class LoadedModel:
     """A base or a fine-tune in memory.
 
     Attributes:
-        model: Gives the computation.
+        model: The network.
         params: Its tensors, each under one name.
         absent: Names of heads that the folder lacks, or has for other classes; they are zero.
     """
@@ -133,53 +116,23 @@ class LoadedModel:
 
 
 def check_device(name: str) -> None:
-    """Raise SettingsError if torch has no such device here."""
-    try:
-        torch.empty(1, device=name)
-    except (AssertionError, RuntimeError, NotImplementedError) as error:  # what torch itself says
-        said = str(error).strip().splitlines()[0]
-        raise SettingsError(f"device {name!r}: there is none here ({said}); use cpu") from error
-
-
-def find_folder(reference: str) -> Path:
-    """A local folder, or the download of a hub id.
+    """Raise SettingsError if torch has no such device on this machine.
 
     Raises:
-        FileError: It is neither, or the hub cannot be reached.
-        SettingsError: huggingface_hub is not installed.
+        SettingsError: There is none.
+
+    Example:
+        >>> check_device("cpu")
     """
-    path = Path(reference)
-    if path.is_dir():
-        return path
-    if path.exists() or not HUB_ID.fullmatch(reference):
-        raise FileError(f"{reference}: not a model folder, nor a hub id such as owner/name")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise SettingsError(
-            f"{reference}: no such folder; to download it: pip install 'symport[hf]'"
-        ) from error
-    try:
-        return Path(snapshot_download(reference, allow_patterns=WANTED))
-    except Exception as error:  # its own errors, and those of the network under it
-        raise FileError(
-            f"{reference}: no such folder here, and the hub does not give it "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); download it elsewhere and "
-            "pass its folder"
-        ) from error
-
-
-def find_folders(old_base: str, tuned: str, new_base: str) -> Folders:
-    """All three; raises FileError or SettingsError as `find_folder`."""
-    folders = Folders(find_folder(old_base), find_folder(tuned), find_folder(new_base))
-    for path in (folders.old_base, folders.new_base):
-        if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
-            raise FileError(f"{path}: is an adapter, not a base; merge it into its base first")
-    return folders
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:  # torch's own
+        reason = first_line(error)
+        raise SettingsError(f"device {name!r}: there is none here ({reason}); use cpu") from error
 
 
 def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
-    """The architecture of the fine-tune, once bases and fine-tune are known to share it.
+    """The architecture of the fine-tune, after checking that both bases share it.
 
     Args:
         folders: The three models.
@@ -189,6 +142,11 @@ def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
         SettingsError: transformers is not installed or does not know the architecture, a model is
             quantized, or configurations differ in what the network computes and not by `accept`.
         FileError: A configuration cannot be read.
+
+    Example:
+        >>> from symport.huggingface import find_folders
+        >>> find_family(find_folders(str(gpt2), str(gpt2), str(gpt2))).name
+        'GPT2LMHeadModel'
     """
     old, new = ((p, read_config(p)) for p in (folders.old_base, folders.new_base))
     tuned = None if folders.is_adapter else (folders.tuned, read_config(folders.tuned))
@@ -208,13 +166,13 @@ def find_family(folders: Folders, accept: Collection[str] = ()) -> Family:
 
 @dataclass(frozen=True, eq=False)
 class ModelFiles:
-    """The files of a port, by the names of the model.
+    """The checkpoints of a port, by the names of the model's tensors.
 
     Attributes:
         old: The old base.
         tuned: The fine-tune; None if it is an adapter.
         new: The new base.
-        new_heads: What a base lacks, or has for other classes, and the fine-tune has.
+        new_heads: Names of heads that the fine-tune has and a base lacks or has for other classes.
     """
 
     old: NamedCheckpoint
@@ -225,11 +183,18 @@ class ModelFiles:
 
 @contextmanager
 def open_models(folders: Folders, family: Family) -> Generator[ModelFiles]:
-    """Open bases and fine-tune by the names of the model; bases without the heads that are new.
+    """Open the checkpoints of bases and fine-tune, those of the bases without new heads.
 
     Raises:
-        FileError: A file of weights is missing, cut short, or a pickle.
-        ParamsError: A tensor is missing, or has another shape; the message says which and where.
+        FileError: A file of weights is missing, truncated, or a pickle.
+        ParamsError: A tensor is missing or has another shape; the message names it and its file.
+
+    Example:
+        >>> from symport.huggingface import find_folders
+        >>> folders = find_folders(str(gpt2), str(gpt2), str(gpt2))
+        >>> with open_models(folders, find_family(folders)) as files:
+        ...     tuple(files.new.tensors["transformer.wpe.weight"].shape), files.new_heads
+        ((8, 4), frozenset())
     """
     with ExitStack() as stack:
 
@@ -243,14 +208,20 @@ def open_models(folders: Folders, family: Family) -> Generator[ModelFiles]:
 
 
 def check_weights(folders: Folders, family: Family) -> Family:
-    """Read all headers, and compare names and shapes with what the model has.
+    """Read the headers of all files, and compare names and shapes with those of the model.
 
     Returns:
-        The family, with what is tied and what is not in these files.
+        The family, with `untied` according to these files.
 
     Raises:
-        FileError: As `open_models`.
-        ParamsError: As `open_models`.
+        FileError: A file of weights is missing, truncated, or a pickle.
+        ParamsError: A tensor is missing or has another shape; the message names it and its file.
+
+    Example:
+        >>> from symport.huggingface import find_folders
+        >>> folders = find_folders(str(gpt2), str(gpt2), str(gpt2))
+        >>> check_weights(folders, find_family(folders)).untied
+        frozenset()
     """
     if folders.is_adapter:
         family = replace(family, untied=untied_by(folders.tuned, family.names, family.config))
@@ -261,7 +232,14 @@ def check_weights(folders: Folders, family: Family) -> Family:
 
 
 def unused_tensor_notes(folders: Folders, family: Family) -> list[str]:
-    """A sentence on the tensors that the model has no place for, if there are any."""
+    """A sentence on the tensors of the files that the model does not have, if there are any.
+
+    Example:
+        >>> from symport.huggingface import find_folders
+        >>> folders = find_folders(str(gpt2), str(gpt2), str(gpt2))
+        >>> unused_tensor_notes(folders, find_family(folders))
+        []
+    """
     with open_models(folders, family) as files:
         sides = [side for side in (files.old, files.tuned, files.new) if side is not None]
     found = [f"{listed(side.left_out)} ({side.file.path.name})" for side in sides if side.left_out]
@@ -269,11 +247,23 @@ def unused_tensor_notes(folders: Folders, family: Family) -> list[str]:
 
 
 def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> LoadedModel:
-    """Load a base or a fine-tune as the family has it.
+    """Load a base or a fine-tune with the configuration of the family.
+
+    Args:
+        folder: A model folder.
+        family: The architecture.
+        dtype: Name of a dtype of torch.
+        device: Name of a device of torch.
 
     Raises:
         FileError: transformers cannot load the folder.
-        ParamsError: Shapes differ from the family's.
+        ParamsError: Shapes differ from those of the family.
+
+    Example:
+        >>> from symport.huggingface import find_folders
+        >>> family = find_family(find_folders(str(gpt2), str(gpt2), str(gpt2)))
+        >>> load(gpt2, family, dtype="float32").params["transformer.wpe.weight"].dtype
+        torch.float32
     """
     with quiet_transformers():
         try:
@@ -288,7 +278,7 @@ def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Lo
             untie_(model, family.untied)
         except RuntimeError as error:
             raise ParamsError(f"{folder}: does not fit {family.name} ({brief(error)})") from error
-        except Exception as error:  # transformers reads more of a folder than we have checked
+        except Exception as error:  # transformers reads more of a folder than was checked
             raise FileError(f"{folder}: cannot be loaded ({brief(error)})") from error
     own = {name: tensor.detach() for name, tensor in own_tensors(model.eval()).items()}
     absent = frozenset(info["missing_keys"]) | {str(entry[0]) for entry in info["mismatched_keys"]}
@@ -300,7 +290,7 @@ def load(folder: Path, family: Family, *, dtype: str, device: str = "cpu") -> Lo
 
 
 def untie_(model: Any, names: Collection[str]) -> Any:
-    """Give tensors that are tied to others a memory of their own; the same model."""
+    """Untie tensors, each of which gets its own memory; in place."""
     for name in names:
         parent, _, own = name.rpartition(".")
         place = model.get_submodule(parent)
@@ -322,7 +312,7 @@ def params_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def read_config(folder: Path) -> Any:
-    """The configuration of a model folder, set up as we run it.
+    """The configuration of a model folder, with the options that symport relies on.
 
     Raises:
         FileError: There is none that transformers knows.
@@ -340,21 +330,21 @@ def read_config(folder: Path) -> Any:
             folder, trust_remote_code=False, local_files_only=True
         )
         return settle(found)
-    except Exception as error:  # classes of configurations check what they like, or nothing
+    except Exception as error:  # configurations raise errors of any type
         raise FileError(
             f"{path}: no configuration that transformers knows ({brief(error)})"
         ) from error
 
 
 def _refuse_many_layers(config: Any) -> None:
-    """Raise SettingsError before a network is made that would take hours to make."""
+    """Raise SettingsError for a number of layers that would take hours to build."""
     for known in (config, config.get_text_config()):
         for key in LAYERS:
             count = getattr(known, key, None)
             if isinstance(count, int) and count > MOST_LAYERS:
                 raise SettingsError(
-                    f"{config.name_or_path}/config.json: {key} is {count}, more than any network "
-                    f"has; at most {MOST_LAYERS} are made"
+                    f"{config.name_or_path}/config.json: {key} is {count}; at most {MOST_LAYERS} "
+                    "are supported"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The tensors of a file under the model's own names, as transformers maps them when it loads."""
+"""The tensors of a file under the model's names, mapped as transformers does when loading."""
 
 import json
 import re
@@ -29,7 +29,7 @@ LEFTOVERS = re.compile(
 
 
 class Names:
-    """What a model calls its tensors, and which of them a file may lack or have beyond.
+    """The names of a model's tensors, and which tensors a file may lack or have in addition.
 
     Args:
         model: A model of transformers, on the meta device.
@@ -155,16 +155,22 @@ class Names:
 
 @dataclass(frozen=True, eq=False)
 class NamedCheckpoint:
-    """A folder of weights, read through the names of a model.
+    """The weights of a folder under the names of a model.
 
     Attributes:
-        file: What lies there, under the names that it has there.
-        tensors: The same under the model's names, tied tensors under their first name only; each
-            is read, and made of several where the model fuses them, when it is asked for.
-        absent: What the model has and the folder has not: new heads, in a base.
-        left_out: What the folder has and the model has not: heads of other tasks.
-        copies: Other names that the folder has for tensors with several, each with the name in
-            `tensors` that stands for it.
+        file: The tensors under the names in the folder.
+        tensors: The tensors under the model's names, tied ones under their first name only; each
+            is read on access, and fused from several if the model does so.
+        absent: Names that the model has and the folder lacks: new heads, in a base.
+        left_out: Names that the folder has and the model lacks: heads of other tasks.
+        copies: Further names of tied tensors in the folder, each with its name in `tensors`.
+
+    Example:
+        >>> from symport.huggingface import find_family, find_folders, open_models
+        >>> folders = find_folders(str(gpt2), str(gpt2), str(gpt2))
+        >>> with open_models(folders, find_family(folders)) as files:
+        ...     sorted(files.new.without(["transformer.ln_f.bias"]).tensors)[-1]
+        'transformer.wte.weight'
     """
 
     file: Checkpoint
@@ -235,8 +241,8 @@ def open_named(folder: Path, names: Names, *, base: bool = False) -> Generator[N
         base: Whether heads may be missing, or be for other classes: the fine-tune's are new then.
 
     Raises:
-        FileError: As `open_checkpoint`.
-        ParamsError: A tensor is missing, has another shape, or stands where the model has none.
+        FileError: There is no file of weights, or one is missing, truncated or of another format.
+        ParamsError: A tensor is missing, has another shape, or is unknown to the model.
     """
     with open_checkpoint(folder) as file:
         yield _named(file, names, base=base)
@@ -343,7 +349,7 @@ def _where(file: Checkpoint) -> Path:
 
 
 def _same(a: TensorReader, b: TensorReader) -> bool:
-    """Whether two places hold the same numbers."""
+    """Whether two tensors are equal."""
     if a.like.shape != b.like.shape:
         return False
     dtype = torch.promote_types(a.like.dtype, b.like.dtype)

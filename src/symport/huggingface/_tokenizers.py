@@ -16,7 +16,11 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder, or None if it has none.
 
     Raises:
-        FileError: It has one that cannot be loaded.
+        FileError: The tokenizer cannot be loaded.
+
+    Example:
+        >>> load_tokenizer(gpt2) is None  # it has only a configuration and weights
+        True
     """
     import transformers
 
@@ -38,10 +42,23 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def check_tokenizers(old: Any, new: Any) -> None:
-    """Raise unless two tokenizers give every token the same number; None passes.
+    """Raise ParamsError unless two tokenizers assign the same numbers to the same tokens.
+
+    Args:
+        old: A tokenizer of transformers, or None, which fits any.
+        new: Another.
 
     Raises:
-        ParamsError: They do not; the message lists tokens.
+        ParamsError: They differ; the message lists tokens.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> old = SimpleNamespace(get_vocab=lambda: {"a": 0, "b": 1})
+        >>> new = SimpleNamespace(get_vocab=lambda: {"a": 0, "b": 2})
+        >>> check_tokenizers(old, new)
+        Traceback (most recent call last):
+            ...
+        symport.errors.ParamsError: the tokenizers of the bases differ in 1 tokens: 'b'; ...
     """
     if old is None or new is None:
         return
@@ -50,18 +67,18 @@ def check_tokenizers(old: Any, new: Any) -> None:
     if odd:
         raise ParamsError(
             f"the tokenizers of the bases differ in {len(odd)} tokens: {listed(map(repr, odd))}; "
-            "a port needs bases that read text alike"
+            "a port needs bases with the same tokens"
         )
 
 
 def about_tokens(first: Path, other: Path) -> str:
-    """Which tokens of two models differ, and what to do about their vocabularies' sizes."""
+    """The tokens in which two models differ, and the next step, for an error message."""
     known = [reader.get_vocab() if reader else {} for reader in map(load_tokenizer, (first, other))]
     ours, theirs = known
     if moved := [token for token in ours.keys() & theirs.keys() if ours[token] != theirs[token]]:
         return (
             f"; {len(moved)} tokens have other numbers: {listed(sorted(map(repr, moved)))}; a port "
-            "needs models that read text alike"
+            "needs models with the same tokens"
         )
     added = sorted(map(repr, ours.keys() ^ theirs.keys()))
     tokens = f"; only one has the tokens {listed(added)}" if added else ""
@@ -73,7 +90,12 @@ def about_tokens(first: Path, other: Path) -> str:
 
 @contextmanager
 def quiet_transformers() -> Generator[None]:
-    """Keep transformers from printing what our own messages say better."""
+    """Disable the log messages and progress bars of transformers in the body.
+
+    Example:
+        >>> with quiet_transformers():
+        ...     tokenizer = load_tokenizer(gpt2)
+    """
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

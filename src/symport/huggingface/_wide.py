@@ -1,7 +1,7 @@
-"""Networks as wide as their files, and no narrower than float32, beside narrower ones in memory.
+"""Networks read from their files in at least float32, beside copies in memory in narrower dtypes.
 
-What a computation in bfloat16 is given may be rounded; what is trained and written may not. A step
-below half a unit in the last place, 1/512 of a weight there, would change nothing at all.
+The inputs of a computation in bfloat16 may be rounded, but not the weights that are trained and
+written: a step below half a unit in the last place, 1/512 of a weight, would be lost.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,19 @@ from symport.params import Params, widened
 
 
 def wide(side: NamedCheckpoint, memory: Params) -> Checkpoint:
-    """A network read from its files, each tensor when it is asked for, in at least float32.
+    """A network read from its files, each tensor on access, in at least float32.
 
     Args:
-        side: Its files; the view closes along with them.
-        memory: The same network in memory, in whatever dtype. What the files lack is taken from
-            there: heads that are zero, and what a model makes by itself.
+        side: Its files; the view is closed with them.
+        memory: The same network in memory, in any dtype, from which tensors are taken that the
+            files lack: heads that are zero, and buffers that a model computes.
+
+    Example:
+        >>> from symport.huggingface import find_family, find_folders, open_models
+        >>> folders = find_folders(str(gpt2), str(gpt2), str(gpt2))
+        >>> with open_models(folders, find_family(folders)) as files:
+        ...     len(wide(files.new, files.new.tensors)) == len(files.new.tensors)
+        True
     """
     known = side.tensors.readers
     return side.tensors.view(
@@ -29,7 +36,7 @@ def wide(side: NamedCheckpoint, memory: Params) -> Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class _Wide:
-    """A tensor that is read from some place, in at least float32."""
+    """A tensor that is read in at least float32."""
 
     reader: TensorReader
 
@@ -50,7 +57,7 @@ class _Wide:
 
 @dataclass(frozen=True, eq=False)
 class _InMemory:
-    """A tensor that no file holds; what is read is a copy, as it is from a file."""
+    """A tensor in memory that is in no file; reading returns a copy, as reading a file does."""
 
     tensor: Tensor
 
