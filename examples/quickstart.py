@@ -1,4 +1,4 @@
-"""Carry a training run on digits over to another seed, with 20 labels. A few seconds on a CPU."""
+"""Transfer a training run on digits to another seed, with 20 labels. A few seconds on a CPU."""
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -25,7 +25,7 @@ def main() -> None:
         "identity": identity.params,
         "transfer": result.params,
         "direct training": direct,
-        "the source itself": at.source_final,
+        "source": at.source_final,
     }.items():
         print(f"{name:18} {at.accuracy(params):6.1%}")
 
