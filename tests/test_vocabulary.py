@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import typer.main
 from nets import source, spec, weights
-from test_house import MODULES
+from nets_port import RULES, selection_problem
+from test_house import MODULES, REPOSITORY
 
 from symport.cli._app import CONFIGURED, app
 from symport.methods import Identity, transfer
+from symport.selection import numbers_of, select
 from symport.settings import RENAMED, RENAMED_METHODS
 
 RETIRED = {  # parts of names, and what to write instead
@@ -62,12 +64,7 @@ ALLOWED = {  # names in which such a word is right
     "axis_index(length)": "the size of an axis",
     "max_length": "the most tokens of a text, as in tokenizers",
 }
-PENDING = {  # rooms that are being renamed: to be emptied
-    "symport.selection",
-    "symport.symmetry",
-    "symport.symmetry.axes",
-    "symport.symmetry.graph",
-}
+PENDING = {"symport.selection"}  # rooms that are being renamed: to be emptied
 
 
 @dataclass(frozen=True)
@@ -166,6 +163,21 @@ def test_no_key_of_a_result_is_a_retired_word(tmp_path):
     names = set(keys([written, steps]))
     assert {"choice", "scale", "score", "method"} <= names
     assert not [name for name in names if retired(name)]
+
+
+def test_no_key_of_a_selection_is_a_retired_word():
+    found = numbers_of(select(selection_problem(), RULES, folder=None), seed=0)
+    names = set(keys(found))
+    assert {"picked", "candidates", "share_of_lift", "scale"} <= names
+    assert not [name for name in names if retired(name)]
+
+
+def test_the_changelog_lists_every_renamed_setting_and_method():
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    for old, new in {**RENAMED, **RENAMED_METHODS}.items():
+        flag = old.replace("_", "-")
+        assert [r for r in rows if re.search(rf"\b({old}|{flag})\b", r) and new in r], old
 
 
 def test_every_renamed_setting_has_a_new_name_that_is_not_retired():
