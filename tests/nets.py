@@ -7,7 +7,6 @@ from torch.nn import functional
 from symport.data import Labelled
 from symport.model import LossGradient
 from symport.params import Params
-from symport.selection import Case
 from symport.spec import Permutation, PermutationSpec, permute
 from symport.trajectory import LinearTrajectory, Trajectory
 
@@ -79,12 +78,6 @@ def batch_norm_net(seed: int = 0) -> nn.Sequential:
 
 def labelled(count: int = 60, seed: int = 0) -> Labelled:
     return Labelled(*examples(count, seed))
-
-
-def case(count: int = 30, steps: int = 3) -> Case:
-    """A transfer from seed 1 to seed 2 with so many labels."""
-    return Case(net(), functional.cross_entropy, source(steps), weights(2), spec(),
-                labelled(count))  # fmt: skip
 
 
 def same(a: Params, b: Params) -> bool:

@@ -36,7 +36,7 @@ TESTED = [room for room in ROOMS if not room.startswith("__") and room not in PE
 # Entry points without an example, each with the reason.
 WITHOUT_EXAMPLE = {
     "report.outcome_sections": "a selection takes a model, data and training",
-    "report.write_comparison": "a comparison takes a model, data and training",
+    "report.write_outcome": "a selection takes a model, data and training",
 }
 
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Example):$", re.MULTILINE)

@@ -11,11 +11,12 @@ from symport.errors import DataError, FileError, SettingsError
 from symport.io import save_tensors
 from symport.references import (
     LOSSES,
+    cross_entropies,
     load_examples,
     load_function,
-    load_loss,
+    load_losses,
     load_model,
-    squared_error,
+    squared_errors,
 )
 
 NETS = """
@@ -115,10 +116,10 @@ def test_a_failing_function_is_blamed_where_its_own_code_failed(nets):
 
 def test_losses_have_names_or_are_functions(nets):
     outputs, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
-    assert load_loss("cross-entropy") is functional.cross_entropy
-    assert load_loss("mynets:loss")(outputs, labels) == outputs.sum()
+    assert load_losses("cross-entropy") is cross_entropies
+    assert load_losses("mynets:loss")(outputs, labels) == outputs.sum()
     with pytest.raises(SettingsError, match="no loss 'hinge': cross-entropy, mse, or module:func"):
-        load_loss("hinge")
+        load_losses("hinge")
 
 
 def test_the_squared_error_is_taken_to_one_hot_labels():
@@ -127,9 +128,11 @@ def test_the_squared_error_is_taken_to_one_hot_labels():
     for row, label in zip(outputs.tolist(), labels.tolist(), strict=True):
         total += sum((value - (k == label)) ** 2 for k, value in enumerate(row))
     for integer in (torch.int64, torch.uint8):
-        assert float(squared_error(outputs, labels.to(integer))) == pytest.approx(total / 15)
-    assert squared_error(outputs, outputs + 2) == pytest.approx(4)
-    assert LOSSES["mse"] is squared_error
+        assert float(squared_errors(outputs, labels.to(integer)).mean()) == pytest.approx(
+            total / 15
+        )
+    assert squared_errors(outputs, outputs + 2).tolist() == pytest.approx([4] * 5)
+    assert LOSSES["mse"] is squared_errors
 
 
 @pytest.mark.parametrize("write", ["npz", "safetensors"])

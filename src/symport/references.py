@@ -21,26 +21,38 @@ from symport.params import Params, is_inexact
 from symport.settings import LOSS_NAMES
 
 
-def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    """The mean squared error; integer labels are classes and are converted to one-hot vectors.
+def squared_errors(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean squared error of each example; integer labels are converted to one-hot vectors.
 
     Args:
         outputs: Shape `(batch, n)`.
         labels: Classes, shape `(batch,)` and an integer dtype, or targets of the outputs' shape.
 
     Example:
-        >>> squared_error(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0]))  # 9 / 3
-        tensor(3.)
+        >>> squared_errors(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0]))  # 9 / 3
+        tensor([3.])
     """
     if not labels.is_floating_point():
         labels = functional.one_hot(labels.long(), outputs.shape[-1]).to(outputs.dtype)
-    return functional.mse_loss(outputs, labels)
+    return functional.mse_loss(outputs, labels, reduction="none").flatten(1).mean(1)
+
+
+def cross_entropies(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each example, in nats.
+
+    Args:
+        outputs: Unnormalized log-probabilities, shape `(batch, classes)`.
+        labels: Classes, shape `(batch,)`.
+
+    Example:
+        >>> cross_entropies(torch.zeros(1, 4), torch.tensor([0])).exp()
+        tensor([4.])
+    """
+    return functional.cross_entropy(outputs, labels, reduction="none")
 
 
 LIBRARIES = {"torchvision": "torchvision.models:get_model", "timm": "timm:create_model"}
-LOSSES: dict[str, Loss] = dict(
-    zip(LOSS_NAMES, (functional.cross_entropy, squared_error), strict=True)
-)
+LOSSES: dict[str, Loss] = dict(zip(LOSS_NAMES, (cross_entropies, squared_errors), strict=True))
 
 
 def load_function(reference: str) -> Callable[..., Any]:
@@ -100,14 +112,14 @@ def load_model(reference: str, **options: Any) -> nn.Module:
     return model
 
 
-def load_loss(name: str) -> Loss:
-    """A loss by its name, or `module:function` taking (outputs, labels).
+def load_losses(name: str) -> Loss:
+    """The loss of each example, by its name or as `module:function` taking (outputs, labels).
 
     Raises:
         SettingsError: There is no such loss.
 
     Example:
-        >>> load_loss("mse") is squared_error
+        >>> load_losses("mse") is squared_errors
         True
     """
     if name in LOSSES:

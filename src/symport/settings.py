@@ -139,10 +139,14 @@ class Rules(BaseModel):
     seed: Seed = 0
 
 
-class TransferSettings(BaseModel):
-    """What `symport transfer` reads and writes, and how it selects; the keys of its YAML file."""
+class TransferSettings(Rules):
+    """What `symport transfer` reads and writes, and how it selects; the keys of its YAML file.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    Its defaults differ from those of a port where its networks do: they are small, so that all
+    examples pass at once, which BatchNorm needs; and the target may be a random initialization,
+    from which direct training takes more and larger steps. The gradients of all steps are summed as
+    the paper's algorithms do, not normalized.
+    """
 
     model: str = Field(
         description="A function that makes the network, as module:function, e.g. nets:mlp; or "
@@ -163,19 +167,17 @@ class TransferSettings(BaseModel):
         None, description="A spec file, as discover --save writes it; else the spec is discovered."
     )
     loss: str = Field(
-        LOSS_NAMES[0], description=f"The mean loss: {', '.join(LOSS_NAMES)}, or module:function."
+        LOSS_NAMES[0],
+        description=f"The loss of each example: {', '.join(LOSS_NAMES)}, or module:function.",
     )
-    method: Method = "auto"
-    steps: int | None = Field(None, description=STEPS)
+    steps: int | None = Field(None, description=STEPS)  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]  # a recorded source has its own
     batch_size: BatchSize = 256
-    scales: Scales = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
-    folds: Folds = 5
-    held_out: HeldOut = 0.2
-    direct_steps: DirectSteps = 500
+    micro_batch: Count = Field(256, description="Examples that pass through the model at a time.")
+    normalize: bool = Field(False, description="Give all steps the same weight in the matching.")
+    direct_steps: DirectSteps = 512
     learning_rates: tuple[Positive, ...] = Field(
-        (1e-3,), min_length=1, max_length=1, description=LEARNING_RATES
+        (1e-3, 1e-2), min_length=1, description=LEARNING_RATES
     )
-    seed: Seed = 0
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

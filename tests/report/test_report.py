@@ -2,12 +2,12 @@ import base64
 import io
 import re
 import sys
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from nets import accuracy, case, gradient, labelled, source, spec, weights
+from nets import accuracy, gradient, source, spec, weights
+from nets_port import RULES, selection_problem
 
 from symport.errors import FileError, SettingsError
 from symport.methods import FGMT, Identity, transfer
@@ -18,10 +18,10 @@ from symport.report import (
     png,
     save_picture,
     transfer_sections,
-    write_comparison,
+    write_outcome,
     write_report,
 )
-from symport.selection import CompareSettings, Comparison, ScoredCandidate, compare
+from symport.selection import Outcome, header, rows_of, select
 
 image = pytest.importorskip("matplotlib.image")
 
@@ -191,50 +191,26 @@ def test_columns_that_say_nothing_are_left_out():
 
 
 @pytest.fixture(scope="module")
-def found() -> Comparison:
-    settings = CompareSettings(folds=2, lengths=[0.5], direct_steps=5)
-    return compare(case(20), labelled(50, seed=7), settings)
+def found() -> Outcome:
+    return select(selection_problem(), RULES, folder=None)
 
 
-def test_the_report_of_a_comparison_names_every_competitor(tmp_path, found):
-    write_comparison(tmp_path / "r.html", found)
+def test_the_report_of_a_selection_has_a_row_for_each_candidate(tmp_path, found):
+    names = header(is_own_loss=False)
+    write_outcome(tmp_path / "r.html", "A title", ["First.", "Second."], found, names, 0)
     page = read(tmp_path / "r.html")
-    assert page.of("h1") == ["Transfer with 20 labels"]
-    assert page.of("p")[0] == found.verdict
-    assert "was measured on 50 held-out examples" in page.of("p")[1].replace("\n", " ")
+    assert page.of("h1") == ["A title"]
+    assert page.of("p")[0] == "First.\nSecond."
+    assert "24 examples matched, chose and trained; 60 were held out" in page.of("p")[1]
     cells = page.of("td")
-    for name, title in (("transfer", "transfer by fgmt"),
-                        ("direct", "direct training, 5 steps on the same labels"),
-                        ("untouched", "untouched: the target initialization")):  # fmt: skip
-        entry = found.entries[name]
-        shown, error = map(float, re.findall(r"[\d.]+", cells[cells.index(title) + 1]))
-        assert shown == pytest.approx(100 * entry.accuracy, abs=0.05)
-        assert error == pytest.approx(100 * entry.accuracy_error, abs=0.05)
-    assert len(page.addresses) == 1  # how step and scale were chosen
+    for row in rows_of(found, 0):
+        assert cells[cells.index(row.name) + 1] == f"{row.loss:.4f}"
+    assert page.of("h2") == ["Results", "How far to go", "How long to train", "Steps"]
+    assert len(page.addresses) == 2
 
 
-@pytest.mark.parametrize(
-    ("choice", "text"),
-    [
-        (
-            ScoredCandidate("method", 2, 0.5),
-            "step 2 of 3, the displacement times 0.5, chosen by cross-",
-        ),
-        (ScoredCandidate("method", 3), "step 3 of 3, chosen by cross-validation"),
-        (ScoredCandidate("identity", 1), "step 1 of 3 of the identity, chosen by cross-validation"),
-        (ScoredCandidate("untouched", 0), "the untouched target: no step scored better"),
-    ],
-)
-def test_the_report_says_where_the_transfer_ended(tmp_path, found, choice, text):
-    result = replace(found.result, choice=choice.candidate)
-    chosen_by = replace(found.chosen_by, choice=choice)
-    write_comparison(tmp_path / "r.html", replace(found, result=result, chosen_by=chosen_by))
-    assert f"The transfer ended in {text}" in " ".join(read(tmp_path / "r.html").of("p"))
-
-
-def test_without_a_choice_there_is_no_curve_of_it(tmp_path, found):
-    entries = {name: found.entries[name] for name in ("untouched", "identity", "transfer")}
-    write_comparison(tmp_path / "r.html", replace(found, chosen_by=None, entries=entries))
-    page = read(tmp_path / "r.html")
-    assert page.of("h2") == ["Results", "Steps"]
-    assert not any("direct" in text for text in page.of("td"))
+def test_without_cross_validation_there_are_no_curves(tmp_path):
+    rules = RULES.model_copy(update={"folds": 0})
+    outcome = select(selection_problem(), rules, folder=None)
+    write_outcome(tmp_path / "r.html", "A title", [], outcome, header(is_own_loss=False), 0)
+    assert read(tmp_path / "r.html").of("h2") == ["Results", "Steps"]

@@ -3,12 +3,13 @@ from typing import Any
 import pytest
 import torch
 from cases import present, seeded
-from nets import case, labelled, net, source, spec, weights
+from nets import labelled, net, source, spec, weights
+from torch.nn import functional
 
 from symport.data import Labelled, stratified_folds
 from symport.errors import DataError, SettingsError
 from symport.methods import FGMT, Identity, Method, transfer
-from symport.model import evaluate
+from symport.model import LossGradient, evaluate
 from symport.params import add
 from symport.selection import cross_validate
 
@@ -20,7 +21,8 @@ def accuracy(params, part: Labelled) -> float:
 
 
 def fgmt(part: Labelled) -> FGMT:
-    return FGMT(case().gradient(part, 256))
+    batches = [(part.inputs, part.labels)]
+    return FGMT(LossGradient(net(), functional.cross_entropy, batches))
 
 
 def folds_of(data, count=3, seed=0):

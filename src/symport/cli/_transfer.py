@@ -3,8 +3,7 @@
 What a command works with is imported where it is used, so that help answers at once.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -28,7 +27,7 @@ from symport.errors import SettingsError
 from symport.settings import TransferSettings, checked, explain_settings, gathered
 
 if TYPE_CHECKING:
-    from symport.selection import CompareSettings, Comparison
+    from symport.selection import Outcome
     from symport.trajectory import Trajectory
 
 TRANSFER_EXAMPLE = (
@@ -68,70 +67,58 @@ def transfer_command(
     settings = checked(TransferSettings, given)
     _refuse_unused(settings)
     found = _run(settings)
-    _show(found, settings.out)
+    _show(found, settings)
 
 
-def _run(settings: TransferSettings) -> "Comparison":
+def _run(settings: TransferSettings) -> "Outcome":
     from symport.io import load_tensors, locked
     from symport.methods import refuse_foreign
-    from symport.references import load_examples, load_loss, load_model
-    from symport.selection import Case, check_examples, compare
+    from symport.references import load_examples, load_losses, load_model
+    from symport.selection import check_examples, classification_problem, select_into
     from symport.spec import PermutationSpec
     from symport.symmetry import discover
 
-    rules, folder = _rules(settings), settings.out
+    folder = settings.out
     refuse_foreign(folder)
-    net, loss = load_model(settings.model), load_loss(settings.loss)
+    net, losses = load_model(settings.model), load_losses(settings.loss)
     weights, trajectory = load_tensors(settings.target), _trajectory(settings)
-    labelled = load_examples(settings.examples, like=weights)
+    training = load_examples(settings.examples, like=weights)
     if settings.test is None:
-        labelled, reporting = labelled.split(settings.held_out, settings.seed)
+        training, held_out = training.split(settings.held_out, settings.seed)
     else:
-        reporting = load_examples(settings.test, like=weights)
-    sets = {settings.examples: labelled, settings.test or settings.examples: reporting}
+        held_out = load_examples(settings.test, like=weights)
+    sets = {settings.examples: training, settings.test or settings.examples: held_out}
     check_examples(net, weights, sets)
     with locked(folder):
         spec = settings.spec
-        symmetry = PermutationSpec.load(spec) if spec else discover(net, labelled.inputs[:2])
-        case = Case(net, loss, trajectory, weights, symmetry, labelled)
+        symmetry = PermutationSpec.load(spec) if spec else discover(net, training.inputs[:2])
+        problem = classification_problem(
+            net,
+            losses,
+            trajectory,
+            weights,
+            symmetry,
+            (training, held_out),
+            batch_size=settings.micro_batch,
+        )
         try:
-            return compare(case, reporting, rules, folder=folder, progress=True)
+            return select_into(folder, problem, settings, run=_identity(settings), progress=True)
         except KeyboardInterrupt:
             stderr.print("stopped; the same command goes on after the last finished step")
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _method(settings: TransferSettings) -> str:
-    return "fgmt" if settings.method == "auto" else settings.method  # there are always examples
-
-
-def _rules(settings: TransferSettings) -> "CompareSettings":
-    from symport.selection import CompareSettings
-
-    return CompareSettings(
-        method=_method(settings),
-        batch_size=settings.batch_size,
-        folds=settings.folds,
-        lengths=settings.scales,
-        direct_steps=settings.direct_steps,
-        direct_lr=settings.learning_rates[0],
-        seed=settings.seed,
-    )
+def _identity(settings: TransferSettings) -> dict[str, Any]:
+    """What tells this run from others; files are told by what is in them."""
+    files = {"source", "start", "end", "target", "test", "out", "spec"}
+    return {"settings": settings.model_dump(mode="json", exclude=files)}
 
 
 def _refuse_unused(settings: TransferSettings) -> None:
     """Raise SettingsError if a setting that was given would change nothing."""
-    from symport.methods import takes
-
     fields = TransferSettings.model_fields
     if settings.test is not None and settings.held_out != fields["held_out"].default:
         raise SettingsError("held_out has no effect beside --test; leave one of them out")
-    has_gradients = takes(_method(settings), "gradient") or settings.direct_steps
-    if settings.loss != fields["loss"].default and not has_gradients:
-        raise SettingsError(
-            f"loss has no effect with --method {settings.method} and direct_steps=0, which take no "
-            "gradients; leave it out"
-        )
 
 
 def _trajectory(settings: TransferSettings) -> "Trajectory":
@@ -146,19 +133,23 @@ def _trajectory(settings: TransferSettings) -> "Trajectory":
     raise SettingsError("the source is either a folder, --source, or both --start and --end")
 
 
-def _show(found: "Comparison", folder: Path) -> None:
+def _show(found: "Outcome", settings: TransferSettings) -> None:
     from rich.table import Table
 
-    from symport.report import write_comparison
+    from symport.report import write_outcome
+    from symport.selection import header, rows_of, verdict
 
-    table = Table("", "accuracy", "NLL (nats)", title=f"{found.labels} labels")
-    for name, entry in found.entries.items():
-        table.add_row(name, f"{entry.accuracy:.1%}", f"{entry.nll:.3f}")
+    folder, sentences = settings.out, verdict(found, settings.seed)
+    names = header(is_own_loss=":" in settings.loss)
+    table = Table(*names, title=f"{found.training_examples} examples")
+    for row in rows_of(found, settings.seed):
+        table.add_row(*row.cells)
     stdout.print(table)
-    stdout.print(found.verdict)
+    stdout.print("\n".join(sentences))
     stdout.print(f"weights: {folder / 'params.safetensors'}")
+    title = f"Transfer with {found.training_examples} examples"
     try:
-        write_comparison(folder / "report.html", found)
+        write_outcome(folder / "report.html", title, sentences, found, names, settings.seed)
     except SettingsError as error:  # the extra is not installed; all else is there
         stderr.print(f"no report: {error}")
     else:

@@ -13,7 +13,7 @@ from symport.methods._base import (
 from symport.methods._given import GivenPermutation
 from symport.methods._gradient_matching import FGMT, GMT, GradientMatching, Start
 from symport.methods._identity import Identity
-from symport.methods._journal import Journal, StepRecord, refuse_foreign
+from symport.methods._journal import Journal, StepRecord, claim_folder, refuse_foreign
 from symport.methods._loop import Finish, check_fit, explore, transfer
 from symport.methods._oracle import Oracle
 from symport.methods._registry import REGISTRY, Available, MakeGradient, make_method, takes
@@ -46,6 +46,7 @@ __all__ = [
     "TransferResult",
     "WeightMatching",
     "check_fit",
+    "claim_folder",
     "comparable",
     "explore",
     "make_method",

@@ -62,7 +62,7 @@ class Journal:
         self.folder = Path(folder)
         refuse_foreign(self.folder)
         make_folder(self.folder / "steps")
-        self._claim(run)
+        claim_folder(self.folder, run)
         self.records = self._read_history()
 
     def permutation(self, step: int) -> Permutation:
@@ -89,29 +89,6 @@ class Journal:
     def _permutation_file(self, step: int) -> Path:
         return self.folder / "steps" / f"permutation-{step:05d}.safetensors"
 
-    def _claim(self, run: dict[str, Any]) -> None:
-        path = self.folder / "run.json"
-        if not path.exists():
-            write_text(path, json.dumps({"format": FORMAT, **run}, indent=1) + "\n")
-            return
-        try:
-            found = dict(json.loads(_read(path)))
-        except (ValueError, TypeError) as error:
-            raise FileError(
-                f"{path}: does not describe a run of symport; choose another folder"
-            ) from error
-        if (version := found.pop("format", 1)) != FORMAT:
-            raise FileError(
-                f"{self.folder} holds a run of another version of symport (format {version}, not "
-                f"{FORMAT}); go on with that version, choose another folder, or remove this one"
-            )
-        odd = list(_differences(found, run))
-        if odd:
-            raise FileError(
-                f"{self.folder} holds another run: it differs in {', '.join(odd)}; "
-                "choose another folder, or remove this one"
-            )
-
     def _read_history(self) -> list[StepRecord]:
         path = self.folder / "history.jsonl"
         if not path.exists():
@@ -127,6 +104,47 @@ class Journal:
         if [record.step for record in records] != list(range(1, len(records) + 1)):
             raise FileError(f"{path}: the steps are not 1, 2, 3 …; remove the folder")
         return records
+
+
+def claim_folder(folder: str | Path, run: Mapping[str, Any]) -> None:
+    """Note in a folder which run it holds; the same run may go on there.
+
+    Args:
+        folder: Made if it does not exist.
+        run: What identifies the run, as JSON holds it.
+
+    Raises:
+        FileError: The folder cannot be written, or holds another run; the message names what
+            differs.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     claim_folder(folder, {"method": "fgmt"})
+        ...     claim_folder(folder, {"method": "fgmt"})
+    """
+    make_folder(Path(folder))
+    path = Path(folder) / "run.json"
+    if not path.exists():
+        write_text(path, json.dumps({"format": FORMAT, **run}, indent=1) + "\n")
+        return
+    try:
+        found = dict(json.loads(_read(path)))
+    except (ValueError, TypeError) as error:
+        raise FileError(
+            f"{path}: does not describe a run of symport; choose another folder"
+        ) from error
+    if (version := found.pop("format", 1)) != FORMAT:
+        raise FileError(
+            f"{folder} holds a run of another version of symport (format {version}, not "
+            f"{FORMAT}); go on with that version, choose another folder, or remove this one"
+        )
+    odd = list(_differences(found, run))
+    if odd:
+        raise FileError(
+            f"{folder} holds another run: it differs in {', '.join(odd)}; "
+            "choose another folder, or remove this one"
+        )
 
 
 def refuse_foreign(folder: Path) -> None:

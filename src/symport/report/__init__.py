@@ -1,6 +1,5 @@
 """HTML pages and figures of results."""
 
-from symport.report._comparison import write_comparison
 from symport.report._html import (
     NOTHING,
     Curve,
@@ -10,7 +9,7 @@ from symport.report._html import (
     save_picture,
     write_report,
 )
-from symport.report._sections import outcome_sections, transfer_sections
+from symport.report._sections import outcome_sections, transfer_sections, write_outcome
 from symport.report._spec_figure import draw_spec
 
 __all__ = [
@@ -23,6 +22,6 @@ __all__ = [
     "png",
     "save_picture",
     "transfer_sections",
-    "write_comparison",
+    "write_outcome",
     "write_report",
 ]

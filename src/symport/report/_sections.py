@@ -1,9 +1,10 @@
 """What reports show of selections and of transfers. Nothing is computed here."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from symport.methods import StepRecord, TransferResult
-from symport.report._html import NOTHING, Curve, Section, draw, png
+from symport.report._html import NOTHING, Curve, Section, draw, png, write_report
 from symport.selection import Outcome, rows_of
 
 
@@ -63,6 +64,34 @@ def _steps_section(history: Sequence[StepRecord]) -> Section:
         "their position in the source."
     )
     return Section("Steps", text, header, rows)
+
+
+def write_outcome(
+    path: str | Path,
+    title: str,
+    sentences: Sequence[str],
+    outcome: Outcome,
+    names: Sequence[str],
+    seed: int,
+) -> None:
+    """Write the report of a selection, with the steps of its method.
+
+    Args:
+        path: The HTML file.
+        title: Its heading.
+        sentences: The verdict.
+        outcome: What the selection found.
+        names: Of the columns, as `header` has them.
+        seed: Of the bootstrap.
+
+    Raises:
+        FileError: It cannot be written.
+        SettingsError: matplotlib or jinja2 is not installed.
+    """
+    sections = outcome_sections(outcome, names, seed)
+    if outcome.history:
+        sections.append(_steps_section(outcome.history))
+    write_report(path, title, "\n".join(sentences), sections)
 
 
 def transfer_sections(result: TransferResult) -> list[Section]:

@@ -1,16 +1,7 @@
 """One protocol of selection: candidates, cross-validation, early stopping, and what was found."""
 
 from symport.selection._candidates import CandidateName, Plan, title
-from symport.selection._compare import (
-    LENGTHS,
-    Case,
-    CompareSettings,
-    Comparison,
-    Entry,
-    accuracy_verdict,
-    check_examples,
-    compare,
-)
+from symport.selection._classification import check_examples, classification_problem
 from symport.selection._cross_validation import (
     CrossValidation,
     Kind,
@@ -27,6 +18,7 @@ from symport.selection._early_stopping import (
     fewest_steps,
     validation_curve,
 )
+from symport.selection._folder import select_into
 from symport.selection._intervals import Interval, interval_of, mean_interval, resamples, too_few
 from symport.selection._parameterization import (
     AdapterFactors,
@@ -40,16 +32,11 @@ from symport.selection._select import Outcome, folds_of, select
 from symport.selection._summary import share_of_lift, verdict
 
 __all__ = [
-    "LENGTHS",
     "PATIENCE",
     "AdapterFactors",
     "CandidateName",
-    "Case",
-    "CompareSettings",
-    "Comparison",
     "CrossValidation",
     "DirectTraining",
-    "Entry",
     "Evaluated",
     "Feed",
     "Interval",
@@ -67,9 +54,8 @@ __all__ = [
     "TrainingRules",
     "Trial",
     "WholeWeights",
-    "accuracy_verdict",
     "check_examples",
-    "compare",
+    "classification_problem",
     "cross_validate",
     "evaluation_steps",
     "fewest_steps",
@@ -82,6 +68,7 @@ __all__ = [
     "resamples",
     "rows_of",
     "select",
+    "select_into",
     "share_of_lift",
     "title",
     "too_few",

@@ -268,6 +268,8 @@ class _Run:
     def _kinds(self) -> dict[CandidateName, Kind]:
         """Whose steps each candidate is the best of; the identity needs no second name."""
         kinds: dict[CandidateName, Kind] = {"untouched": "untouched", "identity": "identity"}
+        if self.rules.method == "identity":
+            return kinds
         if self.given is None or self.given.moved():
             kinds["transfer"] = "method"
         return kinds

@@ -1,7 +1,7 @@
 """How to select step and scale with few labels: digits, FGMT, eight pairs of seeds.
 
 Four ways with the same n labels: the last step; the candidate with the lowest loss on the labels
-that were used for matching; cross-validated accuracy, as symport does; and the accuracy on a fifth
+that were used for matching; cross-validated accuracy; and the accuracy on a fifth
 of the labels that are kept out of the matching. For comparison, the best candidate by test
 accuracy, which is not known in practice.
 """
@@ -19,10 +19,10 @@ from symport.io import write_text
 from symport.methods import Candidate, Identity, TransferResult, comparable
 from symport.model import evaluate
 from symport.params import Params
-from symport.selection import LENGTHS, CompareSettings, cross_validate
+from symport.selection import cross_validate
 from symport_recipes.experiments._demo import LABELS
 from symport_recipes.runner import RowExperiment, mean_sd
-from symport_recipes.setups import DIGITS_STEPS, Bench, digits_scene
+from symport_recipes.setups import DIGITS_FOLDS, DIGITS_SCALES, DIGITS_STEPS, Bench, digits_scene
 
 WAYS = ("last", "loss", "cross-validation", "kept back", "best possible")
 
@@ -72,13 +72,12 @@ def run_one(seed: int, labels: int) -> Outcome:
     """Choose in every way, and score the choices on the test set."""
     at = digits_scene(labels, seed)
     case = at.case()
-    settings = CompareSettings()
 
     def best(hand: Labelled, score: Callable[[Params], float]) -> TransferResult:
         """The best step or scale of the method, or step of the identity."""
         way = case.source, case.target_init, case.spec
-        method = case.method(settings, hand)
-        found = symport.transfer(*way, method, score=score, scales=LENGTHS)
+        method = case.method("fgmt", hand)
+        found = symport.transfer(*way, method, score=score, scales=DIGITS_SCALES)
         beside = symport.transfer(*way, Identity(), score=score)
 
         def rank(result: TransferResult) -> tuple[float, bool, int]:
@@ -88,7 +87,7 @@ def run_one(seed: int, labels: int) -> Outcome:
         return max(found, beside, key=rank)
 
     def chosen(choice: Candidate, *, identity: bool = False) -> TransferResult:
-        method = Identity() if identity else case.method(settings, at.hand)
+        method = Identity() if identity else case.method("fgmt", at.hand)
         way = case.source, case.target_init, case.spec
         return symport.transfer(*way, method, choice=choice)
 
@@ -98,16 +97,16 @@ def run_one(seed: int, labels: int) -> Outcome:
     def accuracy_on(labels: Labelled) -> Callable[[Params], float]:
         return lambda params: case.score(params, labels)
 
-    folds = stratified_folds(at.hand.labels, settings.folds, Generator().manual_seed(seed))
+    folds = stratified_folds(at.hand.labels, DIGITS_FOLDS, Generator().manual_seed(seed))
     crossed = cross_validate(
         case.source,
         case.target_init,
         case.spec,
-        lambda hand: case.method(settings, hand),
+        lambda hand: case.method("fgmt", hand),
         at.hand,
         folds=folds,
         score=case.score,
-        scales=LENGTHS,
+        scales=DIGITS_SCALES,
     ).choice
     fold = folds[0]
     results = {

@@ -18,9 +18,8 @@ import symport
 from symport.io import write_text
 from symport.methods import Oracle
 from symport.report import Curve, Section, draw, png, save_picture, write_report
-from symport.selection import CompareSettings, compare
 from symport_recipes.runner import RowExperiment, markdown, mean_sd, sd
-from symport_recipes.setups import Bench, digits_scene
+from symport_recipes.setups import Bench, baselines, digits_scene, transferred
 
 LABELS = (20, 100, 1000)
 COLUMNS = ("untouched", "naive", "gmt", "fgmt", "oracle", "direct")
@@ -96,17 +95,17 @@ def run_one(seed: int, labels: int) -> Outcome:
     begun = time.perf_counter()
     at = digits_scene(labels, seed)
     case = at.case()
-    fgmt = compare(case, at.test, CompareSettings(method="fgmt", seed=seed)).entries
-    gmt = compare(case, at.test, CompareSettings(method="gmt", seed=seed, direct_steps=0)).entries
+    found = baselines(case, seed)
     oracle = symport.transfer(case.source, at.target_init, case.spec, Oracle(at.target_final))
-    accuracy = {
-        "untouched": fgmt["untouched"].accuracy,
-        "naive": fgmt["identity"].accuracy,
-        "gmt": gmt["transfer"].accuracy,
-        "fgmt": fgmt["transfer"].accuracy,
-        "oracle": at.accuracy(oracle.params),
-        "direct": fgmt["direct"].accuracy,
+    columns = {
+        "untouched": found["untouched"],
+        "naive": found["identity"],
+        "gmt": transferred(case, "gmt", seed),
+        "fgmt": transferred(case, "fgmt", seed),
+        "oracle": oracle.params,
+        "direct": found["direct"],
     }
+    accuracy = {name: at.accuracy(params) for name, params in columns.items()}
     source = at.accuracy(at.source_final)
     return Outcome(seed, labels, source, accuracy, round(time.perf_counter() - begun, 1))
 

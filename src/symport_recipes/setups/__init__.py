@@ -1,5 +1,8 @@
 """Setups: a network, its data and its training, and what a seed draws from them."""
 
+from symport_recipes.setups._comparison import FOLDS as DIGITS_FOLDS
+from symport_recipes.setups._comparison import SCALES as DIGITS_SCALES
+from symport_recipes.setups._comparison import Case, baselines, transferred
 from symport_recipes.setups._digits import STEPS as DIGITS_STEPS
 from symport_recipes.setups._digits import DigitsScene, digits_scene
 from symport_recipes.setups._halves import halves
@@ -42,6 +45,8 @@ __all__ = [
     "CIFAR100",
     "CIFAR100_CPU",
     "CUB",
+    "DIGITS_FOLDS",
+    "DIGITS_SCALES",
     "DIGITS_STEPS",
     "IMAGENET",
     "MNIST",
@@ -50,11 +55,13 @@ __all__ = [
     "SMOKE_TUNED",
     "TARGET_SEED",
     "Bench",
+    "Case",
     "DigitsScene",
     "Line",
     "Network",
     "Pair",
     "Scene",
+    "baselines",
     "carry_on",
     "digits_scene",
     "draw",
@@ -67,4 +74,5 @@ __all__ = [
     "poor",
     "spec_of",
     "start",
+    "transferred",
 ]

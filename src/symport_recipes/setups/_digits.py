@@ -10,9 +10,9 @@ import symport
 from symport.data import Labelled
 from symport.model import evaluate
 from symport.params import Params
-from symport.selection import Case
 from symport_recipes.data import digits, split
 from symport_recipes.networks import digits_mlp, initial
+from symport_recipes.setups._comparison import Case
 from symport_recipes.training import TrainSettings, train
 
 STEPS = 10
