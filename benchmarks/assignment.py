@@ -1,11 +1,11 @@
-"""Time the warm-started assignment against plain scipy on similarities that drift.
+"""Time the warm-started assignment against scipy's on similarities that drift.
 
-At each step one more gradient-like pair is added to the similarity, and the assignment is solved
-from the previous answer (from the identity at first): by plain scipy, by `assign` as installed,
-and by `assign` as it is without numba. All three run in turn on the same matrix, and the values
-must agree. Numbers are milliseconds of this thread, medians over steps and sequences. These
-matrices are kind to scipy: those of a Conv8 trained for 350 steps on CIFAR-10 (effective rank 2)
-took it 80 ms at n = 512, four times as long, and `assign` 6 ms.
+At each step, one more gradient-like pair is added to the similarity, and the assignment is solved,
+starting from the previous solution (at first from the identity): by scipy, by `assign`, and by
+`assign` without numba. All three run in turn on the same matrix, and their values must agree. Times
+are milliseconds of this thread, medians over steps and sequences. These matrices are easy for
+scipy: with those of a Conv8 trained for 350 steps on CIFAR-10 (effective rank 2), at n = 512, it
+took 80 ms, four times as long, and `assign` 6 ms.
 
     python benchmarks/assignment.py [sizes ...]
 """
@@ -40,7 +40,7 @@ def similarities(n: int, seed: int) -> Iterator[Tensor]:
 
 
 def scipy(similarity: Tensor, start: Tensor) -> Tensor:
-    del start  # scipy has no use for it
+    del start  # not used by scipy
     return torch.as_tensor(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
 
 

@@ -1,6 +1,7 @@
-"""Count the rooms of the library, the floors they stand on, and the arrows between them.
+"""Count the rooms of the library, the levels of their import graph, and its edges.
 
-A room is an entry of `src/symport`; an arrow goes from a room to one that it imports.
+A room is an entry of `src/symport`. An arrow goes from a room to one that it imports; a floor is a
+level of rooms that import only rooms of the floors below.
 """
 
 import ast
@@ -38,7 +39,7 @@ def main() -> None:
     while left:
         free = sorted(room for room, others in left.items() if not others & left.keys())
         if not free:
-            sys.exit(f"a circle runs through {', '.join(sorted(left))}")
+            sys.exit(f"import cycle among {', '.join(sorted(left))}")
         floors.append(free)
         left = {room: others for room, others in left.items() if room not in free}
     count = sum(map(len, arrows.values()))

@@ -1,9 +1,9 @@
-"""What a training step of the recipes costs, and how much of it is the loader's, on a CPU.
+"""Time a training step of the recipes on a CPU, and the loader's share of it.
 
-For each workload, in microseconds of processor time (so that other work on the machine is not
+For each workload, in microseconds of processor time (so that other load on the machine is not
 counted): drawing one batch (shuffled, augmented, normalised); a bare step on a fixed batch
-(forward, backward, optimizer); and a step of `train`, all included. The share is that of drawing in
-the step of `train`.
+(forward, backward, optimizer); and a complete step of `train`. The share is that of drawing in a
+step of `train`.
 
     python benchmarks/loader.py --threads 1
 """
@@ -23,7 +23,7 @@ from symport_recipes.networks import conv8, digits_mlp, initial, two_layer_mlp
 from symport_recipes.training import TrainSettings, train
 
 BATCH = 128
-REPEATS = 3  # the fastest counts: other work on the machine only adds
+REPEATS = 3  # the fastest is taken: other load on the machine only adds time
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def endless(work: Workload) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def drawing(work: Workload) -> float:
-    count = max(work.steps, len(work.examples) // BATCH)  # at least a pass, to pay for its shuffle
+    count = max(work.steps, len(work.examples) // BATCH)  # at least a pass, with its shuffle
 
     def run() -> None:
         for _ in islice(endless(work), count):

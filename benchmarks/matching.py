@@ -3,14 +3,14 @@
     python benchmarks/matching.py [mlp] [conv8] [resnet18] [weights] [share] [--threads 1]
 
 For each workload (gradient-like data with dead units, see workloads.py): the time of all matching
-of an FGMT run, each step starting from the previous permutation; its ratio to the plain loop; the
-relative difference of the final objectives in float64 (positive: ours is higher); and the memory
-at the peak of each, the kept pairs included. `weights` is weight matching of two ResNet-18s.
-`share` runs FGMT on a real ResNet-18 with 128×2 images of 64×64 a step (a fifteenth of the
-gradient work of 224×224) and tells which share of the transfer is not gradient work.
+of an FGMT run, where each step starts from the previous permutation; its ratio to the plain loop;
+the relative difference of the final objectives in float64 (positive if ours is higher); and the
+peak memory of each, including the stored pairs. `weights` is weight matching of two ResNet-18s.
+`share` runs FGMT on a real ResNet-18 with 128×2 images of 64×64 per step (a fifteenth of the
+gradient work of 224×224) and reports the share of the transfer that is not gradient work.
 
-The floor: the work of the plain loop is 4·T²/2 multiplications per weight and sweep; ours adds
-each pair once (4 per weight) and then touches what changed.
+Operation counts: the plain loop needs 4·T²/2 multiplications per weight and sweep; ours adds each
+pair once (4 per weight) and then updates only what has changed.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The matching of Algorithm 2 (FGMT) written as plainly as it can be: the measure of the others.
+"""A plain implementation of the matching of Algorithm 2 (FGMT), as a baseline.
 
 At step s the objective is the sum over all pairs t ≤ s of <target_t, P(source_t)> (Chijiwa 2024,
-problem P′_s). It is maximised one group at a time in random order, each a linear assignment
-problem whose similarity is computed from all pairs again (Ainsworth et al. 2022, Algorithm 1),
-until a sweep over the groups changes nothing. It knows patterns whose axes are `.`, a group, or
+problem P′_s). It is maximised one group at a time in random order. Each is a linear assignment
+problem, whose similarity is recomputed from all pairs (Ainsworth et al. 2022, Algorithm 1), until
+a sweep over the groups changes nothing. It supports patterns whose axes are `.`, a group, or
 `(group k)`, with a group on at most one axis of a tensor.
 """
 
@@ -28,12 +28,12 @@ from symport.spec import (
     show_pattern,
 )
 
-TOLERANCE = 1e-9  # relative gain below which float32 products no longer tell two assignments apart
+TOLERANCE = 1e-9  # relative gain below which float32 products cannot distinguish two assignments
 
 
 @dataclass(frozen=True, eq=False)
 class PlainResult:
-    """What the plain loop found, and what it cost.
+    """The result of the plain loop, with its cost.
 
     Attributes:
         permutations: π_s after each step s.
@@ -140,7 +140,7 @@ def _similarity(
     current: Mapping[str, Tensor],
     group: str,
 ) -> Tensor:
-    """Gain of placing source unit j at position i, all other groups staying where they are."""
+    """Gain of placing source unit j at position i, all other groups fixed."""
     size = len(current[group])
     total = torch.zeros(size, size, dtype=torch.float64)
     for target, source in pairs:
@@ -162,7 +162,7 @@ def _rows(tensor: Tensor, dim: int, size: int) -> Tensor:
 
 
 def _expanded(index: Tensor, repeat: int) -> Tensor:
-    """Positions on an axis where each unit holds `repeat` neighbouring places."""
+    """Positions on an axis where each unit has `repeat` adjacent positions."""
     return (index[:, None] * repeat + torch.arange(repeat)).flatten()
 
 
@@ -171,7 +171,7 @@ def _value(similarity: Tensor, index: Tensor) -> float:
 
 
 def _places(spec: PermutationSpec) -> dict[str, dict[int, tuple[str, int]]]:
-    """For each tensor: moving axis → (group, neighbouring places that each unit holds)."""
+    """For each tensor: moving axis → (group, adjacent positions of each unit)."""
     result: dict[str, dict[int, tuple[str, int]]] = {}
     for name, pattern in spec.patterns.items():
         known = {dim: _place(name, axis) for dim, axis in enumerate(pattern)}

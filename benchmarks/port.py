@@ -1,14 +1,14 @@
-"""What a port with examples costs, beside the evaluations of the network that it consists of.
+"""Measure the cost of a port with examples, against that of its evaluations of the network alone.
 
-A BERT of random weights, a "fine-tune" of it and a new base in another order, or three folders
-that are given; labelled examples of random tokens. One port runs in a process of its own, on one
-thread, and these are measured: bytes written, peak memory, processor time. In the same process
-every gradient and every forward pass is counted by examples, and one of each is timed alone: their
-products are the floor. `symport check`'s estimate stands beside. Run from another commit's folder
-(PYTHONPATH) it measures that commit, without the estimate if it has none.
+The models are a BERT of random weights, a "fine-tune" of it and a permuted new base, or three given
+folders; the examples are random tokens with labels. The port runs in a separate process, on one
+thread, which measures bytes written, peak memory and processor time. It also counts the examples of
+all gradients and forward passes, and times one of each alone; the products are the lower bound. The
+table shows the estimate of `symport check` too. With another commit in PYTHONPATH, that commit is
+measured, without an estimate if it has none.
 
     python benchmarks/port.py
-    python benchmarks/port.py --bert                    # the shape of a MiniLM of 22 million
+    python benchmarks/port.py --bert                    # the size of MiniLM, 22 million weights
     python benchmarks/port.py --old-base A --tuned T --new-base B --examples texts.jsonl
 """
 

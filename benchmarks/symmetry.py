@@ -3,10 +3,10 @@
     python benchmarks/symmetry.py [--proof-only]
 
 ResNet-50 at full width with its proof and on the meta device, DenseNet-121 on the meta device, and
-a Llama with the sizes of an 8B model at 4, 8, 16 and 32 layers on the meta device. The last column
-is the time for each operation of the traced network: it stays the same where time is linear.
-Each runs in a process of its own, on one thread; times are of that thread, so that other work on
-the machine does not count; memory is what the process holds at its peak.
+a Llama with the sizes of an 8B model at 4, 8, 16 and 32 layers on the meta device. The third column
+from the right is the time for each operation of the traced network, which is constant if the time
+is linear. Each network has a separate process with one thread; times are of that thread, so that
+other load on the machine is not counted; memory is the peak of the process.
 
 Targets: ResNet-50 below 5 s, DenseNet-121 below 10 s, a Llama of 32 layers below 30 s.
 """

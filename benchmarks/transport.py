@@ -1,17 +1,17 @@
-"""What transporting and matching checkpoints from files cost: peak memory, and time beside copying.
+"""Measure peak memory and time of transport and matching from files, and the time of copying them.
 
-Three checkpoints in the shape of a Llama, bfloat16: an old base, a fine-tune of it, and a new base
-that is the old one with all but the residual stream permuted, plus noise. Transporting reads the
-three and writes one; every group moves. In the same run the same files are copied (three read,
-three written), and plainly moved (three read, one written). All files are dropped from the cache
-before each, and what is written is waited for. Peak memory is that of a process of its own,
+Three checkpoints with the shapes of a Llama, bfloat16: an old base, a fine-tune of it, and a new
+base that is the old one with all but the residual stream permuted, plus noise. Transport reads the
+three and writes one; every group is permuted. In the same run, the same files are copied (three
+read, three written) and streamed (three read, one written). Before each, all files are dropped from
+the cache; writes are timed until they are on disk. Peak memory is that of a separate process,
 libraries included.
 
     python benchmarks/transport.py
     python benchmarks/transport.py --gigabytes 8 --width 4096
     python benchmarks/transport.py --gigabytes 8 --match
 
-`--folder` says where; six times the gigabytes are needed there, and freed at the end.
+`--folder` is where the files are written; it needs six times the gigabytes, freed at the end.
 """
 
 import argparse
@@ -86,7 +86,7 @@ class Shape:
 
 
 def shape_of(gigabytes: float, width: int) -> Shape:
-    """As many layers as make that many gigabytes."""
+    """As many layers as needed for that many gigabytes."""
     inner = 128 * round(width * 11008 / 4096 / 128)
     bare = Shape(width, inner, 8 * width, 0)
     one = Shape(width, inner, 8 * width, 1).total_bytes() - bare.total_bytes()
@@ -248,11 +248,11 @@ def report_transport(folder: Path, size: int, options: argparse.Namespace) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time transporting beside copying.")
+    parser = argparse.ArgumentParser(description="Time transport, and copying of the same files.")
     parser.add_argument("--gigabytes", type=float, default=0.2, help="of one checkpoint")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--match", action="store_true", help="match weights instead")
-    parser.add_argument("--folder", type=Path, help="where the files go for the while")
+    parser.add_argument("--folder", type=Path, help="for temporary files")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -1,17 +1,17 @@
 """Gradient-like pairs of tensors for three networks, with a planted permutation.
 
-Gradients of one layer along a training run look like a few persistent directions that turn
-slowly, under noise that grows, relative to them, as the loss falls; the scales of units are
-heavy-tailed, and some units never fire. For each tensor of the source, at step t of T,
+Gradients of a layer during training are modelled by a few persistent directions that rotate slowly,
+plus noise that grows relative to them as the loss decreases. The scales of units are heavy-tailed,
+and some units are dead. For each tensor of the source, at step t of T,
 
     g_t = size_t (sum_r r^-DECAY u_r(t) ⊗ v_r(t) + noise_t N_t) * scale_out * scale_in
 
-with u_r(t) turning from one random vector towards another and N_t Gaussian. The target is the
-same with factors and scales that correlate with the source's, noise of its own, dead units of its
-own, and its units in another order: `Workload.planted`. The numbers below give what was measured
-on the gradients of a 784-512-512-10 network trained on MNIST: similarities of effective rank 6 to
-12 and a cosine of 0.5 after matching. Coordinate descent from the identity then finds between
-none and three quarters of a group's planted places; compare by objective.
+where u_r(t) rotates from one random vector towards another and N_t is Gaussian. The target is drawn
+in the same way, with factors and scales that correlate with the source's, but independent noise and
+dead units, and its units are permuted by `Workload.planted`. The constants below reproduce
+measurements on the gradients of a 784-512-512-10 network trained on MNIST: similarities of
+effective rank 6 to 12, and a cosine of 0.5 after matching. Coordinate ascent from the identity then
+finds between none and three quarters of a group's planted positions; compare objectives instead.
 """
 
 import math
@@ -27,10 +27,10 @@ RANK = 24  # persistent directions in each tensor
 DECAY = 0.75  # strength of the r-th of them is r^-DECAY
 CORRELATION = 0.85  # of factors and log-scales between source and target
 SPREAD = 0.7  # standard deviation of the log-scale of a unit
-DEAD = (0.10, 0.20)  # share of units that never fire, drawn for each group
+DEAD = (0.10, 0.20)  # share of dead units, drawn for each group
 SIZE = (1.0, 0.25)  # of the whole gradient at the first and the last step
 NOISE = (0.35, 2.0)  # root mean square of the noise over that of the signal, likewise
-TURN = math.pi / 3  # largest angle that a direction turns between the first and the last step
+TURN = math.pi / 3  # largest angle between a direction at the first and at the last step
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Workload:
         name: What the shapes are taken from.
         spec: The symmetry; buffers are in the spec but not among the gradients.
         steps: Number of pairs T.
-        planted: The permutation that carries the source's units to their places in the target.
+        planted: The permutation from the source's units to their positions in the target.
         source: Draws the source's gradients of step t in [0, T).
         target: Draws the target's gradients, already in the order of `planted`.
     """
@@ -54,7 +54,7 @@ class Workload:
     target: Callable[[int], dict[str, Tensor]]
 
     def pairs(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """Yield (target, source) for each step: float32 dicts that nothing else holds on to."""
+        """Yield (target, source) for each step: float32 dicts that nothing else refers to."""
         for step in range(self.steps):
             yield self.target(step), self.source(step)
 
@@ -160,7 +160,7 @@ def build(
     seed: int,
     buffers: list[str] | None = None,
 ) -> Workload:
-    """Draw everything that lasts; what changes is drawn again from the seed at each step."""
+    """Draw what is constant; what changes is drawn from the seed at each step."""
     like = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     spec = PermutationSpec.parse(patterns, like, buffers=buffers or ())
     learned = {key: shape for key, shape in shapes.items() if key not in spec.buffers}
@@ -186,7 +186,7 @@ def build(
 
 @dataclass(frozen=True, eq=False)
 class _Factors:
-    """The persistent directions of a tensor seen as a matrix, one side at the end of a turn."""
+    """The persistent directions of a tensor seen as a matrix, by both ends of their rotation."""
 
     rows: Tensor  # (2, rank, out)
     columns: Tensor  # (2, rank, in)
@@ -202,7 +202,7 @@ class _Factors:
 
 @dataclass(frozen=True, eq=False)
 class _Network:
-    """What lasts through all steps for one of the two networks."""
+    """What is constant over all steps for one of the two networks."""
 
     shapes: Mapping[str, tuple[int, ...]]
     factors: Mapping[str, _Factors]
