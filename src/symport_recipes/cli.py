@@ -1,4 +1,4 @@
-"""The command line of the recipes: list them, run one, put the results on a page."""
+"""The command line of the recipes: list them, run one, write the results to a page."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The experiments of the paper, as recipes over symport.",
+    help="The experiments of the paper, as recipes that use symport.",
     epilog=DEBUG_HELP,
 )
 out, err = console(), console(stderr=True)
@@ -39,8 +39,8 @@ LARGEST_SEED = 10**9
 ScaleOption = Annotated[
     str | None,
     typer.Option(
-        help="smoke: seconds. cpu: smaller, real data, two cores. paper: as published. Without it "
-        "cpu, or paper for want of that."
+        help="smoke: seconds. cpu: smaller, real data, two cores. paper: as published. Default: "
+        "cpu, or paper if the recipe has no scale cpu."
     ),
 ]
 Out = Annotated[
@@ -54,8 +54,8 @@ Out = Annotated[
 
 @app.command("list")
 def list_command() -> None:
-    """List the recipes, their scales, and what each costs: the paper's for a pair of seeds."""
-    shown = Table("name", "what", *SCALES)
+    """List the recipes with their scales and costs; those of the paper for one pair of seeds."""
+    shown = Table("name", "title", *SCALES)
     for recipe in RECIPES.values():
         costs = [
             recipe.costs.get(scale, "–") if scale in recipe.scales else "–" for scale in SCALES
@@ -66,7 +66,7 @@ def list_command() -> None:
 
 @app.command("run")
 def run_command(
-    name: Annotated[str, typer.Argument(help="One of those that `list` shows.")],
+    name: Annotated[str, typer.Argument(help="A name that `list` shows.")],
     scale: ScaleOption = None,
     seeds: Annotated[
         int | None,
@@ -74,7 +74,7 @@ def run_command(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Run this one alone, for a job array.", min=0, max=LARGEST_SEED),
+        typer.Option(help="Run only this seed, for a job array.", min=0, max=LARGEST_SEED),
     ] = None,
     folder: Out = Path("runs"),
     cache: Annotated[
@@ -82,15 +82,15 @@ def run_command(
         typer.Option(help="Where trained networks are kept; by default in the user's cache."),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where to compute: cpu; cuda, one GPU a process; cuda:1.")
+        str, typer.Option(help="Device: cpu; cuda, one GPU per process; cuda:1.")
     ] = "cpu",
     together: Annotated[
         bool,
         typer.Option("--together", help="Under torchrun: all processes on one pair at a time."),
     ] = False,
-    anew: Annotated[bool, typer.Option("--anew", help="Measure again what is there.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Repeat finished measurements.")] = False,
 ) -> None:
-    """Run a recipe; what is done is not run again.
+    """Run a recipe; finished measurements are not repeated.
 
     Under torchrun, or anything else that sets RANK and WORLD_SIZE, each process takes its share of
     the seeds; with --together, its share of every batch.
@@ -119,14 +119,14 @@ def run_command(
 
 @app.command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="What `run` was given as --out.")],
-    page: Annotated[Path, typer.Option(help="The page to write; pictures go beside it.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="The folder that `run` got as --out.")],
+    page: Annotated[Path, typer.Option(help="The page to write; pictures go next to it.")] = Path(
         "report.md"
     ),
 ) -> None:
-    """Write one page with every result found in a folder beside the published numbers.
+    """Write a page with all results of a folder, next to the published numbers.
 
-    Recipes with a page of their own write it anew into the folder.
+    Recipes that have their own page rewrite it in the folder.
     """
     published = [
         path
@@ -155,14 +155,14 @@ def fetch_command(
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--to", help="The data set gets a folder in it; by default in the user's cache."
+            "--to", help="Parent of the data set's folder; by default in the user's cache."
         ),
     ] = None,
 ) -> None:
-    """Fetch official data, each file known by its published md5; what is there already stays.
+    """Download an official data set, check the published md5 of its files; existing files are kept.
 
-    ImageNet and Cars cannot be fetched without a licence from their authors: the message names
-    the files and their places.
+    ImageNet and Cars require a licence of their authors: the message names the files to download
+    and where to put them.
     """
     found = fetch(name, folder, show=True)
     named = "" if folder is None else f" with {VARIABLE}={folder}"

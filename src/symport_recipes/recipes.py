@@ -1,4 +1,4 @@
-"""Every recipe by its name: the paper's figures and tables, and the experiments beside them."""
+"""Every recipe by its name: the paper's figures and tables, and further experiments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +28,6 @@ _BESIDE = (
                 f"{COST_OF_PORTS[family]} on one core", Ports(family))
         for family in FAMILIES
     ),
-    _recipe("options", "Ports: options of gradient matching", "an unmeasured time", Options()),
+    _recipe("options", "Ports: options of gradient matching", "not measured", Options()),
 )  # fmt: skip
 RECIPES: Mapping[str, Recipe] = {**FIGURES, **{recipe.name: recipe for recipe in _BESIDE}}

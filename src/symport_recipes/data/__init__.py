@@ -1,4 +1,4 @@
-"""Data sets: fetched, loaded, split, and drawn in batches."""
+"""Data sets: download, load, split, and draw batches."""
 
 from symport_recipes.data._augment import augmented, crop_and_flip, resized_crop_and_flip
 from symport_recipes.data._batches import batches, check_images, counted, fixed_batches

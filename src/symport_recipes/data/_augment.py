@@ -1,8 +1,8 @@
 """Random crops and flips of a whole batch of images at once.
 
 Drawings and thumbnails (MNIST, CIFAR) are shifted by a few pixels, as in Chijiwa 2024. For
-photographs (ImageNet, Cars, CUB) the paper does not say; here they get what is usual since Szegedy
-et al. 2015: a box of random size and shape is cut out and scaled back.
+photographs (ImageNet, Cars, CUB) the paper gives no augmentation; here it is the usual one since
+Szegedy et al. 2015: a box of random size and shape is cut out and scaled back.
 """
 
 import math

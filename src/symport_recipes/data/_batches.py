@@ -61,8 +61,8 @@ def batches(
 def part_of(total: int, place: int, among: int) -> slice:
     """One of so many parts of a batch, their sizes at most one apart.
 
-    A batch that is smaller than their number leaves one example to each part all the same, which
-    other parts hold as well; `counted` says how many count.
+    If a batch has fewer examples than parts, each part still has one example, which other parts
+    have too; `counted` gives how many of them count.
 
     Example:
         >>> [part_of(5, place, 2) for place in (0, 1)]
@@ -73,7 +73,7 @@ def part_of(total: int, place: int, among: int) -> slice:
 
 
 def counted(total: int, place: int, among: int) -> int:
-    """How many examples of a part no other part holds; all parts together, as many as there are.
+    """Number of examples that a part counts; over all parts, the size of the batch.
 
     Example:
         >>> [counted(1, place, 2) for place in (0, 1)]
@@ -100,10 +100,10 @@ def _drawn(
 def fixed_batches(
     inputs: Tensor, labels: Tensor, size: int, count: int, generator: Generator
 ) -> list[tuple[Tensor, Tensor]]:
-    """Draw a list of full batches, to be used over and over.
+    """Draw a list of full batches, for repeated use.
 
-    No example comes twice in a batch, nor in two batches before all others have had their turn
-    (but for those left over at the end of a pass, fewer than `size`).
+    No example occurs twice in a batch, or again before all others have occurred (except the fewer
+    than `size` that are left at the end of a pass).
 
     Args:
         inputs: Shape `(n, ...)`, as the network takes them.

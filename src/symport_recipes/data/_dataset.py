@@ -81,7 +81,7 @@ class Dataset:
         classes: Number of classes.
         mean: As `Examples.mean`.
         std: As `Examples.std`.
-        note: What the official data set has and this copy has not; empty if it is whole.
+        note: What is missing from the official data set; empty if it is complete.
 
     Raises:
         DataError: A half breaks what `Examples` asks, a label is not below `classes`, or the
@@ -138,7 +138,7 @@ def normalise(
         dtype: Of the result.
 
     Returns:
-        Floats of the same shape; the very same tensor if there is nothing to do.
+        Floats of the same shape; the same tensor object if there is nothing to do.
 
     Example:
         >>> normalise(torch.tensor([[0, 51, 255]], dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""Where encoded images lie: whole files, or slices of a tar that is never unpacked."""
+"""Locations of encoded images: whole files, or slices of a tar that is never unpacked."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ class Encoded:
     """Encoded images by number: slices of files.
 
     Attributes:
-        folder: All files lie in it or deeper.
+        folder: It or its subfolders hold all files.
         names: The file of each image, from the folder on, with forward slashes.
         starts: First byte of each in its file, shape `(n,)`, int64.
         lengths: In bytes, shape `(n,)`, int64.
@@ -89,7 +89,7 @@ class Member:
     """A plain file in a tar.
 
     Attributes:
-        name: The last part of what the tar says; never used as a path.
+        name: The last component of the name in the tar; never used as a path.
         start: Its first byte in the tar.
         length: In bytes.
     """
@@ -102,10 +102,10 @@ class Member:
 def tar_members(path: Path, inside: Member | None = None) -> list[Member]:
     """The plain files of an uncompressed tar, or of a tar that is a member of it, by name.
 
-    Only headers are read. Folders are passed over.
+    Only headers are read. Folders are skipped.
 
     Raises:
-        FileError: It is no tar, is cut short, or holds links or devices.
+        FileError: It is not a tar, is truncated, or holds links or devices.
     """
     offset = inside.start if inside else 0
     try:

@@ -1,4 +1,4 @@
-"""Fetch official data sets, each file known by its published md5 before it is used."""
+"""Download official data sets; the published md5 of each file is checked before use."""
 
 import tarfile
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 60  # without an answer
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the net.
+    """A file to download.
 
     Attributes:
         url: Where it is.
@@ -82,15 +82,15 @@ BY_HAND = {
 
 
 def fetch(name: str, folder: Path | None = None, *, show: bool = False) -> Path:
-    """Fetch a data set, unless it is there.
+    """Download a data set, unless it exists.
 
-    Each file is written under a temporary name, and takes its own once its md5 is right. Archives
-    are then unpacked, and not kept.
+    Each file has a temporary name until its md5 is verified. Archives are then unpacked and
+    deleted.
 
     Args:
         name: `mnist`, `fashion-mnist`, `cifar10`, `cifar100` or `cub`.
-        folder: Where its folder will be, to be named in SYMPORT_DATA; by default the user's cache,
-            where it is found without.
+        folder: Parent of its folder, to be named in SYMPORT_DATA; by default the user's cache,
+            where it is found without that.
         show: Show a progress bar.
 
     Returns:
@@ -98,8 +98,8 @@ def fetch(name: str, folder: Path | None = None, *, show: bool = False) -> Path:
 
     Raises:
         DataError: There is no data set of this name.
-        FileError: It cannot be fetched, or is not the official file; or it cannot be
-            fetched without a licence, and the message says what to put where.
+        FileError: The download fails, or a file is not the official one; or the data set requires a
+            licence, and the message says which files to put where.
     """
     folder = folder or cache_folder("data")
     if name in BY_HAND:

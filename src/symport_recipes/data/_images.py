@@ -1,7 +1,7 @@
-"""Images that stay encoded until they are asked for, and the decoding of them all into memory.
+"""Images that are decoded on demand, or all at once into memory.
 
-For sets too large for memory: ImageNet at 224 pixels takes 193 GB. Threads decode, as Pillow
-releases the interpreter while it does.
+For sets too large for memory: ImageNet at 224 pixels takes 193 GB. Threads decode in parallel,
+as Pillow releases the interpreter lock.
 """
 
 import hashlib
@@ -37,15 +37,15 @@ VERSION = "1"  # of the decoding; a change makes cached pixels stale
 
 @dataclass(frozen=True, eq=False)
 class LazyImages:
-    """Encoded images with their labels, decoded when asked for.
+    """Encoded images with their labels, decoded on demand.
 
     Attributes:
-        encoded: Where they lie, see `decode` for what they may be.
+        encoded: Their locations; see `decode` for the formats.
         labels: Class of each, shape `(n,)`, int64, at least 0.
         size: Height and width after decoding, in pixels.
         mean: As `Examples.mean`.
         std: As `Examples.std`.
-        threads: Number of images that are decoded at once; all cores, but at most 16, by default.
+        threads: Number of images that are decoded in parallel; by default all cores, at most 16.
 
     Raises:
         DataError: There is no image, not one label for each, or `size` is below 1.
@@ -122,8 +122,8 @@ class LazyImages:
         """Decode all images into memory.
 
         Args:
-            cache: Folder where the pixels are kept for the next time, by a hash of the names and
-                sizes of the files; made if it is not there. None to decode anew.
+            cache: Folder where the pixels are stored for later runs, by a hash of the names and
+                sizes of the files; created if needed. None to decode every time.
             show: Show a progress bar.
 
         Raises:
@@ -226,7 +226,7 @@ class LazyDataset:
 
 
 def _memory_bytes() -> int | None:
-    """Of the whole machine; None where the system does not say."""
+    """Of the whole machine; None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

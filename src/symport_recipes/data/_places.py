@@ -1,4 +1,4 @@
-"""Where data and trained networks are kept: a folder that is named, or the user's cache."""
+"""Where data and trained networks are stored: a given folder, or the user's cache."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ VARIABLE = "SYMPORT_DATA"
 
 
 def cache_folder(kind: str) -> Path:
-    """A folder in the user's cache, as the operating system has it.
+    """A folder in the user's cache of the operating system.
 
     Args:
         kind: `data` or `trained`.

@@ -18,12 +18,12 @@ from symport_recipes.data._dataset import Dataset
 def split(
     labels: Tensor, parts: Sequence[int] | Sequence[float], generator: Generator
 ) -> list[Tensor]:
-    """Divide examples into parts in which every class has its share.
+    """Divide examples into parts with the same proportion of each class.
 
     Args:
         labels: Shape `(n,)`, int64.
         parts: Sizes of the parts as numbers of examples, or as fractions of all: `(0.9, 0.1)`.
-            What they leave over is in no part.
+            The rest is in no part.
         generator: Chooses which examples go where.
 
     Returns:
@@ -31,7 +31,7 @@ def split(
         each class in the first part is its exact share, rounded up or down.
 
     Raises:
-        DataError: A part is empty, or the parts are more than there is.
+        DataError: A part is empty, or the parts need more examples than there are.
 
     Example:
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
@@ -55,12 +55,12 @@ def split(
 
 
 def few_labels(labels: Tensor, n: int, generator: Generator) -> Tensor:
-    """Choose `n` examples in all, as evenly over the classes as can be.
+    """Choose `n` examples in total, as evenly over the classes as possible.
 
     Args:
         labels: Shape `(count,)`, int64.
-        n: From 1 to `count`. Where it is no multiple of the number of classes, chance decides
-            which classes get one more.
+        n: From 1 to `count`. If it is not a multiple of the number of classes, the classes that
+            get one more are random.
         generator: Chooses the examples.
 
     Returns:

@@ -1,9 +1,9 @@
 """How to select step and scale with few labels: digits, FGMT, eight pairs of seeds.
 
 Four ways with the same n labels: the last step; the candidate with the lowest loss on the labels
-that were used for matching; cross-validated accuracy; and the accuracy on a fifth
-of the labels that are kept out of the matching. For comparison, the best candidate by test
-accuracy, which is not known in practice.
+that were used for matching; cross-validated accuracy; and the accuracy on a fifth of the labels
+that are kept out of the matching. For comparison, the best candidate by test accuracy, which is not
+known in practice.
 """
 
 from collections.abc import Callable, Mapping, Sequence

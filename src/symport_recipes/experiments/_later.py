@@ -148,8 +148,8 @@ class Inheritance(PairExperiment):
     """FGMT from a source on a poor base, to a poor and to a good base; and training on each.
 
     Attributes:
-        good: A scene whose base has seen all data.
-        poor: The same with a base that has seen little.
+        good: A scene whose base is trained on all data.
+        poor: The same with a base that is trained on little data.
         training: Of transferred parameters.
     """
 
@@ -185,7 +185,7 @@ class Inheritance(PairExperiment):
 
 
 def after(scene: Scene, begin: Start, training: TrainSettings, seed: int, bench: Bench) -> Network:
-    """Train on from where a transfer has led."""
+    """Train from the result of a transfer."""
     return carry_on(scene, begin.params, training, seed, bench)
 
 

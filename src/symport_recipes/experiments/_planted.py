@@ -1,9 +1,9 @@
-"""How often `match` recovers a permutation that was planted, by weights alone.
+"""How often `match` recovers a planted permutation from weights alone.
 
 A network with random weights is permuted by a random element of its whole group, and matched to
-itself as it was. A seed counts if every group comes out exactly, nested ones included. Beside it:
-the same search without its start from what permutations cannot change, that is, plain coordinate
-ascent from the identity, as the papers have it.
+the original. A seed counts if every group is recovered exactly, nested groups included. For
+comparison, the same search starts from the identity instead of from invariants of permutations:
+plain coordinate ascent, as in the papers.
 """
 
 import time
@@ -30,7 +30,7 @@ WIDTHS = ((3, 5), (30, 50), (64, 128))
 
 @dataclass(frozen=True)
 class Count:
-    """How many seeds came out exactly.
+    """Number of seeds that were recovered exactly.
 
     Attributes:
         ours: With the start that `match` takes by default.
@@ -95,7 +95,7 @@ def drawn(model: nn.Module, generator: Generator) -> dict[str, Tensor]:
 
 
 def count_exact(model: nn.Module, spec: PermutationSpec, seeds: int, *, plain: bool = False) -> int:
-    """How many of the seeds give back every group as it was planted.
+    """Number of seeds for which every group is recovered as planted.
 
     Args:
         model: Its weights are drawn anew for each seed.
@@ -177,7 +177,7 @@ class Planted(RowExperiment[Recovered]):
         return [(name, len(seeds)) for name in networks()]
 
     def measure(self, case: tuple[Any, ...], bench: Bench) -> Recovered:  # noqa: ARG002
-        """Count the seeds that come out exactly."""
+        """Count the seeds that are recovered exactly."""
         name, seeds = case
         with torch.random.fork_rng([]):
             torch.manual_seed(0)

@@ -1,9 +1,10 @@
 """Why a transfer succeeds or fails: accuracy as the start of a trained network is exchanged.
 
 A transfer ends at θ₂⁰ + π(θ₁ᵀ − θ₁⁰) = πθ₁ᵀ + (θ₂⁰ − πθ₁⁰): the trained source with its start
-exchanged for the target's. On the line between the two, a share c of the start is exchanged. Where
-accuracy is gone long before c = 1, no permutation of the source's displacement ends well, unless it
-makes the two starts similar. A larger scale of the displacement outweighs the start as well.
+exchanged for the target's. On the line between the two, a share c of the start is exchanged. If the
+accuracy is lost long before c = 1, a permutation of the source's displacement succeeds only if it
+makes the two starts similar. A larger scale of the displacement also reduces the effect of the
+start.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the paper's method rests on: similar trajectories (Figure 3), Theorem 3.1 and Lemma 3.2."""
+"""Assumptions of the paper's method: similar trajectories (Figure 3), Theorem 3.1, Lemma 3.2."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Similarity(PairExperiment):
     iterations: Sequence[int]
 
     def pair(self, seed: int, bench: Bench) -> Found:
-        """Train both networks of every scene for a while, match, compare."""
+        """Train both networks of every scene for some iterations, match, compare."""
         curves: dict[str, list[float]] = {}
         for name, scene in self.scenes.items():
             source, target = (
@@ -87,7 +87,7 @@ class Theorem31(PairExperiment):
     Attributes:
         data: Name of the data set.
         widths: Values of N, rising.
-        examples: How many stand for the distribution.
+        examples: Number of examples that approximate the distribution.
     """
 
     data: str
@@ -131,7 +131,7 @@ class Theorem31(PairExperiment):
 class Drift(PairExperiment):
     """How far θ₂ˢ moves when the permutation of step s is replaced by that of step s + 1.
 
-    Relative to ‖θ₁ˢ − θ₁⁰‖; two random permutations stand for no agreement at all.
+    Relative to ‖θ₁ˢ − θ₁⁰‖; two random permutations are the reference without any agreement.
 
     Attributes:
         scene: What is transferred.

@@ -29,8 +29,8 @@ def initial(
         seed: The same seed gives the same bits.
         gain: If set, weights are uniform with standard deviation gain / √fan_in and biases are
             zero. √2 keeps the size of signals through ReLU (He et al. 2015); PyTorch's default has
-            the gain 1/√3, whose plateau narrow deep networks without normalisation do not leave:
-            Conv8 at a quarter of its width not in 11 epochs at lr .05.
+            the gain 1/√3, with which narrow deep networks without normalisation do not leave their
+            initial plateau: Conv8 at a quarter of its width not in 11 epochs at lr .05.
 
     Returns:
         The state dict, buffers included, on the CPU.

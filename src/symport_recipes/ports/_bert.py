@@ -1,4 +1,4 @@
-"""A small BERT: masked words of three kinds of text, then which kind a few words are from."""
+"""A small BERT: masked words of three kinds of text, then classification of the kind."""
 
 import re
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def word_tokenizer(texts: Sequence[str]) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Lower-case letters alone: punctuation and digits would give the kinds away."""
+    """Lower-case letters only: punctuation and digits would identify the kinds."""
     return " ".join(re.findall("[a-z]+", text.lower().replace("<unk>", " ")))
 
 
@@ -113,7 +113,7 @@ def _snippets(streams: Sequence[Tensor], part: str) -> Labelled:
 
 
 def _hidden(draw: Draw) -> Draw:
-    """Hide some words; the labels are those words."""
+    """Mask some words; the labels are those words."""
 
     def drawn(count: int, generator: Generator) -> Labelled:
         inputs = draw(count, generator).inputs
@@ -132,7 +132,7 @@ def _guess_losses(outputs: Any, labels: Tensor) -> Tensor:
 
 
 def _masked_model(start: Path | int) -> Any:
-    """With a pooler, which guessing words leaves as it was drawn."""
+    """With a pooler, which masked language modelling does not train."""
     from transformers import BertConfig, BertForPreTraining
 
     if isinstance(start, int):

@@ -1,4 +1,4 @@
-"""A small Llama with shared key heads: plays, then encyclopedia; fully and by LoRA."""
+"""A small Llama with shared key heads: plays, then an encyclopedia; all weights and LoRA."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
 """Which options help gradient matching between independent transformers?
 
 The small Llama, 64 examples. Share of lift on the reporting set, in %, at the
-step and scale that are best there, so that no selection adds its noise, and at the last step as it
-is. A row differs from the first in what it names.
+step and scale that are best there, so that selection adds no noise, and at the last step. Each row
+differs from the first by the option that it names.
 """
 
 import json
@@ -40,10 +40,10 @@ class Option:
         kind: FGMT or GMT.
         steps: T.
         batch: Examples in a gradient.
-        normalize: Give each step the same say.
+        normalize: Give each step the same weight.
         start: Where each matching starts.
-        activity: Activations of the bases count as so many steps.
-        hold: Whether the residual stream stays in order.
+        activity: Weight of the activations of the bases, as a number of steps.
+        hold: Whether the residual stream is fixed.
     """
 
     kind: Callable[..., GradientMatching[Any]] = symport.FGMT

@@ -1,4 +1,4 @@
-"""Every way of using a fine-tune, in one scene, for one number of examples and one draw of them."""
+"""All ways of using a fine-tune, in one scene, for one number of examples and one draw of them."""
 
 import tempfile
 import time
@@ -48,7 +48,7 @@ class Found:
         losses: Mean loss on the reporting set by way, in nats; `old base` and `fine-tune` are
             evaluated on their own base.
         accuracies: Share of right answers there, in [0, 1]; empty for language.
-        plans: How each way was reached: whose permutation, step, length, steps of training.
+        plans: What was selected for each way: permutation, step, scale, steps of training.
         pick: The way that cross-validation over the examples picked.
         moved: The share of units that gradient matching moved.
         seconds: Of the whole run.
@@ -66,7 +66,7 @@ class Found:
     seconds: float
 
     def share(self, way: str) -> float:
-        """Share of lift: what the way gains on the new base, by what the fine-tune gained.
+        """Share of lift: the gain of the way on the new base, divided by that of the fine-tune.
 
         Example:
             >>> losses = {"untouched": 2.0, "direct": 1.5, "old base": 3.0, "fine-tune": 2.0}
@@ -120,7 +120,7 @@ def problem_of(scene: Scene, nets: Networks, rules: Rules, count: int) -> Select
 
 
 def with_activity(case: SelectionProblem, steps: float = 1.0) -> SelectionProblem:
-    """The same port, activations of the bases counting in gradient matching as so many steps."""
+    """The same port, with activations of the bases in the matching, weighted as so many steps."""
     spec = with_activations(case.spec, case.model)
     inputs = [case.task.feed(piece) for piece in case.training.inputs.split(case.micro_batch)]
     new, old = (

@@ -1,4 +1,4 @@
-"""What an experiment of porting needs: a fine-tune, where it is to go, and examples."""
+"""The inputs of a porting experiment: a fine-tune, new bases, and examples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Scene:
         task: As `symport port` calls it.
         old: The base that was fine-tuned.
         tuned: Its fine-tune, whole or a PEFT adapter.
-        targets: New bases by what they are to the old one.
-        pool: Examples to draw from, which the fine-tune has not learned by heart.
+        targets: New bases, by their relation to the old one.
+        pool: Examples to draw from, on which the fine-tune is not overconfident.
         reporting: Examples that no network was trained on.
     """
 
@@ -38,8 +38,8 @@ SPARED = 4  # one example in so many is kept from the fine-tune
 def learned(count: int) -> Tensor:
     """Places, among so many examples, of those that a fine-tune is trained on.
 
-    It is ported by the others, `spared`: it knows the examples that it was trained on, so their
-    losses would mislead the choice of step and length.
+    The others, `spared`, are used for porting: the losses of training examples are too low, which
+    would distort the selection of step and scale.
 
     Example:
         >>> learned(8), spared(8)
@@ -50,5 +50,5 @@ def learned(count: int) -> Tensor:
 
 
 def spared(count: int) -> Tensor:
-    """Places of every fourth example, which a fine-tune has not seen."""
+    """Places of every fourth example, which no fine-tune is trained on."""
     return torch.arange(SPARED - 1, count, SPARED)

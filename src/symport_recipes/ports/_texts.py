@@ -44,13 +44,13 @@ def tokens_of(text: str, tokenizer: Any) -> Tensor:
 
 
 def windows(tokens: Tensor, starts: Tensor, length: int) -> Labelled:
-    """Stretches of a text as the task of language modelling takes them, none of them padded."""
+    """Windows of a text as examples of language modelling, without padding."""
     rows = tokens[starts[:, None] + torch.arange(length)]
     return Labelled(torch.stack([rows, torch.ones_like(rows)], 1), rows)
 
 
 def anywhere(tokens: Tensor, length: int) -> Draw:
-    """Draw stretches that start anywhere."""
+    """Draw windows at random positions."""
 
     def draw(count: int, generator: Generator) -> Labelled:
         starts = torch.randint(len(tokens) - length, (count,), generator=generator)
@@ -60,6 +60,6 @@ def anywhere(tokens: Tensor, length: int) -> Draw:
 
 
 def disjoint(tokens: Tensor, length: int, count: int) -> Labelled:
-    """So many stretches that do not overlap, spread evenly over a text."""
+    """Disjoint windows, spread evenly over a text."""
     places = torch.linspace(0, len(tokens) // length - 1, count).long()
     return windows(tokens, places * length, length)

@@ -1,4 +1,4 @@
-"""A small ViT: ten classes of CIFAR-10, then the 25 classes of CIFAR-100 that are at hand."""
+"""A small ViT: ten classes of CIFAR-10, then the 25 available classes of CIFAR-100."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ REPORTING = 1000
 def vit(cache: Path, watch: Watch = None) -> dict[str, Scene]:
     """The scene `vit`. What is not in the cache is trained: 10 minutes on a core.
 
-    Bases are kept without their head, which is of other classes.
+    Bases are stored without their head, which is for other classes.
     """
     many, few = load("cifar10").train, _relabelled(load("cifar100").train)
 

@@ -1,6 +1,6 @@
-"""An experiment is measured case by case; `run` measures what is missing and keeps each record.
+"""An experiment is measured case by case; `run` measures missing cases and stores each record.
 
-A record is kept in a file as soon as it is known, so that an interrupted run goes on where it was.
+A record is written to a file at once, so that an interrupted run can continue.
 """
 
 import multiprocessing

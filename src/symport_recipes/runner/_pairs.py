@@ -1,7 +1,7 @@
 """Experiments of pairs of seeds: settings with one method, `pair`, that measures a pair.
 
-Each pair goes to a file of its own, so that pairs can be done on different machines and put
-together afterwards.
+Each pair has its own file, so that pairs can be run on different machines and combined
+afterwards.
 """
 
 import json
@@ -30,7 +30,7 @@ PACKAGES = ("symport", "torch", "numpy", "scipy")
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What one pair of seeds gave.
+    """The results of one pair of seeds.
 
     Attributes:
         x: Where the curves were measured: steps, epochs, iterations or widths.

@@ -1,4 +1,4 @@
-"""What one of several processes does: which pairs of seeds, and on which device."""
+"""Pairs of seeds and the device of one of several processes."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A recipe: an experiment at one or more scales, beside the numbers that the paper prints."""
+"""A recipe: an experiment at one or more scales, with the published numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Recipe:
         axes: Of x and y.
         percent: Whether curves are shares, to be shown in %.
         published: The paper's numbers, as they are printed, by the name that the page gives ours.
-        note: What is to be known before comparing.
+        note: What to know before comparing.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Recipe:
 
 
 def last(naive: float, oracle: float, gmt: float, fgmt: float) -> dict[str, float]:
-    """What the last step of each method is called on the page."""
+    """Published numbers of the last step, by their names on the page."""
     names = {"naive": naive, "oracle": oracle, "gmt": gmt, "fgmt": fgmt}
     return {f"{name}, last": value for name, value in names.items()}
 
 
 def best(naive: float, oracle: float, gmt: float, fgmt: float) -> dict[str, float]:
-    """What the best step of each method is called on the page."""
+    """Published numbers of the best step, by their names on the page."""
     return {k.replace("last", "best"): v for k, v in last(naive, oracle, gmt, fgmt).items()}

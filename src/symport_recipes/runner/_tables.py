@@ -1,4 +1,4 @@
-"""Numbers as people read them: mean and spread, and tables in Markdown."""
+"""Formatted numbers, mean and standard deviation, and tables in Markdown."""
 
 import statistics
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A data set divided for training, validation and choosing, and batches drawn from it."""
+"""A data set divided for training, validation and selection, and batches drawn from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

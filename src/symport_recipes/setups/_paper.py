@@ -84,7 +84,7 @@ CUB = replace(CARS, model=RESNET_CUB, data="cub")
 
 
 def poor(scene: Scene, share: float = 0.1) -> Scene:
-    """The same scene on a base that has seen a share of its data alone (Figure 8)."""
+    """The same scene on a base that is trained on a share of its data (Figure 8)."""
     assert scene.base is not None
     return replace(scene, base=replace(scene.base, share=share))
 
@@ -95,6 +95,6 @@ def mlp_scene(scene: Scene, sizes: tuple[int, ...]) -> Scene:
 
 
 def mnist_cpu(lr: float = 0.01) -> Scene:
-    """2-MLP of width 1024 on MNIST, 5 epochs; at the rate .01 alignment counts up to the end."""
+    """2-MLP of width 1024 on MNIST, 5 epochs; at the rate .01 alignment matters up to the end."""
     training = replace(MNIST.training, lr=lr, epochs=5)
     return mlp_scene(replace(MNIST, training=training, ring=3), (784, 1024, 10))

@@ -1,4 +1,4 @@
-"""Trained networks on disk, found again by a hash of all that went into their training."""
+"""Trained networks on disk, by a hash of everything that determines their training."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ def trained(
 ) -> Trained:
     """Train a network, or read it if the same training has been done before.
 
-    One that was interrupted goes on after its last pass, or that of a minute ago.
+    An interrupted training continues after its last saved pass, at most a minute old.
 
     Args:
         model: Gives the function.

@@ -1,4 +1,4 @@
-"""A training that was interrupted goes on after its last pass, with the same bits."""
+"""Interrupted trainings continue after their last saved pass, with bit-identical results."""
 
 import json
 from collections import defaultdict

@@ -41,7 +41,7 @@ class Epoch:
 
 @final
 class Run:
-    """A training on its way; `passes` moves it on.
+    """A training in progress; `passes` continues it.
 
     Args:
         net: Trained in place.
@@ -72,7 +72,7 @@ class Run:
     def passes(
         self, examples: Examples | LazyImages, after_step: Callable[[int], object]
     ) -> Iterator[Epoch]:
-        """Do the passes that are missing; `after_step` is called with the number of each step."""
+        """Run the remaining passes; `after_step` is called with the number of each step."""
         settings, done = self._settings, len(self.history)
         begun = time.perf_counter() - (self.history[-1].elapsed_seconds if done else 0.0)
         per_pass = math.ceil(len(examples) / settings.batch_size)

@@ -1,4 +1,4 @@
-"""Keep a trained transformer as a model folder, with a note of all that decided the result."""
+"""Store a trained transformer as a model folder, with a record of all that determines it."""
 
 import json
 import shutil

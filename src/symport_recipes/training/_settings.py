@@ -1,4 +1,4 @@
-"""How long, how fast and by which rule a network is trained."""
+"""Settings of a training: length, learning rate, optimizer."""
 
 import math
 from dataclasses import dataclass

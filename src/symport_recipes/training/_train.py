@@ -78,11 +78,11 @@ def train(
         record_at: Call the recorder after these steps instead, counted from 1, and at the start.
         score: Called with a copy of the state dict at the start and after each pass.
         progress: Called after each pass.
-        resume: A file where an interrupted training goes on, with the same bits: it is written
-            after a pass, at most once a minute, and left to the caller at the end. Passes that it
-            holds are neither recorded nor scored again.
-        compiled: Let `torch.compile` make the kernels, which rounds otherwise: for long trainings,
-            as the first step waits for it.
+        resume: A file from which an interrupted training continues, with bit-identical results. It
+            is written after a pass, at most once a minute, and left to the caller at the end.
+            Passes that it holds are neither recorded nor scored again.
+        compiled: Let `torch.compile` make the kernels, which changes the rounding. For long
+            trainings, as the first step includes the compilation.
 
     Raises:
         FileError: `resume` cannot be written, or is of another training.

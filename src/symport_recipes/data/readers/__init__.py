@@ -1,4 +1,4 @@
-"""The official files of each data set, read as they are published."""
+"""Readers of the official, unmodified files of each data set."""
 
 from symport_recipes.data.readers._cars import cars
 from symport_recipes.data.readers._cifar import cifar10, cifar100

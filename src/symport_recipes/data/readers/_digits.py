@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: the data set that is always at hand."""
+"""The handwritten digits that come with scikit-learn, which need no download."""
 
 from typing import Any, cast
 

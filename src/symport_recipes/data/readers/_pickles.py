@@ -1,7 +1,7 @@
-"""Read the pickles of CIFAR without running anything that is written in them.
+"""Read the pickles of CIFAR without executing anything in them.
 
-A pickle names the functions that build its objects. Here every name is answered by a harmless
-stand-in or refused: no function of numpy or Python is ever called with what the file says.
+A pickle names the functions that build its objects. Here every name is replaced by a harmless
+stand-in or refused: no function of numpy or Python is ever called with content of the file.
 """
 
 import io
@@ -19,7 +19,7 @@ BYTES_TYPES = (b"u1", "u1")  # numpy's name for uint8, from Python 2 and 3
 
 
 class _Blank:
-    """An array or dtype in the making: keeps what the file says of it, does nothing."""
+    """An array or dtype under construction: records what the file gives, and does nothing."""
 
     __slots__ = ("arguments", "state")
 

@@ -28,7 +28,7 @@ class Architecture:
     """A network and what is known about it.
 
     Attributes:
-        name: As people call it.
+        name: Its usual name.
         make: Builds it with random weights.
         inputs: An example: a tensor, a tuple of them, or a mapping of keyword arguments.
         expected_groups: How many groups it has, from independent knowledge.

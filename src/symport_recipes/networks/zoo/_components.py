@@ -1,4 +1,4 @@
-"""Which architectures show the symmetry of each component that networks are made of."""
+"""The symmetry of common components of networks, with architectures that contain them."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class Component:
     """A part of many networks.
 
     Attributes:
-        name: As people call it.
+        name: Its usual name.
         found: What moves, and with what.
         shown_by: Architectures of the zoo that have it.
     """
