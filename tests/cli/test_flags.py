@@ -22,14 +22,13 @@ OWN = {
 # Defaults that differ between `transfer` and `port`, each with its reason.
 OWN_DEFAULTS = {
     "batch_size": "inputs of classifiers are small, those of language models are not",
-    "scales": "a a displacement between initializations is also tried at less than its whole",
-    "folds": "a fold of a port costs gradients of a large model",
-    "held_out": "a port compares losses, which vary more than accuracies",
-    "direct_steps": "a transfer trains a fixed number of steps, a port stops early",
-    "learning_rates": "a transfer trains with one rate, a port selects one",
+    "micro_batch": "all examples pass at once, which BatchNorm needs",
+    "normalize": "a transfer sums gradients as the paper's algorithms do",
+    "direct_steps": "from a random initialization training takes more steps",
+    "learning_rates": "and larger ones",
     "steps": "a recorded source has a number of steps of its own",
     "examples": "a port can do without",
-    "loss": "a transfer's loss is a mean over the batch, a port's one value for each example",
+    "loss": "a transfer names a loss, a port's task has one",
 }
 
 
