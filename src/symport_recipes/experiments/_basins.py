@@ -31,7 +31,7 @@ class Basins(PairExperiment):
     examples: int = 500
 
     def pair(self, seed: int, bench: Bench) -> Found:
-        """Train on from FGMT, permute the source by weight matching, measure between them."""
+        """Train from the end of FGMT, permute the source by weight matching, measure barriers."""
         at = draw(self.scene, seed, bench)
         target = network(self.scene, self.scene.target_seed(seed), bench, scored=True).final
         begin = best_start(at, "fgmt", target)
@@ -71,7 +71,7 @@ class Basins(PairExperiment):
 
 
 def _permuted(at: Pair, target: Params) -> dict[str, Any]:
-    """The trained source in the order that weight matching to the trained target finds."""
+    """The trained source, permuted by weight matching to the trained target."""
     spec = at.problem().spec
     found = match(spec, weights(target, at.source.final, spec))
     return permute(at.source.final, spec, found.permutation)

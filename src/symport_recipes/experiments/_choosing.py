@@ -29,7 +29,7 @@ WAYS = ("last", "loss", "cross-validation", "kept back", "best possible")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Test accuracy of each way to choose, in [0, 1]."""
+    """Test accuracy of each way of selection, in [0, 1]."""
 
     seed: int
     labels: int
@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Choosing(RowExperiment[Outcome]):
-    """Every way to choose; a case is a number of labels and a seed.
+    """Every way of selection; a case is a number of labels and a seed.
 
     Attributes:
         labels: How many the target's side has, in turn.

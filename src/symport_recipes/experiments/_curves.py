@@ -93,8 +93,8 @@ class Sensitivity(PairExperiment):
 
     Attributes:
         scene: What is transferred.
-        of: Which setting is varied.
-        values: To these.
+        of: The setting that is varied.
+        values: Its values.
     """
 
     scene: Scene

@@ -17,7 +17,7 @@ from symport_recipes.setups import Bench
 
 @dataclass(frozen=True)
 class Zoo(RowExperiment[Finding]):
-    """The symmetry of every architecture; seeds change nothing."""
+    """The symmetry of every architecture; independent of seeds."""
 
     seeds = 1
     file = "architectures.json"

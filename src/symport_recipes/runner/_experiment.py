@@ -87,7 +87,7 @@ def run(
         experiment: What is measured.
         folder: Where its records are kept.
         seeds: Of the cases.
-        bench: Where to work.
+        bench: Cache and device.
         anew: Measure again what the folder holds.
         progress: Show a progress bar.
 

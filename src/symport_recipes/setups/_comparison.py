@@ -1,4 +1,4 @@
-"""The protocol of the results on digits: accuracy selects, direct training takes a fixed course.
+"""The protocol of the results on digits: selection by accuracy, direct training of fixed length.
 
 `symport transfer` selects by the loss, as a port does. The committed results on digits were
 selected by accuracy, ties decided by the likelihood, and are reproduced by these settings.
@@ -38,7 +38,7 @@ class Case:
         source: The source's trajectory.
         target_init: The target initialization.
         spec: The symmetry of the network.
-        labelled: The labels that match, choose and train; classes from 0.
+        labelled: The labels for matching, selection and training; classes from 0.
     """
 
     model: nn.Module

@@ -22,7 +22,7 @@ TRAINING = TrainSettings(epochs=30, batch_size=64, lr=0.1)
 
 @dataclass(frozen=True, eq=False)
 class DigitsScene:
-    """A trained source, a target initialization, and what the target's side has.
+    """A trained source, a target initialization, and the target's data.
 
     Attributes:
         model: Gives the computation.
@@ -59,7 +59,7 @@ class DigitsScene:
 
 
 def digits_scene(labels: int, seed: int = 0) -> DigitsScene:
-    """Train a source on its own digits, and deal so many labels to the target's side."""
+    """Train a source on its digits, and draw the given number of labels for the target."""
     source_side, target_side, test = _sides(seed)
     model, seeds = digits_mlp(), (seed, 100 + seed)
     inits = [initial(digits_mlp, s) for s in seeds]

@@ -59,7 +59,7 @@ def _divided(data: str) -> tuple[Examples | LazyImages, Examples, Examples]:
 
 
 def _some(places: Tensor) -> Tensor:
-    """At most DECODED of them, drawn once and for all."""
+    """At most DECODED of them, always the same."""
     order = torch.randperm(len(places), generator=Generator().manual_seed(0))
     return places[order[:DECODED]]
 
@@ -78,7 +78,7 @@ def _part(examples: Examples | LazyImages, places: Tensor) -> Examples | LazyIma
 
 @final
 class Drawn(Sequence[tuple[Tensor, Tensor]]):
-    """Batches by the places of their examples, made when asked for: all of them may be too large.
+    """Batches by the places of their examples, made on demand: all together may be too large.
 
     Args:
         examples: What they are drawn from.

@@ -1,7 +1,7 @@
 """A scene of the paper: a network, its data and its training; and what a seed draws from it.
 
-A pair of seeds is a source s and a target s + 100, unless the scene says otherwise. Where a scene
-has a base, both start from a base network of their own, with a head of their own.
+A pair of seeds is a source s and a target s + 100, unless the scene says otherwise. If a scene
+has a base, each starts from its own base network, with its own head.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ Line: TypeAlias = Literal["linear", "recorded"]
 
 @dataclass(frozen=True)
 class Bench:
-    """Where an experiment works.
+    """The cache and the device of an experiment.
 
     Attributes:
-        cache: Folder of trained networks; None to train anew.
+        cache: Folder of trained networks; None to train each time.
         device: Of networks and batches, such as `"cpu"` or `"cuda"`.
     """
 
@@ -45,7 +45,7 @@ class Bench:
     device: str = "cpu"
 
     def folder(self, kind: str) -> Path:
-        """A folder of the cache, for what is too large to be made anew.
+        """A folder of the cache, for what takes too long to repeat.
 
         Raises:
             SettingsError: There is no cache.
@@ -62,15 +62,15 @@ class Scene:
     Attributes:
         model: Makes the network.
         data: Name of the data set; a tenth of its training half becomes the validation set.
-        training: Of the source, and of the target where it is really trained.
+        training: Of the source, and of the target if it is trained too.
         steps: Length T of the transferred trajectory.
         batch_size: Samples of each gradient of the matching.
         statistics_size: Samples that BatchNorm is re-estimated on.
         gain: Of the initial weights, see `initial`; None for PyTorch's default.
         share: Of the training set that is used, in (0, 1].
-        ring: If set, seeds are those below it, and a target is the next source: a third of the
-            training for three pairs, which are not independent then.
-        base: Where networks start: another scene's trained network, but for the head.
+        ring: If set, seeds are those below it, and each target is the next source. This saves
+            training, but the pairs are not independent.
+        base: The scene whose trained networks are the start, except for the head.
     """
 
     model: Callable[[], nn.Module]
@@ -109,12 +109,12 @@ SUMMARISED = ("data", "steps", "batch_size", "statistics_size", "gain", "share",
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A training from its start to its end.
+    """The start and the end of a training.
 
     Attributes:
-        init: Where it started.
-        final: Where it ended.
-        seconds: What it took when it was done.
+        init: Its start.
+        final: Its end.
+        seconds: Time of the training when it was run.
         scores: Accuracy on the reporting set at the start and after each epoch, if asked for.
     """
 
@@ -126,13 +126,13 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A source that is trained, a target that is not, and the batches that match them.
+    """A trained source, an untrained target, and the batches for matching them.
 
     Attributes:
         scene: Settings of the target's side.
         model: Gives the function.
         source: Trained.
-        target_init: Where the target starts.
+        target_init: The target initialization.
         batches: One for each step, the same for both.
         halves: The target's data.
     """
@@ -154,7 +154,7 @@ class Pair:
         return LossGradient(self.model, cross_entropy, self.batches, micro_batch=PIECE, keep=keep)
 
     def finish(self, params: Params) -> Params:
-        """The parameters with BatchNorm's statistics measured anew, if there are any."""
+        """The parameters with BatchNorm's statistics re-estimated, if there are any."""
         if not has_batchnorm(self.model):
             return params
         training = self.halves.training
@@ -174,12 +174,12 @@ class Pair:
 
 
 def draw(scene: Scene, seed: int, bench: Bench, *, source_scene: Scene | None = None) -> Pair:
-    """Train a source, or find it trained, and draw a target and batches.
+    """Train a source or read it from the cache, and draw a target and batches.
 
     Args:
         scene: Of the target, and of the batches.
         seed: Of the source; `Scene.target_seed` has the target's.
-        bench: Where to work.
+        bench: Cache and device.
         source_scene: Of the source, if it is another; networks must have the same shapes.
     """
     data = halves(scene.data, scene.share)
@@ -213,7 +213,7 @@ def carry_on(
     *,
     scored: bool = True,
 ) -> Network:
-    """Train from given weights on the scene's data, or find it done."""
+    """Train from given weights on the scene's data, or read the result from the cache."""
     data, model = halves(scene.data, scene.share), function(scene.model)
 
     def score(params: Params) -> float:
