@@ -5,7 +5,8 @@ import torch
 from cases import CONVOLUTION, MLP, RECURRENT, Case, every_case, seeded
 
 from symport.errors import ParamsError, SettingsError, SpecError
-from symport.matching import Pair, Similarity, match, restart, solve
+from symport.matching import Pair, Similarity, match, solve
+from symport.matching._coordinate_ascent import restart
 from symport.outofcore import match_checkpoints
 from symport.params import inner
 from symport.spec import Permutation, PermutationSpec, permute

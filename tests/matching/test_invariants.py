@@ -2,7 +2,8 @@ import pytest
 import torch
 from cases import Case, every_case, seeded
 
-from symport.matching import Pair, best_start, invariant_start, match, weights
+from symport.matching import Pair, best_start, match, weights
+from symport.matching._invariants import invariant_start
 from symport.spec import Permutation, PermutationSpec, permute
 
 SEEDS = 50

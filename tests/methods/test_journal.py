@@ -7,8 +7,8 @@ import torch
 from nets import same
 
 from symport.errors import FileError
-from symport.methods import Journal, StepRecord
-from symport.methods._journal import WRITTEN
+from symport.methods import StepRecord
+from symport.methods._journal import WRITTEN, Journal
 from symport.spec import Permutation
 
 RUN = {"method": "fgmt", "settings": {"start": "previous", "batches": "abc"}, "steps": 3}

@@ -14,13 +14,13 @@ from symport.spec import (
     Unit,
     axis_blocks,
     axis_length,
-    axis_terms,
     groups_in,
     parents,
     parse_pattern,
     root,
     show_pattern,
 )
+from symport.spec._pattern import axis_terms
 
 h, u = Unit("h"), Unit("h/u")
 

@@ -5,7 +5,6 @@ from symport.matching._coordinate_ascent import (
     Matching,
     MatchResult,
     match,
-    restart,
     solve,
     solve_with_restart,
 )
@@ -13,7 +12,6 @@ from symport.matching._invariants import (
     COPY_COSINE,
     best_start,
     invariant_similarity,
-    invariant_start,
 )
 from symport.matching._objectives import gradients, weights
 from symport.matching._pair import LinearTerm, Pair, check_pair
@@ -40,9 +38,7 @@ __all__ = [
     "facet_index",
     "gradients",
     "invariant_similarity",
-    "invariant_start",
     "match",
-    "restart",
     "solve",
     "solve_with_restart",
     "weights",

@@ -13,7 +13,7 @@ from symport.methods._base import (
 from symport.methods._given import GivenPermutation
 from symport.methods._gradient_matching import FGMT, GMT, GradientMatching, Start
 from symport.methods._identity import Identity
-from symport.methods._journal import Journal, StepRecord, claim_folder, refuse_foreign
+from symport.methods._journal import StepRecord, claim_folder, refuse_foreign
 from symport.methods._loop import Finish, check_fit, explore, transfer
 from symport.methods._oracle import Oracle
 from symport.methods._registry import REGISTRY, Available, MakeGradient, make_method, takes
@@ -33,7 +33,6 @@ __all__ = [
     "GivenPermutation",
     "GradientMatching",
     "Identity",
-    "Journal",
     "MakeGradient",
     "Memory",
     "Method",

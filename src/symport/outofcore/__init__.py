@@ -1,11 +1,10 @@
 """Permutations found for, and applied to, checkpoints larger than memory."""
 
-from symport.outofcore._matching import add_gram_, match_checkpoints
+from symport.outofcore._matching import match_checkpoints
 from symport.outofcore._row_blocks import outlined, row_shape, runs
 from symport.outofcore._transport import outline_of, transport
 
 __all__ = [
-    "add_gram_",
     "match_checkpoints",
     "outline_of",
     "outlined",

@@ -11,7 +11,6 @@ from symport.spec._pattern import (
     Unit,
     axis_blocks,
     axis_length,
-    axis_terms,
     groups_in,
     parents,
     parse_pattern,
@@ -27,7 +26,6 @@ from symport.spec._permute import (
     permute,
     permute_optimizer,
     permute_tensor,
-    source_positions,
 )
 from symport.spec._spec import Group, PermutationSpec
 
@@ -45,7 +43,6 @@ __all__ = [
     "axis_blocks",
     "axis_index",
     "axis_length",
-    "axis_terms",
     "compose",
     "fix",
     "groups_in",
@@ -58,5 +55,4 @@ __all__ = [
     "permute_tensor",
     "root",
     "show_pattern",
-    "source_positions",
 ]
