@@ -113,7 +113,12 @@ Seed: TypeAlias = Annotated[
 
 
 class Rules(BaseModel):
-    """How candidates are made, trained and selected."""
+    """How candidates are made, trained and selected.
+
+    Example:
+        >>> Rules(steps=4).folds
+        4
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -146,6 +151,12 @@ class TransferSettings(Rules):
     examples pass at once, which BatchNorm needs; and the target may be a random initialization,
     from which direct training takes more and larger steps. The gradients of all steps are summed as
     the paper's algorithms do, not normalized.
+
+    Example:
+        >>> ends = {"start": "a0.safetensors", "end": "a.safetensors"}
+        >>> files = {"target": "b0.safetensors", "examples": "few.npz", "out": "runs/b"}
+        >>> TransferSettings(model="nets:mlp", **ends, **files).batch_size
+        256
     """
 
     model: str = Field(
@@ -215,8 +226,9 @@ def gathered(
         assignments: What was given as `--set KEY=VALUE`.
 
     Raises:
-        FileError: As `read_settings`.
-        SettingsError: As `read_settings`, or an assignment has no `=`, or a key is given twice.
+        FileError: The file cannot be read, or is not YAML.
+        SettingsError: The file holds something other than keys with values, an assignment has no
+            `=`, or a key is given twice on the command line.
 
     Example:
         >>> gathered(Rules, flags={"steps": "4"}, assignments=["scales=1.5,2"])
@@ -243,6 +255,14 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         FileError: It cannot be read, or is not YAML.
         SettingsError: It holds something other than keys with values.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "settings.yaml"
+        ...     _ = path.write_text("{steps: 4, scales: [1.5, 2]}")
+        ...     read_settings(path)
+        {'steps': 4, 'scales': [1.5, 2]}
     """
     import yaml
 
@@ -256,7 +276,12 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def show_settings(settings: BaseModel) -> str:
-    """The settings as YAML that `read_settings` reads back."""
+    """The settings as YAML that `read_settings` reads back.
+
+    Example:
+        >>> print(show_settings(Rules(steps=4)).splitlines()[1])
+        steps: 4
+    """
     import yaml
 
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -270,7 +295,12 @@ def explain_settings(kind: type[BaseModel], given: Mapping[str, Any]) -> str:
         given: What is set so far. A required key that is missing stands in a comment.
 
     Raises:
-        SettingsError: As `checked`, but not for missing keys.
+        SettingsError: A key is unknown, or a value is out of its range.
+
+    Example:
+        >>> lines = explain_settings(Rules, {"steps": 4}).splitlines()
+        >>> lines[2:4]
+        ["# Number of steps T along the source's trajectory.", 'steps: 4']
     """
     fields = kind.model_fields
     missing = [key for key, field in fields.items() if field.is_required() and key not in given]

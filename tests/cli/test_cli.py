@@ -445,7 +445,7 @@ def test_trajectories_that_are_none_are_refused(desk):
     ],
 )
 def test_the_source_is_given_in_one_of_two_ways(desk, changes):
-    refused(desk.transfer(**changes), "either a folder, --source, or both --start and --end")
+    refused(desk.transfer(**changes), "either as a folder, --source, or by both --start and --end")
 
 
 @pytest.mark.parametrize(
@@ -584,7 +584,7 @@ def test_an_interrupted_command_goes_on_with_the_same_bits(desk, how):
     _, err = process.communicate(timeout=60)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "stopped; the same command goes on" in err
+        assert "stopped; the same command continues" in err
         assert "Traceback" not in err
     assert not Path("run/params.safetensors").exists()
     lines = [len(p.read_text().splitlines()) for p in Path().glob("run/folds/*/history.jsonl")]
@@ -598,7 +598,7 @@ def test_an_interrupted_command_goes_on_with_the_same_bits(desk, how):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"held_out": "0.3"}, "held_out has no effect beside --test"),
+        ({"held_out": "0.3"}, "held_out has no effect with --test"),
     ],
 )
 def test_what_would_change_nothing_is_refused(desk, changes, message):
@@ -608,7 +608,7 @@ def test_what_would_change_nothing_is_refused(desk, changes, message):
 def test_a_proof_that_cannot_be_had_is_refused(desk, tmp_path):
     Path("config.json").write_text('{"model_type": "llama"}')
     answer = desk.run("discover", "--model", "config.json", "--strict")
-    refused(answer, "is read without weights")
+    refused(answer, "is read without them")
 
 
 def test_the_files_of_others_stay_and_two_runs_do_not_meet(desk):

@@ -125,12 +125,12 @@ def test_assignments_are_checked():
 
 
 RETIRED = [
-    ("transfer", ["--data", "x"], "--data is given as --examples now"),
-    ("transfer", ["--hold-out=0.3"], "--hold-out is given as --set held_out=VALUE now"),
-    ("transfer", ["--folds", "2"], "--folds is given as --set folds=VALUE now"),
-    ("port", ["--lengths", "1,2"], "--lengths is given as --set scales=VALUE now"),
-    ("port", ["--no-direct"], "--no-direct is given as --set direct_steps=0 now"),
-    ("check", ["--max-length", "9"], "--max-length is given as --set max_length=VALUE now"),
+    ("transfer", ["--data", "x"], "--data is now given as --examples"),
+    ("transfer", ["--hold-out=0.3"], "--hold-out is now given as --set held_out=VALUE"),
+    ("transfer", ["--folds", "2"], "--folds is now given as --set folds=VALUE"),
+    ("port", ["--lengths", "1,2"], "--lengths is now given as --set scales=VALUE"),
+    ("port", ["--no-direct"], "--no-direct is now given as --set direct_steps=0"),
+    ("check", ["--max-length", "9"], "--max-length is now given as --set max_length=VALUE"),
     ("port", ["--set", "recompute=true"], "recompute is called activation_checkpointing now"),
 ]
 

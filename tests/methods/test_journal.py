@@ -95,7 +95,7 @@ def test_a_foreign_run_file_is_refused(tmp_path, text):
 def test_a_foreign_history_is_refused(tmp_path, line):
     Journal(tmp_path, RUN)
     (tmp_path / "history.jsonl").write_text(f"{line}\n")
-    with pytest.raises(FileError, match=r"history\.jsonl: holds a line that is no step"):
+    with pytest.raises(FileError, match=r"history\.jsonl: a line is not the record of a step"):
         Journal(tmp_path, RUN)
 
 
@@ -155,7 +155,7 @@ def test_files_that_no_run_has_written_are_not_replaced(tmp_path, name):
     path = tmp_path / name / "notes.txt" if name == "steps" else tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("precious")
-    with pytest.raises(FileError, match=f"{name}: exists, and would be replaced"):
+    with pytest.raises(FileError, match=f"{name}: would be replaced"):
         Journal(tmp_path, RUN)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
     assert path.read_text() == "precious"

@@ -33,7 +33,20 @@ CONFIGURED = {  # commands whose settings have a schema
 
 
 def main() -> None:
-    """Run the command line; an error becomes one line and exit code 1."""
+    """Run `symport` on `sys.argv`.
+
+    Raises:
+        SystemExit: With 0 at the end, 1 after an error, 2 if the arguments cannot be parsed, 130
+            after Ctrl-C.
+
+    Example:
+        >>> from contextlib import redirect_stderr, suppress
+        >>> from unittest.mock import patch
+        >>> arguments = ["symport", "discover", "--model", "nets:cnn"]
+        >>> with patch("sys.argv", arguments), redirect_stderr(sys.stdout), suppress(SystemExit):
+        ...     main()
+        error: give example inputs, such as --inputs 1,3,32,32
+    """
     run_app(_run)
 
 

@@ -14,12 +14,20 @@ if TYPE_CHECKING:
 
 DEBUG = "--debug"
 DEBUG_HELP = f"Errors are one line; {DEBUG}, anywhere among the arguments, shows the traceback."
-LONGEST = 300  # characters shown of a foreign message; those of torch's C++ run to thousands
+LONGEST = 300  # characters shown of an error that is not ours; torch's C++ errors have thousands
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console that prints text verbatim: no markup, no emoji, no line breaks of its own."""
+    """A console that prints text verbatim: no markup, no emoji, no added line breaks.
+
+    Args:
+        stderr: Print to the standard error instead of the standard output.
+
+    Example:
+        >>> console().print("[bold] :smile:")
+        [bold] :smile:
+    """
     from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=stderr)
@@ -29,13 +37,26 @@ stdout, stderr = console(), console(stderr=True)
 
 
 def run_app(app: Callable[[], object]) -> None:
-    """Run a command line on `sys.argv`; whatever is raised becomes one line and an exit code.
+    """Run a command line on `sys.argv`; an exception becomes one line and an exit code.
 
     `--debug` among the arguments shows the traceback instead. A `~` at the beginning of a path is
-    the home folder, where the shell has left it: in quotes, and in `--out=~/x`.
+    replaced by the home folder where the shell does not do so: in quotes, and in `--out=~/x`.
+
+    Args:
+        app: Reads `sys.argv`, from which `--debug` has been removed.
 
     Raises:
-        SystemExit: With 1 after an error, with 130 after Ctrl-C.
+        SystemExit: With 1 after an error, with 130 after Ctrl-C, or as `app` raises it.
+
+    Example:
+        >>> from contextlib import redirect_stderr, suppress
+        >>> from unittest.mock import patch
+        >>> from symport.errors import SpecError
+        >>> def app():
+        ...     raise SpecError("fc1.weight has no pattern")
+        >>> with patch("sys.argv", ["symport"]), redirect_stderr(sys.stdout), suppress(SystemExit):
+        ...     run_app(app)
+        error: fc1.weight has no pattern
     """
     given = sys.argv[1:]
     own = given[: given.index("--")] if "--" in given else given
@@ -56,7 +77,7 @@ def run_app(app: Callable[[], object]) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, on one line; of an error that is not ours also its type and the file.
+    """What went wrong, on one line; an error outside of `symport.errors` with its type and file.
 
     Example:
         >>> one_line(KeyError("layers"))

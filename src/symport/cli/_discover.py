@@ -35,7 +35,8 @@ def discover_command(
         str | None,
         typer.Option(
             help="Example inputs: their shape with the batch first, such as 1,3,32,32, or labelled "
-            "examples as a .safetensors or .npz file or module:function. Transformers need none."
+            "examples as a .safetensors or .npz file or module:function. Models of transformers "
+            "need none."
         ),
     ] = None,
     save: Annotated[
@@ -45,20 +46,20 @@ def discover_command(
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw which tensors move together, to this PNG file.")
+        Path | None, typer.Option(help="Write a picture of the groups to this PNG file.")
     ] = None,
     moving: Annotated[
         list[str] | None,
         typer.Option(
             help="A buffer that differs between networks and moves with their units, such as those "
-            "of a frozen or spectral norm. Repeat it for more."
+            "of a frozen or spectral norm. Repeat the flag for several."
         ),
     ] = None,
     outputs: Annotated[
         list[str] | None,
         typer.Option(
             help="An output of a model of transformers that must not change, such as logits. "
-            "Repeat it for more; without it none may change."
+            "Repeat the flag for several; without it no output may change."
         ),
     ] = None,
     strict: Annotated[
@@ -103,8 +104,8 @@ def _discovered(
     if is_config(model):
         if strict:
             raise SettingsError(
-                f"--strict fails where a group is not proven, and {model} is read without weights, "
-                "so that none is; leave it out, or give module:function that loads the weights"
+                f"--strict needs weights to prove the groups, and {model} is read without them; "
+                "leave --strict out, or give module:function that loads the weights"
             )
         given = None if inputs is None else _example(inputs)
         found = load_architecture(
@@ -121,15 +122,15 @@ def _discovered(
         spec = discover(found.model, example, select=select, moving=[*found.moving, *moving])
         if len(kept) > 1 and not outputs:
             names = ", ".join(kept)
-            stderr.print(
-                f"all outputs stay as they are: {names}; --outputs NAME keeps only that one"
-            )
+            stderr.print(f"no output may change: {names}; --outputs NAME restricts this to NAME")
         stderr.print(
             "found without weights, so not proven; with weights, discover proves every group"
         )
         return spec
     if outputs:
-        raise SettingsError(f"--outputs names outputs of transformers, which {model} is not of")
+        raise SettingsError(
+            f"--outputs is for models of transformers only; leave it out for {model}"
+        )
     if inputs is None:
         raise SettingsError("give example inputs, such as --inputs 1,3,32,32")
     return discover(load_model(model), _example(inputs), strict=strict, moving=moving)

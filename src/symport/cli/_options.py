@@ -16,7 +16,7 @@ FILES, SELECTION, SETTINGS = "Files", "Selection", "Settings"
 
 
 def option(kind: type[BaseModel], key: str, *, panel: str = FILES, default: str = "") -> Any:
-    """The flag that sets a key: as text, which the schema checks, with the schema's own help.
+    """The flag that sets a key: its help is the schema's, its value text that the schema checks.
 
     Args:
         kind: The schema.

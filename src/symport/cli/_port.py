@@ -55,7 +55,7 @@ def port_command(
     """Put a fine-tune of the old base on the new base, and report what it gains there.
 
     Writes a folder that `from_pretrained` loads (or a PEFT adapter), with README.md, report.html
-    and result.json. After an interruption the same command goes on.
+    and result.json. After an interruption, the same command continues.
     """
     flags = {"old_base": old_base, "tuned": tuned, "new_base": new_base, "examples": examples,
              "unlabelled": unlabelled, "out": out, "method": method, "steps": steps,
@@ -72,7 +72,7 @@ def port_command(
     try:
         found = port_fine_tune(settings, progress=True)
     except KeyboardInterrupt:
-        stderr.print("stopped; the same command goes on after the last finished step")
+        stderr.print("stopped; the same command continues after the last finished step")
         raise typer.Exit(INTERRUPTED) from None
     if rank() == 0:
         _show(found, settings)
@@ -93,7 +93,7 @@ def check_command(
     assignments: Assignments = None,
     print_config: PrintConfig = False,
 ) -> None:
-    """Say whether a port is worth trying, with which method, and what it will cost.
+    """Estimate whether a port will succeed, with which method, and what it will cost.
 
     Reads the models without running a port; needs no labels. Settings are those of `symport port`.
     """

@@ -1,4 +1,4 @@
-"""Flags that a command had under another name, or has as a setting: refused with what to write."""
+"""Flags with a former name, or of keys that only `--set` sets: refused, with what to write."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,15 @@ from symport.settings import RENAMED
 def refuse_retired(
     command: Callable[..., None], schema: type[BaseModel], arguments: Sequence[str]
 ) -> None:
-    """Raise SettingsError if an argument is a flag of old, or one that only `--set` can give.
+    """Refuse a flag with a former name, and a flag of a key that only `--set` sets.
 
     Args:
         command: Its parameters are the flags that there are.
         schema: All keys that the command can set.
-        arguments: What was typed behind the command's name.
+        arguments: What was typed after the command's name.
+
+    Raises:
+        SettingsError: There is such a flag; the message says what to write now.
     """
     flags = inspect.signature(command).parameters
     for argument in arguments:
@@ -26,7 +29,7 @@ def refuse_retired(
             continue
         name, _, value = RENAMED.get(key, key).partition("=")
         if name in schema.model_fields:
-            raise SettingsError(f"{flag} is given as {_now(name, value, flags)} now")
+            raise SettingsError(f"{flag} is now given as {_now(name, value, flags)}")
 
 
 def _now(key: str, value: str, flags: Mapping[str, object]) -> str:

@@ -55,7 +55,7 @@ def transfer_command(
     """Transfer a source's training to a new initialization, and compare it with baselines.
 
     Writes params.safetensors (the selected weights), report.html, result.json, history.jsonl and
-    permutation.safetensors. After an interruption the same command goes on.
+    permutation.safetensors. After an interruption, the same command continues.
     """
     flags = {"model": model, "source": source, "start": start, "end": end, "target": target,
              "examples": examples, "test": test, "out": out, "method": method,
@@ -104,12 +104,12 @@ def _run(settings: TransferSettings) -> "Outcome":
         try:
             return select_into(folder, problem, settings, run=_identity(settings), progress=True)
         except KeyboardInterrupt:
-            stderr.print("stopped; the same command goes on after the last finished step")
+            stderr.print("stopped; the same command continues after the last finished step")
             raise typer.Exit(INTERRUPTED) from None
 
 
 def _identity(settings: TransferSettings) -> dict[str, Any]:
-    """What tells this run from others; files are told by what is in them."""
+    """What distinguishes this run from others; files are compared by their contents instead."""
     files = {"source", "start", "end", "target", "test", "out", "spec"}
     return {"settings": settings.model_dump(mode="json", exclude=files)}
 
@@ -118,7 +118,7 @@ def _refuse_unused(settings: TransferSettings) -> None:
     """Raise SettingsError if a setting that was given would change nothing."""
     fields = TransferSettings.model_fields
     if settings.test is not None and settings.held_out != fields["held_out"].default:
-        raise SettingsError("held_out has no effect beside --test; leave one of them out")
+        raise SettingsError("held_out has no effect with --test; leave one of them out")
 
 
 def _trajectory(settings: TransferSettings) -> "Trajectory":
@@ -130,7 +130,9 @@ def _trajectory(settings: TransferSettings) -> "Trajectory":
         return recorded if steps is None else recorded.thinned(steps)
     if source is None and settings.start is not None and settings.end is not None:
         return Trajectory.linear(settings.start, settings.end, 10 if steps is None else steps)
-    raise SettingsError("the source is either a folder, --source, or both --start and --end")
+    raise SettingsError(
+        "give the source either as a folder, --source, or by both --start and --end"
+    )
 
 
 def _show(found: "Outcome", settings: TransferSettings) -> None:

@@ -109,8 +109,8 @@ def invariant_similarity(target: Tensor, source: Tensor, slot: int) -> Tensor:
     The inner products of standardised features, on the scale of those of the values.
 
     Args:
-        target: Laid out as `(rest, n_1, …, n_m)`, m at least 2.
-        source: Likewise.
+        target: Shape `(rest, n_1, …, n_m)`, m at least 2.
+        source: Shape `(rest, n_1, …, n_m)`.
         slot: Which slot, from 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Activation matching: align the two initializations by their units' activations."""
+"""Activation matching: align the two initializations by the activations of their units."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ class ActivationMatching(SinglePermutation):
     """Align the two initializations by the activations of their units on the same inputs.
 
     Args:
-        model: Gives the computation.
+        model: The network; its own parameters are not used.
         inputs: Batches of inputs, without labels, as the model takes them.
 
     Example:
@@ -46,7 +46,7 @@ class ActivationMatching(SinglePermutation):
         self.inputs = list(inputs)
 
     def settings(self) -> dict[str, Any]:
-        """The inputs."""
+        """A digest of the inputs."""
         leaves = {str(k): leaf for k, leaf in enumerate(tree_leaves(self.inputs))}
         return {"inputs": digest({k: t for k, t in leaves.items() if isinstance(t, Tensor)})}
 

@@ -47,7 +47,7 @@ class Problem:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this problem from any other; every tensor is read once for it."""
+        """What distinguishes this problem from others. Reads every tensor once."""
         return {
             "steps": self.source.steps,
             "source": self.source.digest(),
@@ -58,7 +58,7 @@ class Problem:
     def place(self, permutation: Permutation, step: int, scale: float = 1.0) -> dict[str, Tensor]:
         """θ₂⁰ + α π(θ₁ᵗ − θ₁⁰), the target's parameters after `step` steps under π.
 
-        Laying the path again with a new permutation (line 8 of Algorithm 1) telescopes to this.
+        Line 8 of Algorithm 1 adds the increments one by one; their sum is this displacement.
         Statistics and integer tensors stay as in the target initialization.
 
         Args:
@@ -81,11 +81,11 @@ def place(
     permutation: Permutation,
     scale: float = 1.0,
 ) -> dict[str, Tensor]:
-    """θ₂⁰ + α π(displacement), tensor by tensor: nothing as large as a network in between.
+    """θ₂⁰ + α π(displacement), tensor by tensor, so that no second network is in memory.
 
     Args:
         target_init: θ₂⁰.
-        displacement: Tensors of the same shapes; it may make each when asked for it.
+        displacement: Tensors of the same shapes, each of which may be computed on access.
         spec: The symmetry of the network.
         permutation: π.
         scale: α.
@@ -147,7 +147,7 @@ class State(Generic[Memory]):
         permutation: The permutation for that step.
         objective: What the matching reached, or None if the method does not match.
         memory: Anything else the method needs for the next step; None if it needs nothing.
-        cost: Gradients that this step computed.
+        cost: The gradients that this step computed.
     """
 
     permutation: Permutation
@@ -191,8 +191,8 @@ class Method(ABC, Generic[Memory]):
     def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[Memory]:
         """The state after some steps, given the permutation and the objective of each of them.
 
-        Only permutations are kept on the disk, so the steps are taken again; a method that needs
-        less overrides this.
+        Only permutations and objectives are on disk, so the steps are taken again. Override this
+        in a method that needs less.
         """
         state = self.init(problem)
         for step, known in enumerate(done, 1):
@@ -202,7 +202,24 @@ class Method(ABC, Generic[Memory]):
 
 
 class SinglePermutation(Method[None]):
-    """A method with one permutation for every step, which `init` finds."""
+    """A method with one permutation for every step, which `init` finds.
+
+    Example:
+        >>> import torch
+        >>> class Reversed(SinglePermutation):
+        ...     name = "reversed"
+        ...
+        ...     def init(self, problem):
+        ...         groups = problem.spec.groups.items()
+        ...         units = {name: torch.arange(group.size) for name, group in groups}
+        ...         return State(Permutation({name: unit.flip(0) for name, unit in units.items()}))
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 2)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> problem = Problem(source, {"w": torch.zeros(2)}, spec)
+        >>> method = Reversed()
+        >>> method.step(problem, method.init(problem), 1).permutation.indices
+        {'h': tensor([1, 0])}
+    """
 
     def step(self, problem: Problem, state: State[None], step: int) -> State[None]:
         """The same permutation again."""
@@ -210,6 +227,6 @@ class SinglePermutation(Method[None]):
         return state
 
     def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[None]:
-        """The last state: nothing else is remembered."""
+        """The last state: the method has no memory."""
         del problem
         return done[-1]

@@ -11,7 +11,7 @@ class GivenPermutation(SinglePermutation):
     """One permutation found elsewhere, for every step.
 
     Args:
-        permutation: It must be one of the problem's spec.
+        permutation: A permutation of the problem's spec.
 
     Example:
         >>> import torch
@@ -31,7 +31,7 @@ class GivenPermutation(SinglePermutation):
         self.permutation = permutation
 
     def settings(self) -> dict[str, Any]:
-        """The permutation."""
+        """A digest of the permutation."""
         return {"permutation": digest(self.permutation.indices)}
 
     def init(self, problem: Problem) -> State[None]:

@@ -26,18 +26,30 @@ Start: TypeAlias = Literal["previous", "identity"]
 
 
 class GradientMatching(Method[Memory]):
-    """What GMT and FGMT share.
+    """What GMT and FGMT have in common: their options, and how each step is matched.
 
     Args:
-        gradient: The gradients, of source and target on the same batches.
-        start: Where each matching starts: the previous permutation (the first: the identity, and
-            what no permutation can change, whichever ends better), or the paper's identity.
-        normalize: Divide each pair by its norms, so that every step has the same say.
-        also: Pairs that every matching counts in, such as one of `activations.activations`, or
-            the sum of some (`Similarity.linear_term`), which takes less memory.
-        keep: In which dtype the pairs of earlier steps are kept; None as they come. They are what
-            takes memory: of tensors along which two or more groups move, both gradients of every
-            step. `torch.bfloat16` halves that, and rounds the gradients that are matched.
+        gradient: The gradients of source and target, on the same batches.
+        start: Where each matching starts: "previous", the permutation of the step before (the first
+            step matches both from the identity and from invariants, and keeps the better result),
+            or "identity", as in the paper.
+        normalize: Divide each pair by its norms, so that every step has the same weight.
+        also: Pairs to add to every matching, such as one of `symport.model.activations`, or their
+            sum (`Similarity.linear_term`), which takes less memory.
+        keep: The dtype in which the pairs of earlier steps are kept; None for their own. They take
+            most of the memory: both gradients of every step, for tensors along which two or more
+            groups move. `torch.bfloat16` halves that, and rounds the gradients that are matched.
+
+    Raises:
+        SettingsError: `start` is neither of the two, or `keep` is not a floating-point dtype.
+
+    Example:
+        >>> from torch import nn
+        >>> ones = torch.ones(4, 1)
+        >>> gradient = LossGradient(nn.Linear(1, 1), nn.functional.mse_loss, [(ones, ones)])
+        >>> method = GMT(gradient, start="identity", keep=torch.bfloat16)
+        >>> method.settings()["start"], method.settings()["keep"]
+        ('identity', 'torch.bfloat16')
     """
 
     def __init__(
@@ -60,7 +72,7 @@ class GradientMatching(Method[Memory]):
         self.keep = keep
 
     def settings(self) -> dict[str, Any]:
-        """Start, normalisation and batches."""
+        """All options, and digests of the batches and of the pairs that are added."""
         return {
             "start": self.start,
             "normalize": self.normalize,
@@ -87,7 +99,7 @@ class GradientMatching(Method[Memory]):
 
 
 class _Meter:
-    """Computes the gradients of one step, and adds up what they cost."""
+    """Computes the gradients of one step, and sums what they cost."""
 
     def __init__(self, gradient: LossGradient, problem: Problem) -> None:
         self.cost = Cost()
@@ -104,7 +116,7 @@ class _Meter:
         return result
 
     def of_source(self, step: int) -> dict[str, Tensor]:
-        """The gradient at a step of the source, which costs nothing if it is known."""
+        """The gradient at a step of the source; free if it has been computed before."""
         if step in self._along:
             return self._along[step]
         begun = time.perf_counter()
@@ -123,8 +135,8 @@ def _fingerprint(pair: Pair | LinearTerm) -> list[Any]:
 class FGMT(GradientMatching[Similarity]):
     """Fast gradient matching along the trajectory (Algorithm 2): 2T gradients.
 
-    At step s the pair of gradients at θ₁ˢ⁻¹ and θ₂ˢ⁻¹ joins the earlier ones. Of those, what a
-    later permutation can still change stays in memory: tensors along which two or more groups move.
+    Step s adds the pair of gradients at θ₁ˢ⁻¹ and θ₂ˢ⁻¹ to those of the steps before. Of these,
+    only tensors along which two or more groups move are kept in memory: all else is summed.
 
     Example:
         >>> from torch import nn
@@ -155,11 +167,11 @@ class FGMT(GradientMatching[Similarity]):
     name = "fgmt"
 
     def init(self, problem: Problem) -> State[Similarity]:
-        """No pairs yet, and the identity."""
+        """The identity, and no pairs yet."""
         return State(Permutation.identity(problem.spec), None, self._similarity(problem.spec))
 
     def step(self, problem: Problem, state: State[Similarity], step: int) -> State[Similarity]:
-        """Add the newest pair and match again."""
+        """Add the newest pair and match all pairs."""
         similarity, meter = state.memory, _Meter(self.gradient, problem)
         target = meter.of_target(state.permutation, step - 1)
         source = meter.of_source(step - 1)
@@ -172,7 +184,7 @@ class FGMT(GradientMatching[Similarity]):
     def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[Similarity]:
         """Take the steps again: the same gradients and sums, so the same bits.
 
-        Where another machine rounds otherwise, the permutations of the journal are followed.
+        If another machine rounds differently, the permutations on disk are used.
         """
         state = self.init(problem)
         for step, known in enumerate(done, 1):
@@ -189,9 +201,9 @@ Known: TypeAlias = dict[int, dict[str, Tensor]]  # gradients of the target, by s
 class GMT(GradientMatching[Known]):
     """Gradient matching along the trajectory (Algorithm 1): at most T(T+1) gradients.
 
-    At step s the gradients of all steps up to s are computed along the path under the previous
-    permutation. On fixed batches the source's gradients, and the target's at θ₂⁰, are the same
-    every time and computed once, as are the target's while the permutation stays.
+    Step s computes the gradients of all steps before s along the path under the permutation of step
+    s − 1. On fixed batches the source's gradients and the target's at θ₂⁰ do not change and are
+    computed once; the target's other gradients are computed again when the permutation changes.
 
     Example:
         >>> from torch import nn
@@ -219,7 +231,7 @@ class GMT(GradientMatching[Known]):
         return State(Permutation.identity(problem.spec), None, {})
 
     def step(self, problem: Problem, state: State[Known], step: int) -> State[Known]:
-        """Compute the gradients along the path so far and match them all."""
+        """Compute the gradients along the path so far, and match them all."""
         known, meter = state.memory, _Meter(self.gradient, problem)
         similarity = self._similarity(problem.spec, state.permutation)
         newest: list[Pair] = []
@@ -231,10 +243,10 @@ class GMT(GradientMatching[Known]):
                 similarity.add(pair)
         result = self._solve(similarity, step, newest)
         if not result.permutation.equal(state.permutation):
-            known = {0: known[0]}  # the path has moved, all but its beginning
+            known = {0: known[0]}  # all of the path has changed but its beginning
         return State(result.permutation, result.objective, known, meter.cost)
 
     def restore(self, problem: Problem, done: Sequence[State[None]]) -> State[Known]:
-        """Gradients are computed again when needed: they follow from the permutation."""
+        """The last state, without gradients: `step` computes them again from the permutation."""
         del problem
         return State(done[-1].permutation, done[-1].objective, {})

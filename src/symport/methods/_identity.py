@@ -1,11 +1,11 @@
-"""The identity: the source's displacement added as it is."""
+"""The identity as a method: the source's displacement is added as it is."""
 
 from symport.methods._base import Problem, SinglePermutation, State
 from symport.spec import Permutation
 
 
 class Identity(SinglePermutation):
-    """Unit i of the source stays unit i of the target (the paper's naive baseline).
+    """Unit i of the source becomes unit i of the target: the baseline of a transfer.
 
     Example:
         >>> import torch

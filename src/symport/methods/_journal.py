@@ -1,7 +1,7 @@
-"""The folder of a run: what has been done, so that it can go on after any interruption.
+"""The folder of a run: the steps done, so that a run can resume after any interruption.
 
-Each step writes its permutation, then one line of `history.jsonl`. The line makes the step count:
-whatever lies there without its line is written again. Nothing larger is kept: gradients and
+Each step writes its permutation, then one line of `history.jsonl`. A step is done once its line is
+written; a permutation without a line is written again. Nothing larger is kept: gradients and
 similarities follow from the permutations, and are computed again where they are needed.
 """
 
@@ -15,10 +15,10 @@ from symport.errors import FileError
 from symport.io import append_line, load_tensors, make_folder, save_tensors, write_text
 from symport.spec import Permutation
 
-# What a run writes into its folder, beside run.json, which says that it is one.
+# What a run writes into its folder besides run.json, which marks the folder as that of a run.
 WRITTEN = ("steps", "history.jsonl", "permutation.safetensors", "params.safetensors", "result.json",
            "report.html")  # fmt: skip
-FORMAT = 2  # of run.json and history.jsonl; 1, which scored the identity too, said nothing of it
+FORMAT = 2  # of run.json and history.jsonl; folders of format 1 do not state it
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class StepRecord:
 
     Attributes:
         step: From 1 to T.
-        objective: What the matching reached, or None if the method does not match.
-        moved: Share of units that do not stay in place, in [0, 1].
-        score: Score of the transferred parameters after this step, None without a score.
+        objective: The objective of the matching, or None if the method does not match.
+        moved: Share of units that the permutation moves, in [0, 1].
+        score: Score of the transferred parameters after this step; None if it was not scored.
         evaluations: Gradients that this step computed.
         gradient_seconds: The time they took.
         elapsed_seconds: The time of the whole step, scoring included.
@@ -49,13 +49,13 @@ class Journal:
 
     Args:
         folder: Made if it does not exist.
-        run: What identifies the run; a folder with another run in it is refused.
+        run: What identifies the run; a folder that holds another run is refused.
 
     Attributes:
         records: The finished steps.
 
     Raises:
-        FileError: The folder cannot be written, holds another run, or files that are no run's.
+        FileError: The folder cannot be written, or holds another run or files of something else.
     """
 
     def __init__(self, folder: str | Path, run: dict[str, Any]) -> None:
@@ -70,21 +70,25 @@ class Journal:
         return Permutation(load_tensors(self._permutation_file(step)))
 
     def save_permutation(self, step: int, permutation: Permutation) -> None:
-        """Write the permutation of a step that is about to be committed."""
+        """Write the permutation of a step, before `commit`."""
         save_tensors(self._permutation_file(step), permutation.indices)
 
     def commit(self, record: StepRecord) -> None:
-        """Make a step count as done."""
+        """Note that a step is done."""
         append_line(self.folder / "history.jsonl", json.dumps(asdict(record)))
 
     def tidy(self) -> None:
-        """Remove what only going on would need; raises FileError if that cannot be done."""
+        """Remove files that only an unfinished run needs.
+
+        Raises:
+            FileError: A file cannot be removed.
+        """
         try:
             for path in (self.folder / "steps").iterdir():
                 if not path.name.startswith("permutation-"):
                     path.unlink()
         except OSError as error:
-            raise FileError(f"{self.folder}: cannot be tidied ({error.strerror})") from error
+            raise FileError(f"{self.folder}: files cannot be removed ({error.strerror})") from error
 
     def _permutation_file(self, step: int) -> Path:
         return self.folder / "steps" / f"permutation-{step:05d}.safetensors"
@@ -94,24 +98,26 @@ class Journal:
         if not path.exists():
             return []
         text = _read(path)
-        whole = text[: text.rfind("\n") + 1]  # a line without its end was cut off
+        whole = text[: text.rfind("\n") + 1]  # without a last line that was cut off
         if whole != text:
             write_text(path, whole)
         try:
             records = [StepRecord(**json.loads(line)) for line in whole.splitlines()]
         except (ValueError, TypeError) as error:
-            raise FileError(f"{path}: holds a line that is no step; remove the folder") from error
+            raise FileError(
+                f"{path}: a line is not the record of a step; remove the folder"
+            ) from error
         if [record.step for record in records] != list(range(1, len(records) + 1)):
             raise FileError(f"{path}: the steps are not 1, 2, 3 …; remove the folder")
         return records
 
 
 def claim_folder(folder: str | Path, run: Mapping[str, Any]) -> None:
-    """Note in a folder which run it holds; the same run may go on there.
+    """Note in a folder which run it holds; only the same run can resume there.
 
     Args:
         folder: Made if it does not exist.
-        run: What identifies the run, as JSON holds it.
+        run: What identifies the run: values that JSON can hold.
 
     Raises:
         FileError: The folder cannot be written, or holds another run; the message names what
@@ -137,7 +143,7 @@ def claim_folder(folder: str | Path, run: Mapping[str, Any]) -> None:
     if (version := found.pop("format", 1)) != FORMAT:
         raise FileError(
             f"{folder} holds a run of another version of symport (format {version}, not "
-            f"{FORMAT}); go on with that version, choose another folder, or remove this one"
+            f"{FORMAT}); resume it with that version, choose another folder, or remove this one"
         )
     odd = list(_differences(found, run))
     if odd:
@@ -148,20 +154,37 @@ def claim_folder(folder: str | Path, run: Mapping[str, Any]) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise FileError if the files of a run would replace others, which no run has written."""
+    """Refuse a folder in which a run would replace files that no run has written.
+
+    Args:
+        folder: Where a run is to be written; it need not exist.
+
+    Raises:
+        FileError: The folder holds such a file, and no run; the message names the file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "result.json").write_text("{}")
+        ...     try:
+        ...         refuse_foreign(Path(folder))
+        ...     except FileError:
+        ...         print("refused")
+        refused
+    """
     if (folder / "run.json").exists():
         return
     for name in WRITTEN:
         path = folder / name
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise FileError(
-                f"{path}: exists, and would be replaced, but {folder} holds no run of symport; "
+                f"{path}: would be replaced, but {folder} is not the folder of a symport run; "
                 "choose another folder"
             )
 
 
 def _differences(found: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[str]:
-    """The keys that differ, those of a mapping inside in parentheses."""
+    """The keys that differ, with those of nested mappings in parentheses."""
     for key in {**found, **run}:
         ours, theirs = run.get(key), found.get(key)
         if ours == theirs:

@@ -1,4 +1,4 @@
-"""Transfer a training run to another initialization: the one loop under every method."""
+"""Transfer a training run to another initialization: the one loop that drives every method."""
 
 import math
 import time
@@ -37,9 +37,9 @@ def transfer(
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> TransferResult:
-    """Work out what the source's training would have done to another initialization.
+    """Estimate where the source's training would have taken another initialization.
 
-    Step s takes the permutation π that the method finds, and lays θ₂ˢ = θ₂⁰ + π(θ₁ˢ − θ₁⁰)
+    Step s takes the permutation π that the method finds, and sets θ₂ˢ = θ₂⁰ + π(θ₁ˢ − θ₁⁰)
     (Algorithms 1 and 2).
 
     Args:
@@ -47,17 +47,17 @@ def transfer(
         target_init: The target initialization θ₂⁰, a state dict. Never modified.
         spec: The symmetry of the network.
         method: Finds the permutations: `FGMT`, `GMT`, or another.
-        score: How good some parameters are, higher is better, judged on a selection set that is
-            neither the test set nor, if labels allow, the matching batches. The best of the
-            method's steps, the scales and the untouched target is returned; among equals the
-            last step. Without it the last step is returned. To compare with the identity, call
+        score: The score of given parameters, higher is better, computed on a selection set: not the
+            test set and, with enough labels, not the matching batches. The best of the method's
+            steps, the scales and the untouched target is returned; among equals the last step.
+            Without a score the last step is returned. To compare with the identity, call
             `transfer` with `Identity()` too.
         finish: Applied to parameters before they are scored or returned, for instance
             `lambda params: reestimate(model, params, batches)`.
         scales: Further candidates: the last permutation with the displacement times these.
         choice: Return this candidate, chosen beforehand, instead of the best.
-        folder: Where to write every step as it is done. A transfer that was interrupted goes on
-            from there, with the same bits as if it had not been.
+        folder: Where to write every step as it is done. An interrupted transfer resumes from there,
+            with the same bits as without the interruption.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -122,17 +122,18 @@ def explore(
 ) -> Explored:
     """Find the permutations of a method and score its steps, without keeping parameters.
 
-    Nothing else is scored: run it with `Identity()` to compare with the identity.
+    Only the method's own steps and scales are scored: run `Identity()` to compare with it.
 
     Args:
-        problem: What is to be transferred where.
-        method: As for `transfer`.
-        score: How good some parameters are, higher is better.
+        problem: The source, the target and their symmetry.
+        method: Finds the permutations.
+        score: The score of given parameters, higher is better.
         finish: Applied to parameters before they are scored.
         scales: Further candidates: the last permutation with the displacement times these.
         last_step: The last step that is wanted, for instance that of a candidate chosen
             beforehand; all if None.
-        folder: As for `transfer`; what it keeps are permutations and scores.
+        folder: Where to write every step as it is done, and from where to resume; it holds
+            permutations and scores.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -159,7 +160,7 @@ def explore(
     _check_step(last, problem.source.steps)
     if folder is not None and world_size() > 1:
         raise SettingsError(
-            "joined processes cannot resume: pass no folder, save the result at rank 0"
+            "joined processes cannot resume: pass no folder, and save the result at rank 0"
         )
     scorer = _Scorer(problem, score, finish or dict)
     journal = Journal(folder, _run_of(problem, method)) if folder is not None else None
@@ -261,12 +262,26 @@ def _record(state: State[Memory], candidate: Candidate, begun: float) -> StepRec
 
 
 def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) -> None:
-    """Raise unless the source, the target and the spec belong together.
+    """Check that the source, the target and the spec belong together.
+
+    Args:
+        source: The source's trajectory.
+        target_init: The target initialization.
+        spec: The symmetry of the network.
 
     Raises:
         ParamsError: The target does not fit the source, holds NaN or infinity, or has integer
             weights.
         SpecError: The spec does not fit the target.
+
+    Example:
+        >>> import torch
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 1)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> check_fit(source, {"w": torch.tensor([0.0, torch.nan])}, spec)
+        Traceback (most recent call last):
+            ...
+        symport.errors.ParamsError: w: 1 of 2 values of the target initialization are NaN or inf
     """
     start = source[0]
     shared = {name: target_init[name] for name in start if name in target_init}
@@ -283,7 +298,7 @@ def check_fit(source: Trajectory, target_init: Params, spec: PermutationSpec) ->
 
 def _check_scales(scales: Sequence[float], score: Score | None) -> None:
     if scales and score is None:
-        raise SettingsError("scales are candidates for a score to choose among: pass score=")
+        raise SettingsError("scales are candidates among which a score selects; pass score=")
     if odd := [scale for scale in scales if not 0 < scale < math.inf]:
         raise SettingsError(f"a scale must be positive and finite, not {odd[0]}")
 

@@ -1,4 +1,4 @@
-"""The oracle: align the whole displacements, the target being trained for it."""
+"""The oracle: align the whole displacements of source and target, both trained."""
 
 from typing import Any
 
@@ -12,7 +12,8 @@ from symport.trajectory import Trajectory
 class Oracle(SinglePermutation):
     """The permutation that best aligns the whole displacements of source and target.
 
-    A greedy reference that needs the very training a transfer avoids; not an upper bound.
+    A reference that needs the training which a transfer avoids. It aligns displacements and does
+    not maximise a score, so that it is not an upper bound.
 
     Args:
         target_final: The target initialization after its own training, θ₂ᵀ.
@@ -34,7 +35,7 @@ class Oracle(SinglePermutation):
         self.target_final = target_final
 
     def settings(self) -> dict[str, Any]:
-        """The trained target."""
+        """A digest of the trained target."""
         return {"target_final": digest(self.target_final)}
 
     def init(self, problem: Problem) -> State[None]:

@@ -38,7 +38,11 @@ class MakeGradient(Protocol):
     """Makes the gradient on the labelled examples at hand."""
 
     def __call__(self, *, keep: bool) -> LossGradient:
-        """Args: keep: Whether the gradients of the source are kept, to be asked for again."""
+        """The gradient of the loss.
+
+        Args:
+            keep: Whether to keep the gradients of the source for later steps.
+        """
         ...
 
 
@@ -47,14 +51,20 @@ class Available:
     """What a caller has to make a method from, under the names of the constructors' parameters.
 
     Attributes:
-        gradient: Makes the gradient on the labelled examples, where there are any.
-        model: Gives the computation.
+        gradient: Makes the gradient on the labelled examples, if there are any.
+        model: The network.
         inputs: Makes batches of inputs as the model takes them.
-        normalize: As for `GradientMatching`.
-        also: As for `GradientMatching`.
-        keep: As for `GradientMatching`.
-        permutation: As for `GivenPermutation`.
-        target_final: As for `Oracle`.
+        normalize: Whether to divide each pair of gradients by its norms.
+        also: Pairs to add to every matching of gradients.
+        keep: The dtype in which gradients of earlier steps are kept; None for their own.
+        permutation: The permutation of `GivenPermutation`.
+        target_final: The trained target of `Oracle`.
+
+    Example:
+        >>> import torch
+        >>> swap = Permutation({"h": torch.tensor([1, 0])})
+        >>> make_method("given", Available(permutation=swap)).name
+        'given'
     """
 
     gradient: MakeGradient | None = None
@@ -67,9 +77,9 @@ class Available:
     target_final: Params | None = None
 
     def value(self, parameter: str, kind: Callable[..., Any]) -> Any:
-        """What a constructor gets for one of its parameters; None if there is nothing."""
+        """What the constructor `kind` gets for one of its parameters; None if nothing."""
         if parameter == "gradient" and self.gradient is not None:
-            return self.gradient(keep=kind is not FGMT)  # which asks for none a second time
+            return self.gradient(keep=kind is not FGMT)  # FGMT uses each of them once
         if parameter == "inputs" and self.inputs is not None:
             return self.inputs()
         return getattr(self, parameter, None)
@@ -79,8 +89,8 @@ def takes(name: str, parameter: str) -> bool:
     """Whether the constructor of a method has a parameter, such as `gradient` or `inputs`.
 
     Args:
-        name: As for `make_method`.
-        parameter: One of the names in `Available`.
+        name: One of `REGISTRY`, or `module:Class`.
+        parameter: One of the attributes of `Available`.
 
     Raises:
         SettingsError: There is no such method.
@@ -95,8 +105,8 @@ def takes(name: str, parameter: str) -> bool:
 def make_method(name: str, available: Available) -> Method[Any]:
     """Make a method by its name.
 
-    Each parameter of the constructor that is called as something in `available` gets it; all
-    others keep their defaults. This is the same for the methods of symport and for your own.
+    Each parameter of the constructor that has the name of an attribute of `available` gets its
+    value; all others keep their defaults. This holds for symport's methods and for your own.
 
     Args:
         name: One of `REGISTRY`, or `module:Class`.
@@ -104,7 +114,7 @@ def make_method(name: str, available: Available) -> Method[Any]:
 
     Raises:
         SettingsError: There is no such method, its constructor needs something that is not
-            available, it fails, or what it makes is no method with a name.
+            available, it fails, or what it makes is not a `Method` with a name.
 
     Example:
         >>> make_method("symport.methods:WeightMatching", Available()).name

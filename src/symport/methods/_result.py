@@ -1,4 +1,4 @@
-"""What a transfer finds: candidates with their scores, and the parameters of the best."""
+"""What a transfer returns: candidates with their scores, and the parameters of the best."""
 
 import json
 import math
@@ -14,12 +14,12 @@ from symport.spec import Permutation
 
 @dataclass(frozen=True)
 class Candidate:
-    """One set of parameters that a transfer can end in.
+    """One set of parameters that a transfer can return.
 
     Attributes:
-        step: How far along the trajectory, from 1 to T; 0 is the untouched target.
-        scale: Factor on the displacement; 1 is what the method says.
-        score: Its score, higher is better; None without a score.
+        step: The step of the trajectory, from 1 to T; 0 is the untouched target.
+        scale: The factor α on the displacement; 1 for a step of the method itself.
+        score: Its score, higher is better; None if it has not been scored.
     """
 
     step: int
@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Explored:
-    """The steps of a method and their scores; parameters follow from permutations.
+    """The steps of a method and their scores; `Problem.place` makes the parameters.
 
     Attributes:
         permutations: The permutation of each step, from the first.
@@ -45,14 +45,25 @@ class Explored:
 
 @dataclass(frozen=True, eq=False)
 class TransferResult:
-    """What a transfer found.
+    """The parameters that a transfer returns, and how they were reached.
 
     Attributes:
         params: The chosen parameters, after `finish`.
-        permutation: The permutation behind them.
-        choice: Which candidate they are.
-        candidates: All candidates that were scored, or the one that was taken without a score.
+        permutation: The permutation that they were placed with.
+        choice: The candidate that they are.
+        candidates: All candidates that were scored; without a score the chosen one.
         history: One record for each step.
+
+    Example:
+        >>> import torch
+        >>> from symport.methods import Identity, transfer
+        >>> from symport.spec import PermutationSpec
+        >>> from symport.trajectory import Trajectory
+        >>> source = Trajectory.linear({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 2)
+        >>> spec = PermutationSpec.parse({"w": "h"}, sizes={"h": 2})
+        >>> result = transfer(source, {"w": torch.zeros(2)}, spec, Identity())
+        >>> result.choice, result.evaluations
+        (Candidate(step=2, scale=1.0, score=None), 0)
     """
 
     params: dict[str, Tensor]
@@ -86,7 +97,7 @@ class TransferResult:
 
 
 def comparable(score: float | None) -> float:
-    """A score to compare by: none, or NaN, is worse than any.
+    """A score for comparisons: None and NaN are less than any other.
 
     Example:
         >>> max([0.5, float("nan"), None], key=comparable)

@@ -242,8 +242,8 @@ def add_gram_(
 
     Args:
         total: Is added to, float64, `(n_slot, n_slot)`.
-        target: Laid out as `(rest, n_1, …, n_m)`.
-        source: Laid out likewise.
+        target: Shape `(rest, n_1, …, n_m)`.
+        source: Shape `(rest, n_1, …, n_m)`.
         slot: Which slot, from 0.
         places: The source unit at each position of every slot, each of shape `(n_k,)`, int64.
 
