@@ -55,7 +55,7 @@ def test_two_processes_port_as_one_does(tmp_path):
 
 
 def test_processes_without_gradients_to_share_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("symport.port._run.world", lambda: 2)
+    monkeypatch.setattr("symport.port._run.world_size", lambda: 2)
     files = trio(tmp_path, "LlamaForCausalLM")
     with pytest.raises(SettingsError, match="start it alone, without torchrun"):
         port_fine_tune(make_settings({**files, "method": "weights"}))
