@@ -64,7 +64,6 @@ ALLOWED = {  # names in which such a word is right
     "axis_index(length)": "the size of an axis",
     "max_length": "the most tokens of a text, as in tokenizers",
 }
-PENDING = {"symport.selection"}  # rooms that are being renamed: to be emptied
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ ROOMS = [name for name in MODULES if re.fullmatch(r"symport\.[a-z]\w*(\.[a-z]\w*
 def test_no_public_name_is_a_retired_word(room: str):
     names = list(public(importlib.import_module(room)))
     found = {str(n) for n in names if str(n) not in ALLOWED and retired(n.name)}
-    assert not found or room in PENDING
+    assert not found
 
 
 def test_no_flag_and_no_setting_is_a_retired_word():

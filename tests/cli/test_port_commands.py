@@ -82,7 +82,7 @@ def test_check_sees_another_order(run, files):
     [
         (lambda old: old, "use the fine-tune as it is"),
         (lambda old: changed(old, 7, 0.005), "--method identity"),
-        (lambda old: make(KIND, 1), "the identity is noise"),
+        (lambda old: make(KIND, 1), "the identity is no better than chance"),
     ],
 )
 def test_check_sees_relatives_and_strangers(run, files, tmp_path, change, sentence):

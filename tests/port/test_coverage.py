@@ -20,4 +20,4 @@ def test_classes_without_examples_are_named():
 def test_doubles_are_counted_and_the_label_makes_a_difference():
     working, reporting = labelled((1, 0), (2, 1)), labelled((1, 0), (1, 1), (3, 0), (1, 0))
     (sentence,) = coverage(working, reporting, [])
-    assert sentence.startswith("2 of the 4 held-out examples also stand among those")
+    assert sentence.startswith("2 of the 4 held-out examples are among the training")

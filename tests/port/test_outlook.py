@@ -13,7 +13,8 @@ from symport.port import _check as checking
 from symport.port import make_settings
 from symport.port._cost import Speed
 from symport.port._outlook import Outlook, tried, untried
-from symport.selection import fold_name, folds_of, select
+from symport.selection import folds_of, select
+from symport.selection._cross_validation import fold_name
 
 peft = pytest.importorskip("peft")
 

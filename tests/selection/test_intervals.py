@@ -2,8 +2,14 @@ import pytest
 import torch
 from cases import present, seeded
 
-from symport.selection import Interval, mean_interval, resamples, too_few
-from symport.selection._intervals import FEWEST, RESAMPLES
+from symport.selection import Interval
+from symport.selection._intervals import (
+    FEWEST,
+    RESAMPLES,
+    mean_interval,
+    resamples,
+    too_few,
+)
 
 
 def test_an_interval_covers_the_mean_as_often_as_it_says():

@@ -1,6 +1,6 @@
 """Put a fine-tune of the old base on the new base, from files, with a verdict.
 
-The names load when they are used, so that the command line's help needs no torch.
+Names are imported on first use, so that the command line's help needs no torch.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ from symport.port._settings import PortSettings, TaskName, make_settings
 if TYPE_CHECKING:
     from symport.port._alignment import align, find_spec
     from symport.port._ancestry import embedding_names, residual_groups
-    from symport.port._check import Checked, check_port, verdict_of
+    from symport.port._check import Checked, check_port
     from symport.port._run import Ported, port_fine_tune
     from symport.port._with_examples import Loaded, load_all
 
@@ -29,7 +29,6 @@ __all__ = [
     "make_settings",
     "port_fine_tune",
     "residual_groups",
-    "verdict_of",
 ]
 
 _HOME = {
@@ -43,7 +42,6 @@ _HOME = {
     "load_all": "_with_examples",
     "port_fine_tune": "_run",
     "residual_groups": "_ancestry",
-    "verdict_of": "_check",
 }
 
 

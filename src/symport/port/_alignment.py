@@ -1,4 +1,4 @@
-"""How two bases are aligned where no labels are needed, and what may move at all."""
+"""The symmetry of two bases, and their alignment by a method that needs no labels."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,9 +16,30 @@ PROVEN_BELOW = 300_000_000  # parameters: a proof takes two float64 copies and a
 def find_spec(
     model: Any, family: Family, old: Params, new: Params, fix_residual: str
 ) -> PermutationSpec:
-    """The symmetry, proven unless the model is large; the residual stream fixed where asked for.
+    """The symmetry of a model, proven unless the model is large.
 
-    With `fix_residual="auto"` it is fixed if the two bases have a common ancestor.
+    Args:
+        model: On any device; of a large one the family's outline is traced instead.
+        family: The architecture.
+        old: Tensors of the old base.
+        new: Tensors of the new base.
+        fix_residual: Whether the residual stream is fixed: `"yes"`, `"no"`, or `"auto"`, which
+            fixes it if the two bases have a common ancestor.
+
+    Raises:
+        DiscoveryError: The model cannot be traced, or its symmetry is refused.
+
+    Example:
+        `models` maps `old_base`, `tuned` and `new_base` to folders of a tiny GPT-2:
+
+        >>> from symport.huggingface import find_family, find_folders
+        >>> from symport.port import load_all, make_settings
+        >>> folders = find_folders(**models)
+        >>> family = find_family(folders)
+        >>> found = load_all(folders, family, make_settings({**models, "out": folder / "port"}))
+        >>> spec = find_spec(found.model, family, found.old, found.new, fix_residual="auto")
+        >>> spec.patterns["transformer.wte.weight"]  # tokens by residual stream
+        (Fixed(size=None), Fixed(size=None))
     """
     is_large = sum(tensor.numel() for tensor in model.parameters()) > PROVEN_BELOW
     traced = family.outline() if is_large else model
@@ -33,8 +54,8 @@ def align(name: str, problem: Problem, model: Any, batches: Iterable[Any]) -> Pe
     """The permutation of a method that needs no labels.
 
     Args:
-        name: Such as `"weights"`; as for `make_method`.
-        problem: What is to be transferred where.
+        name: A built-in method such as `"weights"`, or `module:function`.
+        problem: The trajectory, the target and the symmetry.
         model: Gives the computation.
         batches: Inputs as the model takes them, for a method that needs them.
 
@@ -42,7 +63,22 @@ def align(name: str, problem: Problem, model: Any, batches: Iterable[Any]) -> Pe
         None if the method has another permutation for each step.
 
     Raises:
-        SettingsError: There is no such method, or it needs something else.
+        SettingsError: There is no such method, or it needs more than inputs, such as labels.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from symport.spec import permute
+        >>> from symport.trajectory import Trajectory
+        >>> start = {"0.weight": torch.eye(3), "1.weight": torch.tensor([[1.0, 2.0, 3.0]])}
+        >>> spec = PermutationSpec.parse({"0.weight": "a .", "1.weight": ". a"}, start)
+        >>> order = Permutation({"a": torch.tensor([1, 2, 0])})
+        >>> end = {name: 2 * tensor for name, tensor in start.items()}
+        >>> source = Trajectory.linear(start, end, steps=1)
+        >>> problem = Problem(source, permute(start, spec, order), spec)
+        >>> model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 1, bias=False))
+        >>> align("weights", problem, model, batches=[]).indices["a"].tolist()
+        [1, 2, 0]
     """
     method = make_method(name, Available(model=model, inputs=lambda: batches))
     if not isinstance(method, SinglePermutation):

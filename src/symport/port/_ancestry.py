@@ -1,4 +1,4 @@
-"""Are two bases relatives? Then their residual streams agree, and often the identity is right."""
+"""Whether two bases have a common ancestor, so that their residual streams agree."""
 
 from collections.abc import Collection, Iterator
 
@@ -11,7 +11,16 @@ RELATED = 0.5  # cosine of input embeddings: near 0 for independent bases, above
 
 
 def embedding_names(model: nn.Module) -> list[str]:
-    """The tensors that inputs enter by: token embeddings, or the convolution of patches."""
+    """The names of the input embeddings: of tokens, or the convolution of patches.
+
+    Args:
+        model: Of transformers; any other has none.
+
+    Example:
+        >>> from transformers import GPT2LMHeadModel
+        >>> embedding_names(GPT2LMHeadModel.from_pretrained(models["old_base"]))
+        ['transformer.wte.weight']
+    """
     find = getattr(model, "get_input_embeddings", None)
     try:
         entry = find() if callable(find) else None
@@ -24,7 +33,17 @@ def embedding_names(model: nn.Module) -> list[str]:
 
 
 def residual_groups(spec: PermutationSpec, names: Collection[str]) -> set[str]:
-    """The groups that the embeddings write to: the residual stream."""
+    """The groups of the residual stream: those of the axes of the embeddings.
+
+    Args:
+        spec: The symmetry.
+        names: Of the embeddings; those that the symmetry lacks are ignored.
+
+    Example:
+        >>> spec = PermutationSpec.parse({"embed": ". s", "mlp": "h s"}, sizes={"s": 4, "h": 8})
+        >>> residual_groups(spec, ["embed"])
+        {'s'}
+    """
     return {g for name in names for axis in spec.patterns.get(name, ()) for g in groups_in(axis)}
 
 
@@ -45,7 +64,7 @@ def cosine(a: Params, b: Params, names: Collection[str]) -> float | None:
 
 
 def are_related(old: Params, new: Params, names: Collection[str]) -> bool:
-    """Whether the embeddings of two bases point the same way."""
+    """Whether the cosine of the embeddings of two bases is above `RELATED`."""
     found = cosine(old, new, names)
     return found is not None and found > RELATED
 

@@ -1,4 +1,4 @@
-"""Is a port worth trying, how, and what will it cost? Cheap, and without labels."""
+"""Whether a port is promising, by which method, and what it will cost; no labels are needed."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,31 +38,39 @@ from symport.spec import PermutationSpec
 from symport.tasks import feed_of, make_task, read_examples, read_inputs, resolve_task
 
 FEW = 32  # inputs that activations are compared on
-SAME_NORMS = 1e-4  # relative: permuting leaves the norm of each tensor, in bfloat16 to its rounding
-ALIKE = 0.5  # CKA of hidden states: independent bases of one kind often have more than nothing
-SMALL = 0.1  # of the weights' norm; fine-tunes of language models are usually below a hundredth
+SAME_NORMS = 1e-4  # relative: a permutation keeps the norm of each tensor, up to rounding
+SIMILAR = 0.5  # CKA of hidden states: that of independent bases of one kind is often above 0
+SMALL = 0.1  # of the weights' norm; fine-tunes of language models are usually below 0.01
 TOO_LARGE = (
     "The memory that is free here does not hold three models and their training, so training was "
-    "not tried: the time is a guess, and the port needs a larger machine."
+    "not tried: the time is a rough estimate, and the port needs a larger machine."
 )
 CHUNK = 2**18  # elements of a tensor that are read at a time: what fits into the processor's cache
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found.
+    """What `check_port` found.
 
     Attributes:
         parameters: Number of weights of the new base.
         weights: Cosine of the two bases' matrices: no vectors, such as those of norms, no buffers.
         distance: ‖new − old‖ / ‖old‖.
         embeddings: Cosine of their input embeddings, or None.
-        same_norms: Whether every tensor has the same norm in both, as in another order of units.
-        kinship: Where the units of the old base stand in the new one.
+        same_norms: Whether every tensor has the same norm in both, as after a permutation of units.
+        kinship: Which units of the old base were found in the new one, and where.
         displacement: ‖tuned − old‖ / ‖old‖.
         cka: Mean linear CKA of their hidden states, or None without inputs.
-        cost: What porting will take.
-        verdict: What it means, in sentences.
+        cost: Time, memory and disk that the port will take.
+        verdict: What this means, in sentences.
+
+    Example:
+        `models` maps `old_base`, `tuned` and `new_base` to folders of a tiny GPT-2:
+
+        >>> from symport.port import make_settings
+        >>> found = check_port(make_settings({**models, "out": folder / "port"}))
+        >>> found.displacement < 0.1, found.numbers()["weights"]
+        (True, '348')
     """
 
     parameters: int
@@ -98,11 +106,23 @@ class Checked:
 def check_port(settings: PortSettings) -> Checked:
     """Compare the bases and the fine-tune, tensor by tensor; models run only if there are inputs.
 
+    Args:
+        settings: Of the port; nothing is written to its `out`.
+
     Raises:
-        SettingsError: As `port`.
-        FileError: As `port`.
-        ParamsError: As `port`.
-        DataError: As `port`.
+        SettingsError: A model is quantized or of another architecture, a package is missing, or a
+            setting has no effect.
+        FileError: A file is missing or damaged.
+        ParamsError: Shapes, vocabularies or tokenizers differ, or a tensor holds NaN.
+        DataError: An example is not what the task needs.
+
+    Example:
+        `models` maps `old_base`, `tuned` and `new_base` to folders of a tiny GPT-2:
+
+        >>> from symport.port import make_settings
+        >>> found = check_port(make_settings({**models, "out": folder / "port"}))
+        >>> found.verdict[1]
+        'The fine-tune moves the weights by ...% of their norm: small, so that linear ...'
     """
     check_device(settings.device)
     settings = resolve_method(settings)
@@ -136,21 +156,27 @@ def check_port(settings: PortSettings) -> Checked:
 
 
 def verdict_of(found: Checked) -> list[str]:
-    """Sentences: what the bases are to each other, and what to do about it."""
+    """Sentences: how the bases are related, and which port to choose."""
     sentences = [_relation(found)]
     if found.cka is not None:
-        alike = "compute much the same" if found.cka > ALIKE else "compute different things"
-        sentences.append(f"On the given inputs they {alike} (CKA {found.cka:.2f}).")
+        similar = "similar" if found.cka > SIMILAR else "different"
+        sentences.append(
+            f"On the given inputs their hidden states are {similar} (CKA {found.cka:.2f})."
+        )
     is_small = found.displacement < SMALL
     sentences.append(
         f"The fine-tune moves the weights by {found.displacement:.1%} of their norm: "
-        + ("small, so a straight line is a fair path." if is_small else "far; expect less of it.")
+        + (
+            "small, so that linear interpolation is a good trajectory."
+            if is_small
+            else "large, so that linear interpolation may be a poor trajectory."
+        )
     )
     return sentences
 
 
 def _relation(found: Checked) -> str:
-    """What the bases are to each other: by their units first, for cosines see no other order."""
+    """How the bases are related: by their units first, since cosines depend on the order."""
     kin = found.kinship
     if found.distance == 0:
         return "The bases are the same: use the fine-tune as it is."
@@ -159,7 +185,7 @@ def _relation(found: Checked) -> str:
         further = "--method weights finds their places; let examples confirm it."
         return (
             f"The new base is the old one in another order of units: {kin.moved:.0%} of those that "
-            "were looked for stand elsewhere"
+            "were looked for are at another place"
             + (
                 f", and every tensor has the same norm. {exact}"
                 if found.same_norms
@@ -169,12 +195,12 @@ def _relation(found: Checked) -> str:
     if kin.relation == "continued":
         return (
             f"The new base continues the old one: {kin.stay:.0%} of the units that were looked for "
-            "stand where they stood. The identity is probably right: port with --method identity, "
+            "are at the same place. The identity is probably right: port with --method identity, "
             "or let examples confirm it."
         )
     if kin.relation == "only stream":
         return (
-            "The bases share their embeddings but little else: the residual stream is held, and "
+            "The bases share their embeddings but little else: the residual stream is fixed, and "
             "the other units need alignment. Bring examples (--examples)."
         )
     if found.same_norms:  # no symmetry is known to look for units by
@@ -182,17 +208,17 @@ def _relation(found: Checked) -> str:
             "Every tensor has the same norm in both bases: the new one looks like the old one in "
             "another order of units. --method weights is exact then, and needs no examples."
         )
-    untold = f" Another order could not be looked for: {kin.untold}." if kin.untold else ""
+    reason = f" Another order could not be looked for: {kin.obstacle}." if kin.obstacle else ""
     return (
-        "The bases were trained independently, as far as their weights tell: the identity is noise "
-        "here. Alignment carries a part of the fine-tune at best; bring examples (--examples), so "
-        f"that a few steps can follow.{untold}"
+        "The bases were trained independently, as far as their weights show: the identity is no "
+        "better than chance. Alignment transfers a part of the fine-tune at best; bring examples "
+        f"(--examples), so that a few steps can follow.{reason}"
     )
 
 
 @dataclass(frozen=True)
 class _Apart:
-    """How far two bases are apart: ‖old‖², ‖new − old‖², and what does not see an order."""
+    """How far two bases are apart: ‖old‖², ‖new − old‖², the cosine, and whether norms agree."""
 
     square: float
     apart: float
@@ -208,7 +234,7 @@ def _compared(old: Checkpoint, new: Checkpoint, names: Collection[str]) -> _Apar
         sums = [0.0, 0.0, 0.0]
         for x, y in zip(_pieces(old, name), _pieces(new, name), strict=True):
             ours, theirs, between = _squared(x), _squared(y), _squared(y - x)
-            cross = (ours + theirs - between) / 2  # a product would need both in float64
+            cross = (ours + theirs - between) / 2  # the product would need both in float64
             sums = [sums[0] + ours, sums[1] + theirs, sums[2] + cross]
             apart += between
         square += sums[0]
@@ -319,7 +345,7 @@ def _cost(settings: PortSettings, folders: Folders, family: Family, files: Model
 def _symmetry(
     settings: PortSettings, family: Family, old: Params, new: Params
 ) -> PermutationSpec | None:
-    """The symmetry; None if it is not found, which the port itself will say."""
+    """The symmetry; None if it is not found, which is an error of the port itself."""
     try:
         return find_spec(family.outline(), family, old, new, settings.fix_residual)
     except SymportError:

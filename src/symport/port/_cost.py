@@ -1,7 +1,7 @@
-"""What a port will take: counts of evaluations times what one of them takes, timed here.
+"""The cost of a port: counts of evaluations times the cost of one, timed on this machine.
 
-Seconds are of the processor where it computes. How long training helps is known only once it has
-been tried, so the estimate stands between curves that end early and curves that never do.
+On the CPU, seconds are processor time. How long training helps is known only once it has been
+tried, so the estimate lies between curves that end early and curves that never do.
 """
 
 import time
@@ -23,7 +23,7 @@ from symport.port._settings import PortSettings
 from symport.selection import Task, TaskBatches
 from symport.spec import PermutationSpec
 
-REPEATS = 2  # the less is taken: the first call prepares
+REPEATS = 2  # the lesser is taken, after a first call that is not timed
 SOLVING = 4.0  # products of a pair and all its corrections, over those of the pair alone; measured
 PASSES = 6  # over a network's tensors to lay it out, and to look whether it is finite
 INTERPRETER = 600_000_000  # bytes: Python, torch, transformers, scipy and numba, measured
@@ -33,7 +33,7 @@ DOUBLE = 10  # bytes for each weight while the symmetry is proven in float64
 
 @dataclass(frozen=True)
 class Cost:
-    """What porting will take, roughly.
+    """The approximate cost of a port.
 
     Attributes:
         seconds: None if there are no examples to time the model on.
@@ -52,7 +52,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Speed:
-    """What one evaluation takes on this machine, timed.
+    """The cost of one evaluation on this machine, timed.
 
     Attributes:
         forward: Seconds an example.
@@ -124,9 +124,9 @@ def speed_of(
     Args:
         model: Gives the computation.
         params: Its tensors; left as they are.
-        task: How examples meet it.
+        task: How inputs enter it, and its losses.
         piece: A micro-batch of examples.
-        activation_checkpointing: As the port will.
+        activation_checkpointing: Whether the port recomputes activations in the backward pass.
     """
     state = state_for(model, params)
     like = next(iter(state.values()))
@@ -170,13 +170,13 @@ def estimate(
     has_activations: bool,
     stored: int,
 ) -> Cost:
-    """What a port with examples will take.
+    """The cost of a port with examples.
 
     Args:
         settings: Of the port.
         examples: How many there are.
         outline: The network's tensors, shapes alone.
-        speed: What evaluations take.
+        speed: The cost of one evaluation.
         matching: How large the matching is; empty if nothing is matched.
         outlook: Between which numbers of steps training ends.
         has_activations: Whether activations count in the matching.
@@ -207,13 +207,13 @@ def estimate(
     memory = 3 * whole + max(proven, gains + speed.saved + max(matched, trained)) + INTERPRETER
     least = seconds(outlook.least, [few for few, _ in outlook.finals])
     most = seconds(outlook.most, [many for _, many in outlook.finals])
-    never = untried(settings)  # one fold is no proof of what others do
+    never = untried(settings)  # one fold does not bound the others
     bound = seconds(never.most, [many for _, many in never.finals])
     return Cost((least * most) ** 0.5, memory, stored, bound)
 
 
 def training_bytes(settings: PortSettings, weights: int) -> int:
-    """What direct training holds beside the models: weights, two moments, and the gradient.
+    """The memory of direct training besides the models: weights, two moments, and the gradient.
 
     Example:
         >>> files = {"old_base": "a", "tuned": "b", "new_base": "c", "out": "d"}
@@ -244,7 +244,7 @@ def _seconds_of(found: Counts, extra: int, speed: Speed, matching: Matching, who
 
 
 def _seconds(run: Callable[[], object], like: Tensor) -> float:
-    """The least of a few calls: of processor time where the processor computes."""
+    """The least time of a few calls: processor time on the CPU."""
     clock = time.process_time if like.device.type == "cpu" else time.perf_counter
     taken: list[float] = []
     for _ in range(1 + REPEATS):
@@ -257,7 +257,7 @@ def _seconds(run: Callable[[], object], like: Tensor) -> float:
 
 
 def _saved(run: Callable[[], object]) -> int:
-    """The bytes that a backward pass is left, each block of memory once."""
+    """The bytes saved for the backward pass, each block of memory once."""
     blocks: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""How often a selection evaluates the network: the floor of what a port costs.
+"""How often a selection evaluates the network: a lower bound of the cost of a port.
 
-Everything else (placing, matching, writing) comes on top of these evaluations. What the examples
-decide while it runs, such as when training stops helping, is told by `Course`.
+Everything else (placing, matching, writing) comes on top of these evaluations. What depends on the
+examples, such as when training stops helping, is given as a `Course`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ CANDIDATES = 5  # untouched, identity, transfer, direct, then direct
 
 @dataclass(frozen=True)
 class Course:
-    """What the examples decide while a selection runs.
+    """What depends on the examples in a selection.
 
     Attributes:
         step: The step whose permutation is taken in the end.
@@ -30,7 +30,7 @@ class Course:
 
     @staticmethod
     def with_curves(rules: Rules, lasts: Sequence[int], finals: Sequence[int]) -> "Course":
-        """All steps of the trajectory, and curves that end alike in all folds."""
+        """All steps of the trajectory, and curves that end at the same step in all folds."""
         return Course(rules.steps, [last for last in lasts for _ in range(rules.folds)], finals)
 
 
@@ -43,7 +43,7 @@ class Counts:
         forwards: Forward only.
         matched: Pairs of gradients that are matched.
         trained: Steps of the optimizer.
-        placed: Networks that are laid out: θ₂⁰ + π(θ₁ᵗ − θ₁⁰).
+        placed: Networks that are computed: θ₂⁰ + π(θ₁ᵗ − θ₁⁰).
     """
 
     gradients: int
@@ -54,13 +54,13 @@ class Counts:
 
 
 def counts(rules: Rules, training: int, held_out: int, course: Course, *, fgmt: bool) -> Counts:
-    """What `select` evaluates.
+    """The evaluations of `select`.
 
     Args:
         rules: Its rules.
         training: Examples that match, choose and train.
         held_out: Examples that only report.
-        course: What the examples decide.
+        course: What depends on the examples.
         fgmt: Whether gradients are matched, step by step; else the permutation is given.
     """
     folds = min(rules.folds, training)

@@ -1,4 +1,4 @@
-"""What the examples leave unknown: classes without any, and held-out ones that also train."""
+"""Classes without examples, and held-out examples that are among the training examples too."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from symport.params import listed
 
 
 def coverage(training: Labelled, held_out: Labelled, classes: Sequence[str]) -> list[str]:
-    """Sentences about what is missing, or too often there.
+    """Sentences about missing classes and duplicate examples.
 
     Args:
         training: Examples that match, choose and train.
@@ -23,8 +23,8 @@ def _doubles(training: Labelled, held_out: Labelled) -> list[str]:
     if not count:
         return []
     sentence = (
-        f"{count} of the {len(held_out)} held-out examples also stand among those that choose "
-        "and train, so that what is reported is too good; leave doubles out."
+        f"{count} of the {len(held_out)} held-out examples are among the training examples too, "
+        "so that the reported numbers are too good; leave duplicates out."
     )
     return [sentence]
 

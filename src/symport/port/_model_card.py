@@ -1,4 +1,4 @@
-"""The model card and the numbers of a result, to be read by people and by programs."""
+"""The model card and the numbers of a result."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from symport.settings import show_settings
 def write_card(
     folder: Path, settings: PortSettings, verdict: Sequence[str], rows: Sequence[Row]
 ) -> None:
-    """Write README.md, with the head that the hub reads."""
+    """Write README.md, with the metadata of a model card."""
     is_adapter = (folder / "adapter_config.json").is_file()
     head = ["---", f"base_model: {json.dumps(settings.new_base)}"]
     head += [

@@ -1,4 +1,4 @@
-"""How long direct training will go on, as far as its first few steps tell."""
+"""An estimate of how long direct training will go on, from its first few steps."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from symport.selection import (
 from symport.settings import Rules
 from symport.spec import Permutation
 
-SHARE = 16  # of the longest training one step in so many is tried
+SHARE = 16  # a sixteenth of the longest training is tried
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Outlook:
 
 
 def untried(rules: Rules) -> Outlook:
-    """All that is known beforehand: training may end at once, or never.
+    """The bounds without a trial: training may end at once, or never.
 
     Example:
         >>> untried(Rules(direct_steps=64, learning_rates=(0.001,)))
@@ -50,9 +50,8 @@ def untried(rules: Rules) -> Outlook:
 def tried(problem: SelectionProblem, rules: Rules) -> Outlook:
     """Train a few steps on the first fold, as the port will, and see whether they help.
 
-    The port trains from the untouched new base, and from the best transfer. That one is not known
-    yet: the identity at its best scale stands for it, if it is better than the untouched base, and
-    else that base itself.
+    The port trains from the untouched new base, and from the best transfer, which is not known yet.
+    In its place the identity at its best scale is tried, or the untouched base if that is better.
 
     Args:
         problem: What is to be ported; nothing is matched.
@@ -77,7 +76,7 @@ def tried(problem: SelectionProblem, rules: Rules) -> Outlook:
         ]
 
     untouched = curves(0, 1.0)
-    if 0 not in untouched[0]:  # no finite loss: the port itself will say so
+    if 0 not in untouched[0]:  # no finite loss: an error of the port itself
         return untried(rules)
     last = problem.source.steps
     ends = [*((step, 1.0) for step in range(last + 1)), *((last, s) for s in rules.scales)]

@@ -1,4 +1,4 @@
-"""Write the folder of a result: weights as they were laid out, and all that loading them needs."""
+"""Write the folder of a result: weights in their layout, configuration and tokenizer."""
 
 import json
 import shutil
@@ -35,7 +35,6 @@ def write_carried(
     models: tuple[Folders, Family],
     how: tuple[PermutationSpec, Permutation],
     *,
-    length: float = 1.0,
     work: Path | None = None,
     progress: bool = False,
 ) -> None:
@@ -46,16 +45,15 @@ def write_carried(
         settings: Of the port.
         files: The three models, opened.
         models: Where they lie, and their architecture.
-        how: The symmetry, and which unit of the old base stands where in the new one.
-        length: How far to go.
-        work: A folder where files that are whole stay after an interruption; None keeps none.
+        how: The symmetry, and the permutation from the old base's units to the new one's.
+        work: A folder where complete files are kept after an interruption; None keeps none.
         progress: Whether to show a bar.
     """
     folders, family = models
     old, new = files.old.tensors, files.new.tensors
     if files.tuned is None:
         adapter = load_adapter(folders.tuned, family.ties)
-        moved = transport_adapter(adapter, *how, scale=length, old_base=old, new_base=new)
+        moved = transport_adapter(adapter, *how, old_base=old, new_base=new)
         save_adapter(folder, replace(moved, config=rebased(moved.config, settings)))
         return
     outline = outline_of(old, files.tuned.tensors, new)
@@ -63,7 +61,7 @@ def write_carried(
     done = files.tuned.finished(place, outline) if work is not None else frozenset[str]()
     left = files.tuned.without(done).tensors
     shared = {"shared_statistics": settings.examples is None}
-    made = transport(old, left, new, *how, scale=length, **shared) if left else iter(())
+    made = transport(old, left, new, *how, **shared) if left else iter(())
     title, count = "writing", len(outline)
     with bar(title, count, show=progress, done=count - len(left)) as advance:
         write_as(place, files.tuned, outline, _counted(made, advance), keep=work is not None)
@@ -99,7 +97,7 @@ def write_as(
     *,
     keep: bool = False,
 ) -> None:
-    """Write tensors, named as the model names them, the way another folder has them."""
+    """Write tensors under the model's names in the names, files and layout of another folder."""
     laid_out = like.layout(outline)
     files = like.files(laid_out)
     done = finished_files(folder, laid_out, files) if keep else frozenset[str]()
@@ -107,7 +105,7 @@ def write_as(
     metadata = like.file.metadata or {"format": "pt"}
     try:
         write_checkpoint(folder, laid_out, files, left, metadata, keep=keep)
-    except (ParamsError, SpecError):  # there is nothing to go on from
+    except (ParamsError, SpecError):  # there is nothing to resume from
         if keep:
             shutil.rmtree(folder)
         raise
@@ -133,7 +131,7 @@ def carry(folder: Path, *sources: Path) -> None:
 
 
 def note_dtype(folder: Path) -> None:
-    """Have a configuration that was carried along name the dtype that the weights have."""
+    """Set the dtype in a copied configuration to that of the weights."""
     path = folder / "config.json"
     if not path.is_file() or (folder / "adapter_config.json").is_file():
         return
@@ -147,7 +145,7 @@ def note_dtype(folder: Path) -> None:
 
 
 def note_pad(folder: Path, config: Any) -> None:
-    """Have a configuration that was carried along name the token that padded a classifier's texts.
+    """Set the padding token in a copied configuration to that of a classifier's texts.
 
     Args:
         folder: With a config.json, unless it is an adapter's.

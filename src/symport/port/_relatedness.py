@@ -1,10 +1,11 @@
-"""Where do the units of one base stand in another? Told from files, by a few groups of units.
+"""Where the units of one base are in another, found from files for a few groups of units.
 
-A unit is known by its weights along axes that stay, such as tokens or pixels, and along those of
-groups already found; along the others by their norms, which no order changes. A unit of the old
-base is found elsewhere if the new base's unit nearest to it has no rival nearly as near, and is
-nearest to it in turn. Between bases trained apart few units are found, whatever their cosines;
-those of a base that was trained further are found where they stood.
+A unit is described by its weights along fixed axes, such as tokens or pixels, and along axes of
+groups that were found before; along other axes by their norms, which do not depend on the order. A
+unit of the old base is found at another place if the nearest unit of the new base is clearly nearer
+than the second nearest, and the two are nearest to each other. Between independently trained bases
+few units are found, whatever their cosines; those of a base that was trained further are found at
+the same place.
 """
 
 import copy
@@ -28,27 +29,27 @@ from symport.spec import PermutationSpec
 from symport.symmetry import discover
 
 SAMPLE = 512  # units of a large group that are looked for among all
-MOST_PLACED = 8192  # units of a group that others are told by: all of them are looked for
+MOST_PLACED = 8192  # units of a group that describes others: all of them are looked for
 MOST_FEATURES = 4096  # of a unit: cosines are then good to 1/64
 MOST_GROUPS = 8
-FEWEST_UNITS = 8  # by chance one of four stands where it stood
+FEWEST_UNITS = 8  # of very few units many are found at the same place by chance
 BLOCK = 64  # tokens that are read together
-FOUND = 0.3  # share of units: between bases trained apart a twentieth is found by chance
-LAYERS = 2  # whose symmetry is found
-DISTINCT = 0.7  # of its cosine: how near the second nearest unit may be
+FOUND = 0.3  # share of units: between independent bases a twentieth is found by chance
+LAYERS = 2  # of which the symmetry is found
+DISTINCT = 0.7  # the most that the cosine of the second nearest unit may be, relative
 
 Places = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What became of the units of one group.
+    """Where the units of one group are in the new base.
 
     Attributes:
         group: Its name.
         units: How many were looked for.
-        stay: Share of them that stand where they stood.
-        moved: Share that stand elsewhere.
+        stay: Share of them that are found at the same place.
+        moved: Share that are found at another place.
         cosine: Mean cosine to the nearest unit of the new base.
     """
 
@@ -61,19 +62,19 @@ class Standing:
 
 @dataclass(frozen=True)
 class Kinship:
-    """What the units that were looked for say of two bases.
+    """How two bases are related, by the units that were looked for.
 
     Attributes:
-        groups: Where the units of each group stand.
-        stream: Names of the groups, among these, that embeddings write to.
-        shares_stream: Whether the embeddings of both bases agree as they stand.
-        untold: Why units could not be looked for elsewhere; empty if they were.
+        groups: Where the units of each group are.
+        stream: Names of the groups, among these, of the residual stream.
+        shares_stream: Whether the embeddings of both bases agree in the given order.
+        obstacle: Why units could not be looked for at other places; empty if they were.
     """
 
     groups: Sequence[Standing]
     stream: Collection[str] = ()
     shares_stream: bool = False
-    untold: str = ""
+    obstacle: str = ""
 
     @property
     def units(self) -> int:
@@ -82,24 +83,24 @@ class Kinship:
 
     @property
     def stay(self) -> float:
-        """Share of them that stand where they stood."""
+        """Share of them that are found at the same place."""
         return _share([(g.units, g.stay) for g in self.groups])
 
     @property
     def moved(self) -> float:
-        """Share of them that stand elsewhere."""
+        """Share of them that are found at another place."""
         return _share([(g.units, g.moved) for g in self.groups])
 
     @property
     def can_move(self) -> bool:
-        """Whether units were looked for elsewhere."""
-        return bool(self.groups) and not self.untold
+        """Whether units were looked for at other places."""
+        return bool(self.groups) and not self.obstacle
 
     @property
     def relation(self) -> Literal["reordered", "continued", "only stream", "apart"]:
-        """What the new base is to the old one, by its units alone."""
-        stream = _told([g for g in self.groups if g.group in self.stream])
-        inside = _told([g for g in self.groups if g.group not in self.stream])
+        """The relation of the new base to the old one, by its units alone."""
+        stream = _majority([g for g in self.groups if g.group in self.stream])
+        inside = _majority([g for g in self.groups if g.group not in self.stream])
         if "moved" in (inside, stream if inside is None else None):
             return "reordered"
         if inside == "stay" or (inside is None and (stream == "stay" or self.shares_stream)):
@@ -111,7 +112,7 @@ def kinship(old: Checkpoint, new: Checkpoint, family: Family) -> Kinship:
     """Look for the units of one base in another of the same family, in a few groups.
 
     The symmetry is found, unproven, for the model's first layers: those of a large one take a
-    minute, and groups repeat. Where it is not found, rows of matrices are compared as they stand.
+    minute, and groups repeat. Where it is not found, rows of matrices are compared in their order.
 
     Args:
         old: Tensors of one base, by the model's names.
@@ -127,14 +128,14 @@ def kinship(old: Checkpoint, new: Checkpoint, family: Family) -> Kinship:
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         return Kinship(_rows_as_they_stand(old, new), (), shares, why)
     found = standings(old, new, spec)
-    untold = "" if found else "the symmetry has no group of units that their weights tell apart"
+    obstacle = "" if found else "the symmetry has no group of units that their weights tell apart"
     return Kinship(
-        found or _rows_as_they_stand(old, new), residual_groups(spec, entries), shares, untold
+        found or _rows_as_they_stand(old, new), residual_groups(spec, entries), shares, obstacle
     )
 
 
 def standings(old: Params, new: Params, spec: PermutationSpec) -> list[Standing]:
-    """Look for the units of a few groups of `old` in `new`; first of those beside axes that stay.
+    """Look for the units of a few groups of `old` in `new`, first of groups beside fixed axes.
 
     Args:
         old: Tensors of one base.
@@ -172,7 +173,7 @@ def _spec(model: nn.Module, family: Family) -> PermutationSpec:
 
 
 def _rows_as_they_stand(old: Checkpoint, new: Checkpoint) -> list[Standing]:
-    """Of some matrices, how many rows of one base are nearest to the same rows of the other."""
+    """For some matrices, how many rows of one base are nearest to the same rows of the other."""
     outline = new.outline()
     names = [
         name
@@ -182,7 +183,7 @@ def _rows_as_they_stand(old: Checkpoint, new: Checkpoint) -> list[Standing]:
     ]
     found: list[Standing] = []
     for name in names[:: max(-(-len(names) // MOST_GROUPS), 1)]:
-        sides = [_told_apart(_thinned(_some(t, name), MOST_FEATURES)) for t in (old, new)]
+        sides = [_normalized(_thinned(_some(t, name), MOST_FEATURES)) for t in (old, new)]
         found.append(_found(name, *sides)[0])
     return [replace(one, moved=0.0) for one in found]
 
@@ -197,8 +198,8 @@ def _share(shares: Sequence[tuple[int, float]]) -> float:
     return sum(units * share for units, share in shares) / count if count else 0.0
 
 
-def _told(groups: Sequence[Standing]) -> Literal["stay", "moved", "apart"] | None:
-    """What most units that were found say; None without any group."""
+def _majority(groups: Sequence[Standing]) -> Literal["stay", "moved", "apart"] | None:
+    """Where most units were found; None without any group."""
     if not groups:
         return None
     stay = _share([(g.units, g.stay) for g in groups])
@@ -209,7 +210,7 @@ def _told(groups: Sequence[Standing]) -> Literal["stay", "moved", "apart"] | Non
 
 
 def _parts_by_tree(params: Params, spec: PermutationSpec) -> dict[str, list[Part]]:
-    """The parts of weights that tell units apart; vectors, such as those of norms, do not."""
+    """The parts of weights that distinguish units; vectors, such as those of norms, do not."""
     wanted = {
         tree
         for tree in spec.trees()
@@ -246,7 +247,7 @@ def _anchored(part: Part, tree: str, places: Places) -> int:
 def _features(
     params: Params, parts: Sequence[Part], tree: str, size: int, places: Places, *, is_new: bool
 ) -> Tensor:
-    """What tells the units of a group apart, `(units, features)`, rows of mean 0 and length 1."""
+    """Features of the units of a group, `(units, features)`, centred, rows of norm 1."""
     found: list[Tensor] = []
     room = MOST_FEATURES
     for part in sorted(parts, key=lambda part: -_anchored(part, tree, places)):
@@ -255,18 +256,18 @@ def _features(
         rows = _thinned(_of_units(params, part, tree, size, places, is_new=is_new), room)
         found.append(rows / rows.square().mean().sqrt().clamp_min(1e-30))
         room -= rows.shape[1]
-    return _told_apart(torch.cat(found, 1))
+    return _normalized(torch.cat(found, 1))
 
 
-def _told_apart(rows: Tensor) -> Tensor:
-    """What rows do not have in common, each of length 1."""
+def _normalized(rows: Tensor) -> Tensor:
+    """Rows less their mean, each of norm 1."""
     return functional.normalize(rows - rows.mean(0), dim=1)
 
 
 def _of_units(
     params: Params, part: Part, tree: str, size: int, places: Places, *, is_new: bool
 ) -> Tensor:
-    """One part as `(units, features)`; in the new base features stand in the old one's order."""
+    """One part as `(units, features)`; features of the new base are in the old one's order."""
     laid = _laid_out(params, part)
     own = next(k for k, slot in enumerate(part.slots, 1) if slot.tree == tree)
     normed: list[int] = []
@@ -277,7 +278,7 @@ def _of_units(
             laid = laid.index_select(axis, places[slot.tree]) if is_new else laid
         else:
             normed.append(axis)
-    if part.slots[own - 1].size > size:  # units nested in these are told by their norm
+    if part.slots[own - 1].size > size:  # of units nested in these only the norm counts
         laid = torch.linalg.vector_norm(laid.unflatten(own, (size, -1)), dim=own + 1)
     if normed:
         laid = torch.linalg.vector_norm(laid, dim=normed, keepdim=True)
@@ -309,7 +310,7 @@ def _thinned(rows: Tensor, most: int) -> Tensor:
 
 
 def _found(tree: str, old: Tensor, new: Tensor) -> tuple[Standing, Tensor]:
-    """Where the units stand, and for each unit that was looked for the nearest in the new base."""
+    """Where the units are, and for each unit that was looked for the nearest in the new base."""
     size = len(old)
     step = 1 if size <= MOST_PLACED else -(-size // SAMPLE)
     looked = torch.arange(0, size, step)

@@ -1,4 +1,4 @@
-"""The report of a port, to read in a browser."""
+"""The report of a port as a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def write_page(
 
 
 def _shown(value: Any) -> str:
-    """A setting as YAML has it, but for what is empty."""
+    """A setting as YAML has it, with a dash for what is empty."""
     if isinstance(value, list):
         return ", ".join(map(str, cast("list[Any]", value))) or NOTHING
     if isinstance(value, bool):

@@ -36,8 +36,8 @@ class Ported:
     Attributes:
         folder: Loads with `from_pretrained`, or with PEFT if the fine-tune is an adapter; has
             README.md, result.json and, with the extra `report`, report.html.
-        verdict: What it is worth, sentence by sentence.
-        outcome: What was selected from; None without examples.
+        verdict: How good it is and what to do next, sentence by sentence.
+        outcome: The candidates and the pick; None without examples.
     """
 
     folder: Path
@@ -48,18 +48,27 @@ class Ported:
 def port_fine_tune(settings: PortSettings, *, progress: bool = False) -> Ported:
     """Put a fine-tune on a new base.
 
-    Args:
-        settings: As `settings.make_settings` checks them.
-        progress: Whether to show progress bars.
-
     Joined processes (`symport.distributed`) share the gradients and return the same; the first one
-    writes. They do not go on after an interruption, but begin anew.
+    writes. They do not resume after an interruption, but start again.
+
+    Args:
+        settings: Such as `make_settings` returns.
+        progress: Whether to show progress bars.
 
     Raises:
         SettingsError: A model is quantized, of another architecture, or a package is missing.
-        FileError: A file is missing, cut short or foreign; the output exists or cannot be written.
+        FileError: A file is missing or damaged; the output exists or cannot be written.
         ParamsError: Shapes, vocabularies or tokenizers differ, or a tensor holds NaN.
         DataError: An example is not what the task needs.
+
+    Example:
+        `models` maps `old_base`, `tuned` and `new_base` to folders of a tiny GPT-2:
+
+        >>> from symport.port import make_settings
+        >>> ported = port_fine_tune(
+        ...     make_settings({**models, "method": "identity", "out": folder / "port"}))
+        >>> sorted(path.name for path in ported.folder.glob("*.safetensors"))
+        ['model.safetensors']
     """
     is_chosen = settings.method == "auto" and settings.examples is None
     check_device(settings.device)
@@ -80,7 +89,7 @@ def _port(
     progress: bool,
     notes: Sequence[str] = (),
 ) -> Ported:
-    """The port; of joined processes only the first has a place to write at."""
+    """The port; of joined processes only the first has a folder to write to."""
     folders = find_folders(settings.old_base, settings.tuned, settings.new_base)
     family = find_family(folders, settings.accept)
     family = check_weights(folders, family)
@@ -128,7 +137,7 @@ def _finish(
     sentences: list[str],
     outcome: Outcome | None,
 ) -> None:
-    """All that stands beside the weights; then the folder gets its name."""
+    """Write all files besides the weights; then give the folder its name."""
     folders, family = models
     carry(place.result, folders.tuned, *([] if folders.is_adapter else [folders.new_base]))
     note_dtype(place.result)
@@ -151,7 +160,7 @@ def _describe(
 
 
 def _inputs(settings: PortSettings, folders: Folders) -> dict[str, str]:
-    """What a run that goes on must find as it was at its beginning."""
+    """Fingerprints of the files that must not have changed when a run is resumed."""
     kinds = ("*.safetensors", "*.json")
     paths = [p for f in vars(folders).values() for kind in kinds for p in sorted(f.glob(kind))]
     given = [Path(p) for p in (settings.examples, settings.unlabelled) if p is not None]

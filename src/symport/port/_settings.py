@@ -12,7 +12,13 @@ TaskName: TypeAlias = Literal["auto", "causal-lm", "classification", "image", "a
 
 
 class PortSettings(Rules):
-    """What `symport port` reads and writes, and how it selects; the keys of its YAML file."""
+    """The settings of `symport port` and `symport check`: the keys of their YAML file.
+
+    Example:
+        >>> settings = PortSettings(old_base="a", tuned="b", new_base="c", out="d", folds=3)
+        >>> settings.task, settings.folds
+        ('auto', 3)
+    """
 
     old_base: Reference = Field(description="The base that was fine-tuned: a folder or a hub id.")
     tuned: Reference = Field(description="The fine-tune: full weights or a PEFT adapter.")
@@ -53,7 +59,7 @@ class PortSettings(Rules):
 
 
 def make_settings(given: Mapping[str, Any]) -> PortSettings:
-    """Check the settings that a person gave.
+    """Check given settings.
 
     Raises:
         SettingsError: A key is unknown or missing, or a value is out of its range; all are named.

@@ -35,7 +35,7 @@ from symport.spec import Permutation, PermutationSpec
 from symport.tasks import ExampleSource, make_task, read_examples, resolve_task
 from symport.trajectory import Trajectory
 
-UNITS_AT_ONCE = 4096  # whose activations are held: 64 MiB of float32 at 4096 rows, for each base
+UNITS_AT_ONCE = 4096  # of one pass: 64 MiB of float32 activations at 4096 rows, for each base
 FEWEST = 4  # one held out, and folds of the rest that leave something to match
 
 
@@ -50,7 +50,7 @@ class Loaded:
         new: The new base.
         new_head: Tensors that the fine-tune has and a base lacks, which are zero in both bases.
         adapter: The fine-tune, if it is an adapter.
-        source_model: Computes the old base and its fine-tune, where they are configured otherwise.
+        source_model: Computes the old base and its fine-tune, where their configuration differs.
     """
 
     model: Any
@@ -65,10 +65,13 @@ class Loaded:
 def port_by_examples(
     settings: PortSettings, folders: Folders, family: Family, work: Path | None, *, progress: bool
 ) -> tuple[Outcome, Loaded]:
-    """Select with the examples, keeping what is done in `work`, if it is given.
+    """Select with the examples, keeping intermediate results in `work`, if it is given.
 
     Raises:
-        SymportError: As `port`.
+        SettingsError: A setting has no effect for the task, or a package is missing.
+        FileError: A file is missing or damaged, or the folder cannot be written.
+        ParamsError: The models differ, or a tensor holds NaN.
+        DataError: There are too few examples, or one is not what the task needs.
     """
     task = resolve_task(settings.task, family.name)
     refuse_unused_by_task(settings, task)
@@ -105,7 +108,7 @@ def problem_of(
     parts: tuple[Labelled, Labelled],
     also: Sequence[LinearTerm] = (),
 ) -> SelectionProblem:
-    """What is selected from, given the models in memory and as open files, and the examples."""
+    """The problem of a selection, given models in memory and as open files, and examples."""
     loaded, files = models
     return SelectionProblem(
         loaded.model,
@@ -140,9 +143,29 @@ def reading(
 
 
 def load_all(folders: Folders, family: Family, settings: PortSettings) -> Loaded:
-    """All three in memory, in one dtype and on one device.
+    """All three models in memory, in one dtype and on one device.
 
-    A head that is new to one base is zero in both: what the other has there is of another task.
+    A head that one base lacks is zero in both: that of the other belongs to another task.
+
+    Args:
+        folders: Of the three models.
+        family: Their architecture.
+        settings: Of the port: `dtype` and `device`.
+
+    Raises:
+        FileError: A file is missing or damaged.
+        ParamsError: A tensor is missing or has another shape, or the adapter is not supported.
+
+    Example:
+        `models` maps `old_base`, `tuned` and `new_base` to folders of a tiny GPT-2:
+
+        >>> from symport.huggingface import find_family, find_folders
+        >>> from symport.port import make_settings
+        >>> folders = find_folders(**models)
+        >>> settings = make_settings({**models, "out": folder / "port"})
+        >>> loaded = load_all(folders, find_family(folders), settings)
+        >>> loaded.old.keys() == loaded.tuned.keys() == loaded.new.keys()
+        True
     """
     how = {"dtype": settings.dtype, "device": settings.device}
     source = family.of_source()
@@ -212,7 +235,7 @@ def _given(settings: PortSettings, problem: SelectionProblem) -> Permutation | N
 
 
 def _refuse_odd_losses(problem: SelectionProblem, examples: Labelled, names: Sequence[str]) -> None:
-    """Raise DataError if the loss of an example is no number for a model as it was given."""
+    """Raise DataError if the loss of an example is not finite for one of the given models."""
     sides = {
         "the new base": lambda: problem.evaluate(problem.target_init, examples),
         "the old base": lambda: problem.evaluate_source(0, examples),
@@ -231,9 +254,9 @@ def _refuse_odd_losses(problem: SelectionProblem, examples: Labelled, names: Seq
 
 
 def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[LinearTerm]:
-    """What units of the two bases answer, with the say of one step, a few layers at a time.
+    """The match of the two bases' activations, with the weight of one step, some layers at a time.
 
-    A head that starts at zero lets no gradient through, so the first step would be matched blindly.
+    With a head that starts at zero, all other gradients of the first step are zero.
     """
     similarity, squares = Similarity(spec), [0.0, 0.0]
     sides = ((loaded.model, loaded.new), (loaded.source_model or loaded.model, loaded.old))
@@ -246,7 +269,7 @@ def _answers(loaded: Loaded, spec: PermutationSpec, batches: list[Any]) -> list[
         squares = [sum_ + inner(side, side) for sum_, side in zip(squares, (new, old), strict=True)]
         similarity.add(Pair(new, old))
     if not all(squares):
-        return []  # a base whose units all answer the same says nothing
+        return []  # all activations of a base are zero
     return [similarity.linear_term().times((squares[0] * squares[1]) ** -0.5)]
 
 
@@ -270,7 +293,7 @@ def _batches(task: Task, examples: Labelled, settings: PortSettings) -> list[Any
 
 
 def in_dtype(examples: Labelled, dtype: str) -> Labelled:
-    """Images take the dtype of the weights; tokens stay."""
+    """Images are converted to the dtype of the weights; tokens are left as they are."""
     if not examples.inputs.is_floating_point():
         return examples
     return Labelled(examples.inputs.to(getattr(torch, dtype)), examples.labels)

@@ -1,4 +1,4 @@
-"""Port without labels, from file to file: nothing can be chosen, and nothing can be promised."""
+"""Port without labels, from file to file: nothing is selected or measured."""
 
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,15 @@ from symport.tasks import feed_of, read_inputs, resolve_task
 from symport.trajectory import Trajectory
 
 FOUND = "permutation.safetensors"  # in the work folder
-WORTH = (
-    "No examples were given, so nothing was measured: {how}, and for independently trained bases "
-    "is often worth nothing. A few dozen labelled examples (--examples) tell, and do better."
+UNMEASURED = (
+    "No examples were given, so nothing was measured: {how}; for independently trained bases it "
+    "often gains nothing. A few dozen labelled examples (--examples) show that, and give more."
 )
 ALIGNED = "which is exact if the new base is the old one in another order"
 HOW = {
     "weights": f"units were aligned by their weights, {ALIGNED}",
     "activations": f"units were aligned by their activations, {ALIGNED}",
-    "identity": "units stay where they are, which is right if the new base continues the old one",
+    "identity": "no unit was moved, which is right if the new base continues the old one",
 }
 
 
@@ -39,28 +39,29 @@ def port_without_labels(
     *,
     progress: bool = False,
 ) -> list[str]:
-    """Match, transport and write; what can be said of it.
+    """Match, transport and write; sentences about the result.
 
     Args:
         settings: Of the port.
         models: Where the models lie, and their architecture.
         result: An empty folder for the result.
-        work: For what is kept after an interruption: the permutation, and files that are whole.
+        work: For what is kept after an interruption: the permutation, and complete files.
         progress: Whether to show progress bars.
 
     Raises:
-        SymportError: As `port`.
+        SettingsError: The method needs labels, or a setting has no effect for the task.
+        FileError: A file is missing or damaged, or the result cannot be written.
+        ParamsError: The models differ, or a tensor holds NaN.
+        SpecError: The symmetry does not fit the models.
     """
     method = settings.method
     with open_models(*models) as files:
         found = _found(settings, files, models, work, progress=progress)
         write_carried(result, settings, files, models, found, work=work, progress=progress)
     permutation = found[1]
-    length = (
-        f"The whole displacement was taken; {permutation.moved():.0%} of the units changed place."
-    )
+    moved = f"The displacement has scale 1; {permutation.moved():.0%} of the units were moved."
     how = HOW.get(method, f"units were aligned by {method}")
-    return [WORTH.format(how=how), length]
+    return [UNMEASURED.format(how=how), moved]
 
 
 def _found(
@@ -71,7 +72,7 @@ def _found(
     *,
     progress: bool,
 ) -> tuple[PermutationSpec, Permutation]:
-    """The symmetry, and which unit of the old base stands where in the new one."""
+    """The symmetry, and the permutation from the old base's units to the new one's."""
     folders, family = models
     if settings.method == "identity":
         return _nothing_moves(files, family)
@@ -82,7 +83,7 @@ def _found(
         spec = find_spec(family.outline(), family, old, new, settings.fix_residual)
         advance("")
     path = work / FOUND
-    if path.is_file():  # the same again: what is written already follows it
+    if path.is_file():  # resume with the permutation of the files that are written already
         return spec, Permutation(load_tensors(path))
     with bar("matching", len(spec.trees()), show=progress) as advance:
         found = match_checkpoints(old, new, spec, advance=advance).permutation
@@ -91,7 +92,7 @@ def _found(
 
 
 def _nothing_moves(files: ModelFiles, family: Family) -> tuple[PermutationSpec, Permutation]:
-    """The spec under which every unit stays, which any architecture has."""
+    """The spec in which every axis is fixed, which fits any architecture."""
     sides = [files.old.tensors] if files.tuned is None else [files.tuned.tensors]
     outline = {**sides[0].outline(), **family.names.outline}
     patterns: dict[str, Pattern] = {name: (Fixed(),) * t.ndim for name, t in outline.items()}

@@ -1,8 +1,8 @@
-"""The folder in which a port works: ours alone, locked while we run, and a result in the end.
+"""The folder in which a port works: locked while it runs, and renamed to the result at the end.
 
-A port to `out` works in `out.work` and renames its result to `out` when that is whole. The folder
-carries a marker that only a port writes, which is also what it locks: the system frees the lock
-with the process, however that ends. Nothing is ever deleted that a port did not make.
+A port to `out` works in `out.work` and renames its result to `out` when that is complete. The
+folder has a marker file that only a port writes and that it locks: the system frees the lock when
+the process ends, in whatever way. Only files that a port made are deleted.
 """
 
 import hashlib
@@ -22,23 +22,23 @@ from symport.io import take_lock, write_text
 MARKER = "symport.lock"
 CLAIM = "port.json"
 WORDS = "The unfinished work of a symport port. The same command goes on from here.\n"
-SMALL = 64 * 2**20  # bytes: such a file is told apart by its content, a larger one by its age
-ATTEMPTS = 10  # each lost to another process that began or ended at this very moment
+SMALL = 64 * 2**20  # bytes: up to here by content, beyond by size and time of change
+ATTEMPTS = 10  # each fails only if another process starts or ends at the same moment
 
 
 class Workplace:
-    """Where a port works until its result is whole: `<out>.work`, renamed to `<out>` at the end.
+    """The work folder of a port, `<out>.work`; its result is renamed to `<out>` at the end.
 
-    A context manager: inside, no other process can work there. What holds nothing to go on from is
-    removed on leaving.
+    A context manager: inside, no other process can work there. On exit a folder with nothing to
+    resume from is removed.
 
     Args:
         out: The folder that the result will have. Links are followed.
 
     Attributes:
-        out: In full.
+        out: The absolute path.
         root: `<out>.work`.
-        folder: For the journals of work under way.
+        folder: For intermediate results.
         result: For what will become `out`.
 
     Raises:
@@ -73,7 +73,7 @@ class Workplace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # what cannot be removed stays, and is ours the next time
+        with suppress(OSError):  # what cannot be removed is left for the next port
             if self.root.is_dir() and not any(map(_filled, (self.folder, self.result))):
                 self._remove()
                 for parent in self._parents:
@@ -82,14 +82,14 @@ class Workplace:
             os.close(self._lock)
 
     def claim(self, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
-        """Say what is done here; the same may go on.
+        """Record the settings and inputs of this port; the same port may resume.
 
         Args:
             settings: Of the port, as JSON can hold them.
             inputs: The `fingerprint` of each file.
 
         Raises:
-            FileError: The folder holds work of another one; the message says what differs.
+            FileError: The folder holds work of a port with other settings or inputs.
         """
         path = self.root / CLAIM
         claim = {"settings": settings, "inputs": inputs}
@@ -107,7 +107,7 @@ class Workplace:
         write_text(path, text)
 
     def begin_result(self) -> Path:
-        """An empty folder for the result: what an interruption left half written is made again.
+        """An empty folder for the result: an incomplete one of an interrupted port is deleted.
 
         Raises:
             FileError: It cannot be made.
@@ -121,10 +121,10 @@ class Workplace:
         return self.result
 
     def finish(self) -> None:
-        """Give the result its name, and remove what only going on would have needed.
+        """Rename the result to `out`, and remove the rest of the work folder.
 
         Raises:
-            FileError: The result cannot be moved; it stays where it is.
+            FileError: The result cannot be moved.
         """
         try:
             if self.out.is_dir():
@@ -147,7 +147,7 @@ class Workplace:
         raise FileError(f"{self.root}: other processes work there; choose another --out")
 
     def _made(self) -> int | None:
-        """A new folder appears with its marker in it, already locked."""
+        """Make the folder in one step, with its marker already locked; None if it exists."""
         fresh = Path(mkdtemp(prefix=f".{self.root.name}-", dir=self.root.parent))
         marker = fresh / MARKER
         marker.write_text(WORDS, encoding="utf-8")
@@ -164,7 +164,7 @@ class Workplace:
         return lock
 
     def _joined(self) -> int | None:
-        """Go on in a folder that is there, if a port made it; None if it has just gone."""
+        """Resume in an existing folder, if a port made it; None if it has just been removed."""
         marker = self.root / MARKER
         if self.root.is_symlink() or marker.is_symlink() or not marker.is_file():
             if not os.path.lexists(self.root):
@@ -187,7 +187,7 @@ class Workplace:
         return None
 
     def _remove(self) -> None:
-        """The folder with all that is ours; what else somebody put there stays, and so it."""
+        """Remove the folder; only its own files if there are others."""
         own = {self.folder, self.result, self.root / CLAIM, self.root / MARKER}
         if set(self.root.iterdir()) - own:
             for folder in (self.folder, self.result):
@@ -199,11 +199,11 @@ class Workplace:
 
 
 def settled(out: Path) -> Path:
-    """The folder of a result in full, links followed.
+    """The absolute path of a result's folder, links followed.
 
     Raises:
-        FileError: It exists and is not empty, or is one that cannot be replaced by another: the
-            one that we are in, or a disk's own.
+        FileError: It exists and is not empty, or cannot be replaced: the current folder, or a mount
+            point.
     """
     try:
         path = out.expanduser().resolve()
@@ -227,7 +227,7 @@ def refuse_existing(out: Path) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """What tells the content of a file, or of a folder of files, from another's.
+    """A hash that changes with a file, or a folder of files.
 
     Raises:
         FileError: It cannot be read.

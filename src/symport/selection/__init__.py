@@ -1,13 +1,12 @@
 """One protocol of selection: candidates, cross-validation, early stopping, and what was found."""
 
-from symport.selection._candidates import CandidateName, Plan, title
+from symport.selection._candidates import CandidateName, Plan
 from symport.selection._classification import check_examples, classification_problem
 from symport.selection._cross_validation import (
     CrossValidation,
     Kind,
     ScoredCandidate,
     cross_validate,
-    fold_name,
 )
 from symport.selection._early_stopping import (
     PATIENCE,
@@ -19,7 +18,7 @@ from symport.selection._early_stopping import (
     validation_curve,
 )
 from symport.selection._folder import select_into
-from symport.selection._intervals import Interval, interval_of, mean_interval, resamples, too_few
+from symport.selection._intervals import Interval
 from symport.selection._parameterization import (
     AdapterFactors,
     MasterWeights,
@@ -59,19 +58,13 @@ __all__ = [
     "cross_validate",
     "evaluation_steps",
     "fewest_steps",
-    "fold_name",
     "folds_of",
     "header",
-    "interval_of",
-    "mean_interval",
     "numbers_of",
-    "resamples",
     "rows_of",
     "select",
     "select_into",
     "share_of_lift",
-    "title",
-    "too_few",
     "validation_curve",
     "verdict",
 ]

@@ -20,11 +20,17 @@ class Plan:
     """How one candidate is reached, decided by the training examples.
 
     Attributes:
-        kind: Whose permutation: the method's, or the identity's; `"untouched"` needs none.
+        kind: Which permutation: the method's, or the identity; `"untouched"` needs none.
         step: How far along the trajectory.
         scale: Factor on the displacement.
         loss: Its mean loss in cross-validation; None if there was none.
         training: The direct training that follows, or None.
+
+    Example:
+        >>> Plan("identity", step=8, loss=0.5).comparable_loss
+        0.5
+        >>> Plan("identity", step=8).comparable_loss
+        inf
     """
 
     kind: Kind
@@ -35,7 +41,7 @@ class Plan:
 
     @property
     def comparable_loss(self) -> float:
-        """The loss to compare by: none is more than any."""
+        """The loss to compare by: infinite if there is none."""
         return math.inf if self.loss is None else self.loss
 
 

@@ -47,6 +47,21 @@ def classification_problem(
     Raises:
         ParamsError: The target does not fit the source, holds NaN, or has integer weights.
         SpecError: The spec does not fit the network.
+
+    Example:
+        >>> import torch
+        >>> from torch.nn import functional
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> start, end = {"weight": torch.zeros(2, 2)}, {"weight": 9 * torch.eye(2)}
+        >>> spec = PermutationSpec.parse({"weight": ". ."}, start)
+        >>> data = Labelled(torch.eye(2).repeat(4, 1), torch.tensor([0, 1]).repeat(4))
+        >>> def losses(outputs, labels):
+        ...     return functional.cross_entropy(outputs, labels, reduction="none")
+        >>> problem = classification_problem(
+        ...     model, losses, Trajectory.linear(start, end, steps=1), start, spec, (data, data),
+        ...     batch_size=8)
+        >>> problem.evaluate(end, data).accuracy
+        1.0
     """
     check_fit(source, target_init, spec)
     training, held_out = examples
@@ -77,6 +92,14 @@ def check_examples(model: nn.Module, params: Params, examples: Mapping[str, Labe
     Raises:
         ParamsError: The parameters do not fit the model, are integers, or hold NaN or infinity.
         DataError: The model fails on a set, or a label is no class of it.
+
+    Example:
+        >>> import torch
+        >>> model, params = nn.Linear(2, 2), {"weight": torch.eye(2), "bias": torch.zeros(2)}
+        >>> check_examples(model, params, {"test": Labelled(torch.eye(2), torch.tensor([0, 1]))})
+        >>> check_examples(model, params, {"test": Labelled(torch.eye(2), torch.tensor([0, 2]))})
+        Traceback (most recent call last):
+        symport.errors.DataError: test: ...
     """
     check_finite(params, "the target initialization")
     try:

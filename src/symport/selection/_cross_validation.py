@@ -1,8 +1,8 @@
 """Choose the step and the scale of a transfer by cross-validation over a few labels.
 
-With few labels none can be spared for a selection set. Each fold is left out of the matching once
+With few labels a separate validation set is too costly. Each fold is left out of the matching once
 and scores every candidate; the candidate with the best mean is then taken from a transfer that
-matches on all labels. So every label serves matching and choosing, and none is counted twice.
+matches on all labels. So every label is used for matching and for the choice, and each scores once.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +34,10 @@ class ScoredCandidate:
         step: How far along the trajectory, from 0 to T.
         scale: Factor on the displacement.
         score: Its mean score over all labels; None where nothing was scored.
+
+    Example:
+        >>> ScoredCandidate("identity", 4, score=-0.5).candidate
+        Candidate(step=4, scale=1.0, score=-0.5)
     """
 
     kind: Kind
@@ -43,7 +47,7 @@ class ScoredCandidate:
 
     @property
     def candidate(self) -> Candidate:
-        """As `transfer` takes it."""
+        """Its step, scale and score, without the kind."""
         return Candidate(self.step, self.scale, self.score)
 
 
@@ -82,14 +86,14 @@ def cross_validate(
         source: The source's trajectory.
         target_init: The target initialization.
         spec: The symmetry of the network.
-        make: Makes the method for the labels that one fold leaves.
+        make: Makes the method, given the examples outside one fold.
         data: All labels at hand.
-        folds: As `symport.data.stratified_folds` deals them.
+        folds: Such as `symport.data.stratified_folds` returns.
         score: How good some parameters are on some labels, a mean; higher is better.
         finish: Applied to transferred parameters before they are scored, to re-estimate
             BatchNorm. The untouched target is scored as it is.
         scales: Further candidates: the last permutation with the displacement times these.
-        folder: Where to write the transfer of each fold, to go on there after an interruption.
+        folder: Where to write the transfer of each fold, to resume after an interruption.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -98,6 +102,18 @@ def cross_validate(
         ParamsError: The target does not fit the source, or a tensor holds NaN or infinity.
         SpecError: The spec does not fit the network.
         FileError: The folder cannot be written, or holds another run.
+
+    Example:
+        With the problem that the example of `select` makes:
+
+        >>> from symport.selection import folds_of
+        >>> def score(params, part):
+        ...     return -problem.evaluate(params, part).loss
+        >>> found = cross_validate(
+        ...     problem.source, problem.target_init, problem.spec, lambda part: Identity(),
+        ...     problem.training, folds=folds_of(problem.training, 2, seed=0), score=score)
+        >>> found.choice.step, found.choice.score
+        (2, 0.0)
     """
     if not folds:
         raise SettingsError("there are no folds: pass at least two")
@@ -150,7 +166,7 @@ def _order(item: tuple[Key, float]) -> tuple[bool, int, bool]:
 
 
 def fold_name(known: Labelled, left_out: Labelled) -> str:
-    """A folder's name that changes with the examples, since scores leave no other trace of them."""
+    """The name of a fold's folder, which changes with the examples: no other file records them."""
     parts = {"known": known, "left out": left_out}
     tensors = {f"{name} inputs": part.inputs for name, part in parts.items()}
     tensors |= {f"{name} labels": part.labels for name, part in parts.items()}
@@ -158,7 +174,7 @@ def fold_name(known: Labelled, left_out: Labelled) -> str:
 
 
 def _best(candidates: Sequence[ScoredCandidate]) -> ScoredCandidate:
-    """Among equals the candidate nearest to what the method says: the last step, scale 1."""
+    """The best score; among equals the method, the latest step, and the scale nearest to 1."""
 
     def rank(candidate: ScoredCandidate) -> tuple[float, bool, int, float]:
         is_method = candidate.kind == "method"

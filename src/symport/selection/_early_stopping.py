@@ -17,7 +17,7 @@ from symport.params import Params
 from symport.selection._problem import SelectionProblem
 from symport.settings import Rules
 
-PATIENCE = 2  # evaluations without a new best; their steps double, so a third would be far beyond
+PATIENCE = 2  # evaluations without a new best; the steps double, so a third would cost too much
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class TrainingRules:
         batch_size: Examples in a step.
         learning_rates: Of Adam.
         seed: Of the batches.
+
+    Example:
+        >>> TrainingRules.of(Rules(direct_steps=16, direct_batch_size=4)).most_steps
+        16
     """
 
     most_steps: int
@@ -38,7 +42,7 @@ class TrainingRules:
 
     @staticmethod
     def of(rules: Rules) -> "TrainingRules":
-        """Those among the rules of a selection."""
+        """The rules of direct training among those of a selection."""
         return TrainingRules(
             rules.direct_steps, rules.direct_batch_size, rules.learning_rates, rules.seed
         )
@@ -53,6 +57,10 @@ class DirectTraining:
         lr: Learning rate.
         loss: Mean loss of examples that were left out.
         curves: That loss by number of steps, for each learning rate.
+
+    Example:
+        >>> DirectTraining(2, lr=0.1, loss=0.5, curves={0.1: {0: 0.9, 1: 0.7, 2: 0.5}}).is_longest
+        True
     """
 
     steps: int
@@ -71,7 +79,7 @@ class Trial:
     """One fold: where training starts, what it trains on, and what evaluates it.
 
     Attributes:
-        name: Tells the fold and the start from all others.
+        name: Names its file; unique to the fold and the start.
         start: Makes the tensors that training starts from, new ones each time.
         training: Examples that train.
         validation: Examples that were left out.
@@ -94,7 +102,7 @@ def evaluation_steps(most: int) -> list[int]:
 
 
 def fewest_steps(most: int) -> int:
-    """After how many steps a curve ends that never falls.
+    """The number of steps after which a curve that never falls ends.
 
     Example:
         >>> fewest_steps(64)
@@ -132,7 +140,7 @@ def choose_training(
         problem: What is trained.
         rules: At most how many steps, which learning rates, which batches.
         trials: One for each fold.
-        folder: Curves that are done are kept here, if it is given.
+        folder: Finished curves are kept here; None keeps none.
         advance: Called after each curve.
 
     Raises:
@@ -145,7 +153,7 @@ def choose_training(
         mean = dict.fromkeys(evaluation_steps(rules.most_steps), 0.0)
         for trial in trials:
             path = None if folder is None else folder / f"{trial.name}-{lr:g}.json"
-            # A number of steps counts only if every fold reached it, so no fold goes on beyond.
+            # A number of steps counts only if every fold reached it, so no fold trains longer.
             most = max(mean, default=0)
             found = _kept(path, validation_curve, problem, rules, trial, lr, most)
             share = len(trial.validation) / total
@@ -163,7 +171,7 @@ def choose_training(
 def validation_curve(
     problem: SelectionProblem, rules: TrainingRules, trial: Trial, lr: float, most: int
 ) -> dict[int, float]:
-    """The loss of what was left out after so many steps, until it has long stopped falling.
+    """The validation loss after 0, 1, 2, 4, … steps, with early stopping.
 
     Args:
         problem: What is trained.
@@ -174,6 +182,18 @@ def validation_curve(
 
     Raises:
         ParamsError: Training diverged at its first step.
+
+    Example:
+        With the problem that the example of `select` makes:
+
+        >>> from symport.spec import Permutation
+        >>> def start():
+        ...     return problem.place(Permutation.identity(problem.spec), step=0)
+        >>> trial = Trial("first", start, problem.training, problem.held_out)
+        >>> rules = TrainingRules(most_steps=4, batch_size=4, learning_rates=(0.1,), seed=0)
+        >>> curve = validation_curve(problem, rules, trial, lr=0.1, most=4)
+        >>> list(curve), curve[4] < curve[0]
+        ([0, 1, 2, 4], True)
     """
     wanted = [step for step in evaluation_steps(rules.most_steps) if step <= most]
     found: dict[int, float] = {}
@@ -187,7 +207,7 @@ def validation_curve(
 
     try:
         _train(problem, trial.start(), trial.training, rules, (lr, most), watch)
-    except ParamsError:  # diverged: what was found before stands
+    except ParamsError:  # diverged: what was found before counts
         if not found:
             raise
     return {step: loss for step, loss in found.items() if math.isfinite(loss)}

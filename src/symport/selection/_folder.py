@@ -1,4 +1,4 @@
-"""A selection that is kept in a folder: what it goes on from, and its result."""
+"""A selection that is kept in a folder: its intermediate files and its result."""
 
 import json
 from collections.abc import Mapping
@@ -25,16 +25,16 @@ def select_into(
     run: Mapping[str, Any],
     progress: bool = False,
 ) -> Outcome:
-    """`select`, and write what was picked.
+    """Run `select`, and write what was picked.
 
     Writes `params.safetensors` (the picked weights), `permutation.safetensors` (theirs),
     `history.jsonl` (the steps of the method) and `result.json` (verdict and numbers).
 
     Args:
-        folder: Made if it does not exist; the same call goes on there after an interruption.
+        folder: Made if it does not exist; the same call resumes there after an interruption.
         problem: The networks and the examples; all weights are kept.
         rules: How.
-        run: What tells this run from others, as JSON holds it, beside the networks.
+        run: What identifies this run besides the networks, as JSON can hold it.
         progress: Whether to show progress bars.
 
     Raises:
@@ -43,6 +43,14 @@ def select_into(
         SpecError: The spec does not fit the network.
         FileError: The folder cannot be written, or holds another run.
         SettingsError: The loss does not return one value for each example.
+
+    Example:
+        With the problem that the example of `select` makes:
+
+        >>> rules = Rules(steps=2, folds=2, direct_steps=0)
+        >>> found = select_into(folder / "run", problem, rules, run={"losses": "squared error"})
+        >>> found.pick, (folder / "run" / "result.json").is_file()
+        ('identity', True)
     """
     problem.evaluate(problem.target_init, problem.held_out.take(torch.arange(1)))  # fails early
     networks = Problem(problem.source, problem.target_init, problem.spec)

@@ -1,6 +1,6 @@
-"""A mean of paired examples with its bootstrap interval, and when a difference counts as one.
+"""The mean of paired examples with its bootstrap interval, and when a difference is significant.
 
-Every comparison in words follows this rule, and none is made of fewer than `FEWEST` examples.
+Every comparison that is printed uses this rule, and none is made on fewer than `FEWEST` examples.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 RESAMPLES = 2000  # the ends of an interval then vary by about a hundredth of its width
 AT_ONCE = 2**21  # places drawn at a time: 16 MiB, however many examples there are
 SHARE_OF_INTERVAL = 0.95
-FEWEST = 6  # fewer agree in sign by chance too often, 2 · 2⁻⁵ > 5%, for any interval to be trusted
+FEWEST = 6  # five agree in sign by chance with a probability of 2 · 2⁻⁵ > 5%
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class Interval:
         value: On the examples as they are.
         low: 2.5% of resamples are below.
         high: 2.5% of resamples are above.
+
+    Example:
+        >>> gain = Interval(0.5, 0.25, 0.75)
+        >>> gain.percent, gain.is_positive
+        ('50% (25% to 75%)', True)
+        >>> print(-gain)
+        -0.5 (-0.75 to -0.25)
     """
 
     value: float
@@ -74,7 +81,7 @@ def resamples(count: int, seed: int) -> Iterator[Tensor]:
 
 
 def interval_of(value: float, resampled: Tensor) -> Interval:
-    """A number with the spread that its resamples have."""
+    """A number with the interval of its resamples, shape `(resamples,)`."""
     tail = (1 - SHARE_OF_INTERVAL) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
     low, high = resampled.double().quantile(ends).tolist()

@@ -24,19 +24,19 @@ from symport.spec import Permutation, PermutationSpec
 
 
 class Parameterization(ABC):
-    """The tensors that a result consists of, and how they make the network's weights."""
+    """The tensors that a result consists of, and how the network's weights follow from them."""
 
     @abstractmethod
     def place(self, permutation: Permutation, scale: float) -> dict[str, Tensor]:
-        """The tensors of the fine-tune under a permutation; scale 0 is the untouched new base."""
+        """The tensors of the fine-tune under a permutation; those of the new base at scale 0."""
 
     @abstractmethod
     def dense(self, tensors: Params) -> Params:
-        """All weights of the network that some tensors stand for."""
+        """All weights of the network that follow from some tensors."""
 
     @abstractmethod
     def pull_back(self, tensors: Params, gradient: Params) -> Params:
-        """The gradient by the tensors, given the one by the network's weights at their place."""
+        """The gradient with respect to the tensors, given that with respect to the weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,15 @@ class WholeWeights(Parameterization):
 
     Attributes:
         target_init: The new base.
-        displacement: The fine-tune minus its base; it may make each tensor when asked for it.
+        displacement: The fine-tune minus its base; its tensors may be made on access.
         spec: The symmetry of the network.
+
+    Example:
+        >>> start, end = {"w": torch.zeros(2)}, {"w": torch.tensor([1.0, 2.0])}
+        >>> spec = PermutationSpec.parse({"w": "a"}, start)
+        >>> swap = Permutation({"a": torch.tensor([1, 0])})
+        >>> WholeWeights(start, end, spec).place(swap, 0.5)["w"].tolist()
+        [1.0, 0.5]
     """
 
     target_init: Params
@@ -58,28 +65,36 @@ class WholeWeights(Parameterization):
         return place(self.target_init, self.displacement, self.spec, permutation, scale)
 
     def dense(self, tensors: Params) -> Params:
-        """The same."""
+        """The tensors themselves."""
         return tensors
 
     def pull_back(self, tensors: Params, gradient: Params) -> Params:
-        """The same."""
+        """The gradient itself."""
         del tensors
         return gradient
 
 
 @dataclass(frozen=True, eq=False)
 class MasterWeights(Parameterization):
-    """All weights of the network, wider than those that it computes with.
+    """All weights of the network, in a wider dtype than that of the computation.
 
-    Training moves the wide ones, of which the network sees rounded copies. So small steps add up,
-    and what is written was never rounded.
+    Training updates the wide weights, and the network computes with rounded copies. So small steps
+    add up, and what is written was never rounded.
 
     Attributes:
         target_init: The new base, in the dtype of the computation.
-        old: The old base, in the dtype of what is kept; `wide.wide` reads it from its files.
-        tuned: The fine-tune, likewise.
-        new: The new base, likewise.
+        old: The old base, in the dtype of what is kept.
+        tuned: The fine-tune, in that dtype.
+        new: The new base, in that dtype.
         spec: The symmetry of the network.
+
+    Example:
+        >>> old, tuned, new = ({"w": torch.tensor([x])} for x in (1.0, 1.001, 2.0))
+        >>> spec = PermutationSpec.parse({"w": "."}, new)
+        >>> kept = MasterWeights({"w": new["w"].bfloat16()}, old, tuned, new, spec)
+        >>> tensors = kept.place(Permutation({}), 1.0)
+        >>> round(float(tensors["w"]), 4), float(kept.dense(tensors)["w"])
+        (2.001, 2.0)
     """
 
     target_init: Params
@@ -89,7 +104,7 @@ class MasterWeights(Parameterization):
     spec: PermutationSpec
 
     def place(self, permutation: Permutation, scale: float) -> dict[str, Tensor]:
-        """As `transport` has it, to the bit."""
+        """The new base plus the permuted displacement, equal to the bit to `transport`."""
         sides, how = (self.old, self.tuned, self.new), (self.spec, permutation)
         made = transport(*sides, *how, scale=scale, shared_statistics=False)
         return {name: tensor.to(self.target_init[name].device) for name, tensor in made}
@@ -99,7 +114,7 @@ class MasterWeights(Parameterization):
         return {name: tensor.to(self.target_init[name].dtype) for name, tensor in tensors.items()}
 
     def pull_back(self, tensors: Params, gradient: Params) -> dict[str, Tensor]:
-        """In the dtype of what is kept; rounding has the slope of the identity."""
+        """The gradient in the dtype of what is kept; rounding counts as the identity."""
         return {name: slope.to(tensors[name].dtype) for name, slope in gradient.items()}
 
 
@@ -112,9 +127,20 @@ class AdapterFactors(Parameterization):
         adapter: The fine-tune.
         spec: The symmetry of the network.
         old_base: What the adapter was made for.
-        seed: Draws the factors of a fresh adapter.
-        new_base: The new base that decides what becomes of whole tensors and norms, where
-            `target_init` is narrower than its files; None where it is not.
+        seed: Of the random factors of a new adapter.
+        new_base: The new base in the dtype of its files, for whole tensors and norms, where
+            `target_init` is narrower; None where it is not.
+
+    Example:
+        >>> base = {"q.weight": torch.zeros(2, 2)}
+        >>> adapter = Adapter(
+        ...     {"peft_type": "LORA", "r": 1, "lora_alpha": 2},
+        ...     {"q.lora_A.weight": torch.ones(1, 2), "q.lora_B.weight": torch.ones(2, 1)})
+        >>> spec = PermutationSpec.parse({"q.weight": ". ."}, base)
+        >>> factors = AdapterFactors(base, adapter, spec, base)
+        >>> tensors = factors.place(Permutation({}), 1.0)
+        >>> factors.dense(tensors)["q.weight"].tolist()
+        [[2.0, 2.0], [2.0, 2.0]]
     """
 
     target_init: Params
@@ -125,7 +151,7 @@ class AdapterFactors(Parameterization):
     new_base: Params | None = None
 
     def place(self, permutation: Permutation, scale: float) -> dict[str, Tensor]:
-        """The adapter under a permutation; at scale 0 a fresh one, as LoRA starts: B = 0."""
+        """The adapter under a permutation; at scale 0 a new one as LoRA initializes it: B = 0."""
         own = {key: widened(tensor) for key, tensor in self.adapter.tensors.items()}
         carried = transport_adapter(
             replace(self.adapter, tensors=own),
@@ -150,14 +176,14 @@ class AdapterFactors(Parameterization):
     def dense(self, tensors: Params) -> dict[str, Tensor]:
         """The new base plus scaling · B A and whatever else the adapter changes.
 
-        What the adapter leaves alone are the new base's own tensors.
+        Tensors that the adapter does not change are those of the new base, not copies.
         """
         change = displacement(with_tensors(self.adapter, tensors), self.target_init)
         moved = add({name: self.target_init[name] for name in change}, change)
         return {**self.target_init, **moved}
 
     def pull_back(self, tensors: Params, gradient: Params) -> dict[str, Tensor]:
-        """By the chain rule: ∂B = s ∂W Aᵀ and ∂A = s Bᵀ ∂W, and so on for whatever it holds."""
+        """The chain rule: ∂B = s ∂W Aᵀ, ∂A = s Bᵀ ∂W, and likewise for its other tensors."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
         change = displacement(with_tensors(self.adapter, leaves), self.target_init)
         reached = [name for name in change if name in gradient]

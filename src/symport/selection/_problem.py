@@ -30,13 +30,13 @@ Losses: TypeAlias = Callable[[Any, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """How examples meet the network.
+    """How inputs enter the network, and how its outputs are evaluated.
 
     Attributes:
         feed: Turns the inputs of some examples, `(n, ...)`, into what the model takes.
         losses: The loss of each example, in nats for the built-in tasks, `(n,)`, given what the
             model returns and the labels.
-        right: Whether each example is answered rightly, `(n,)`, bool; None where it makes no sense.
+        right: Whether each output is correct, `(n,)`, bool; None for a task without accuracy.
     """
 
     feed: Feed
@@ -46,11 +46,16 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What some parameters do on each example.
+    """The losses of some parameters on each example.
 
     Attributes:
         losses: Shape `(n,)`, float64, on the CPU.
         right: Shape `(n,)`, bool, or None.
+
+    Example:
+        >>> found = Evaluated(torch.tensor([0.5, 1.5]), torch.tensor([True, False]))
+        >>> found.loss, found.accuracy
+        (1.0, 0.5)
     """
 
     losses: Tensor
@@ -63,7 +68,7 @@ class Evaluated:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of right answers, in [0, 1]."""
+        """The share of correct outputs, in [0, 1]."""
         return None if self.right is None else float(self.right.double().mean())
 
 
@@ -89,24 +94,33 @@ class SelectionProblem:
     """The networks, and the examples that choose and report.
 
     Attributes:
-        model: Gives the computation; what it trains is what gradients are matched of.
-        task: How examples meet it.
+        model: Gives the computation; gradients are matched of the parameters that it trains.
+        task: How inputs enter it, and its losses.
         source: The trajectory to transfer; in a port from the old base to its fine-tune.
         target_init: The target initialization; in a port the new base.
         spec: The symmetry of the network.
-        parameterization: What is kept of a result: all weights, or the factors of an adapter. The
-            factors and the wide copies of weights are those of a linear trajectory.
+        parameterization: What is kept of a result: all weights, or the factors of an adapter.
+            `AdapterFactors` and `MasterWeights` need a linear trajectory.
         training: Examples that match, choose and train.
         held_out: Examples that only report.
         micro_batch: Examples that pass through the model at a time, which bounds the memory.
-        also: Pairs, or the sum of some, that count in every matching of gradients.
+        also: Further pairs, or the sum of some, that every matching of gradients includes.
         activation_checkpointing: Whether activations are recomputed in the backward pass, which
             takes less memory.
-        source_model: Computes the source, where its configuration says something else than that of
-            the target; None where it is `model` too.
+        source_model: Computes the source, where its configuration differs from that of the target;
+            None where it is `model` too.
         finish: Applied to all weights before they are evaluated or returned, such as the
             re-estimation of BatchNorm; None where nothing is to be done.
         terms: What the networks are called where results are printed.
+
+    Example:
+        With the problem that the example of `select` makes:
+
+        >>> problem.evaluate(problem.target_init, problem.held_out).loss
+        1.0
+        >>> halfway = problem.place(Permutation.identity(problem.spec), step=1)
+        >>> problem.evaluate(problem.weights(halfway), problem.held_out).loss
+        0.25
     """
 
     model: nn.Module
@@ -137,17 +151,17 @@ class SelectionProblem:
         return Problem(self.source, self.target_init, self.spec).place(permutation, step, scale)
 
     def weights(self, tensors: Params) -> Params:
-        """All weights of the network that some tensors stand for, ready to be evaluated."""
+        """All weights of the network that follow from some tensors, ready to be evaluated."""
         dense = self.parameterization.dense(tensors)
         return dense if self.finish is None else self.finish(dense)
 
     def evaluate_source(self, step: int, examples: Labelled) -> Evaluated:
-        """What a step of the source does on its own network, on each of some examples."""
+        """The losses of a step of the source on its own network, for each of some examples."""
         own = self if self.source_model is None else replace(self, model=self.source_model)
         return own.evaluate(self.source[step], examples)
 
     def evaluate(self, params: Params, examples: Labelled) -> Evaluated:
-        """What the network does on each of some examples, in evaluation mode.
+        """The losses of the network on each of some examples, in evaluation mode.
 
         Raises:
             DataError: The model or the loss fails on the examples.
@@ -173,7 +187,7 @@ class SelectionProblem:
 
         Args:
             batches: Inputs and labels.
-            keep: Whether those of the source are kept, for a method that wants them again.
+            keep: Whether those of the source are kept, for a method that uses them again.
         """
         return LossGradient(
             self.model,
@@ -212,7 +226,12 @@ class TaskBatches(Sequence[tuple[Any, Tensor]]):
 
     Args:
         batches: Pairs of inputs and labels.
-        feed: As in `Task`.
+        feed: Turns inputs into what the model takes, as that of a `Task`.
+
+    Example:
+        >>> batches = TaskBatches([(torch.ones(2, 3), torch.zeros(2))], lambda x: {"x": x})
+        >>> len(batches), batches[0][0]["x"].shape
+        (1, torch.Size([2, 3]))
     """
 
     def __init__(self, batches: Sequence[tuple[Tensor, Tensor]], feed: Feed) -> None:

@@ -11,7 +11,7 @@ from symport.selection._summary import share_of_lift
 
 @dataclass(frozen=True)
 class Row:
-    """What one candidate reached, or what the source's ends do there.
+    """The result of one candidate, or of the source's start or end.
 
     Attributes:
         name: Its title.
@@ -20,6 +20,10 @@ class Row:
         share: Share of lift with its interval, or None.
         cross_validated: Mean loss in cross-validation, or None.
         how: Step, scale and training.
+
+    Example:
+        >>> Row("the identity", 0.25, 0.5, None, 0.3, "step 4, scale 1").cells
+        ('the identity', '0.2500', '50.0%', '–', 'step 4, scale 1')
     """
 
     name: str
@@ -50,11 +54,21 @@ def header(*, is_own_loss: bool) -> tuple[str, str, str, str, str]:
 
 
 def rows_of(outcome: Outcome, seed: int) -> list[Row]:
-    """What was to be transferred, and one row for each candidate.
+    """Rows for the source's start and end, and one for each candidate.
 
     Args:
         outcome: What a selection found.
         seed: Of the bootstrap.
+
+    Example:
+        With the outcome of the example of `select`:
+
+        >>> for row in rows_of(outcome, seed=0)[:4]:
+        ...     print(row.name, row.loss, row.share)
+        the old base 1.0 None
+        its fine-tune 0.0 None
+        the untouched new base 1.0 0% (0% to 0%)
+        the identity 0.0 100% (100% to 100%)
     """
     ends = {
         outcome.terms.source_start: outcome.source_start,
@@ -67,11 +81,18 @@ def rows_of(outcome: Outcome, seed: int) -> list[Row]:
 
 
 def numbers_of(outcome: Outcome, seed: int) -> dict[str, Any]:
-    """The same as JSON holds it: what was picked, the examples, and each candidate's numbers.
+    """What a selection found, as JSON holds it: the pick, the examples, each candidate's numbers.
 
     Args:
         outcome: What a selection found.
         seed: Of the bootstrap.
+
+    Example:
+        With the outcome of the example of `select`:
+
+        >>> numbers = numbers_of(outcome, seed=0)
+        >>> numbers["picked"], numbers["candidates"]["identity"]["loss"]
+        ('identity', 0.0)
     """
     start, end = outcome.source_start, outcome.source_end
     return {

@@ -1,7 +1,7 @@
 """Which way of using a source and a few examples is best on a target?
 
 The training examples match, choose and train, all by cross-validation; those held out only report.
-Nothing here knows what the network is or where it came from.
+This holds for any network and any source.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,17 +31,23 @@ class Outcome:
 
     Attributes:
         plans: How each candidate was reached.
-        evaluated: What it does on the held-out examples.
-        source_start: What the source's start does there, on its own network.
-        source_end: What the source's end does there, likewise.
+        evaluated: The losses of each candidate on the held-out examples.
+        source_start: Those of the source's start, on its own network.
+        source_end: Those of the source's end, on its own network.
         pick: The candidate of least loss in cross-validation.
-        tensors: Its tensors, as `SelectionProblem.parameterization` keeps them.
-        permutation: Its permutation.
+        tensors: The pick's tensors, as `SelectionProblem.parameterization` keeps them.
+        permutation: The pick's permutation.
         units_moved: The share of units that the method moves, in [0, 1].
         scored: Every step and scale of cross-validation, `score` being minus the mean loss.
         history: The steps of the method on all training examples; empty if it has none.
         training_examples: Number of examples that matched, chose and trained.
         terms: What the networks are called where this is printed.
+
+    Example:
+        The one that the example of `select` finds:
+
+        >>> outcome.pick, outcome.plans["identity"].step, outcome.held_out_examples
+        ('identity', 2, 8)
     """
 
     plans: Mapping[CandidateName, Plan]
@@ -81,9 +87,9 @@ def select(
         problem: The networks and the examples.
         rules: How; with `folds=0`, or one example, the last step of the method is taken and
             nothing is trained.
-        folder: Where work is kept; the same call goes on there after an interruption. None where
-            processes are joined.
-        given: A permutation found elsewhere, in place of gradient matching.
+        folder: Where intermediate results are kept; the same call resumes there after an
+            interruption. None keeps none, as joined processes need.
+        given: A permutation, to be used in place of gradient matching.
         progress: Whether to show progress bars.
 
     Raises:
@@ -152,6 +158,13 @@ def folds_of(examples: Labelled, folds: int, seed: int) -> list[Fold]:
         examples: At least two.
         folds: How many; at most one for each example.
         seed: Of the division.
+
+    Example:
+        >>> examples = Labelled(torch.zeros(4, 1), torch.tensor([0, 0, 1, 1]))
+        >>> for fold in folds_of(examples, 2, seed=0):
+        ...     print(sorted(examples.labels[fold.held_out].tolist()))
+        [0, 1]
+        [0, 1]
     """
     labels = examples.labels
     classes = labels if labels.ndim == 1 else torch.zeros(len(labels))
@@ -161,7 +174,7 @@ def folds_of(examples: Labelled, folds: int, seed: int) -> list[Fold]:
 
 @dataclass(frozen=True, eq=False)
 class _Matched:
-    """The method's permutation from all training examples, and its steps."""
+    """The method's permutation from all training examples, and the records of its steps."""
 
     permutation: Permutation
     history: Sequence[StepRecord] = ()
@@ -169,7 +182,7 @@ class _Matched:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A selection while it runs."""
+    """A selection in progress."""
 
     problem: SelectionProblem
     rules: Rules
@@ -200,7 +213,7 @@ class _Run:
             progress=self.progress,
         )
         self._of_folds.extend(found.permutations)
-        scored = (*found.candidates, *self._longer_identities())
+        scored = (*found.candidates, *self._scaled_identities())
         return scored, {name: best_of_kind(scored, kind) for name, kind in kinds.items()}
 
     def trained(self, plans: Mapping[CandidateName, Plan]) -> dict[CandidateName, Plan]:
@@ -241,7 +254,7 @@ class _Run:
         return _Matched(found.permutations[plan.step - 1], found.history)
 
     def reach(self, plan: Plan, permutation: Permutation) -> Params:
-        """The tensors of a plan, trained on all training examples if it says so."""
+        """The tensors of a plan, trained on all training examples if the plan has training."""
         permutation = self.permutation_of(plan, permutation)
         tensors = self.problem.place(permutation, plan.step, plan.scale)
         if plan.training is not None:
@@ -266,7 +279,7 @@ class _Run:
         return None if self.folder is None else self.folder.joinpath(*parts)
 
     def _kinds(self) -> dict[CandidateName, Kind]:
-        """Whose steps each candidate is the best of; the identity needs no second name."""
+        """The kind of each candidate; a permutation that moves nothing is the identity."""
         kinds: dict[CandidateName, Kind] = {"untouched": "untouched", "identity": "identity"}
         if self.rules.method == "identity":
             return kinds
@@ -292,8 +305,8 @@ class _Run:
         name = "fgmt" if self.rules.method == "auto" else self.rules.method
         return make_method(name if self.given is None else "given", available)
 
-    def _longer_identities(self) -> list[ScoredCandidate]:
-        """No fold changes the identity, so all examples evaluate it at once."""
+    def _scaled_identities(self) -> list[ScoredCandidate]:
+        """The identity does not depend on the fold, so all examples evaluate it at once."""
         identity, last = Permutation.identity(self.problem.spec), self.problem.source.steps
         found: list[ScoredCandidate] = []
         for scale in self.rules.scales:

@@ -1,4 +1,4 @@
-"""What a selection means: share of lift with an interval, and a verdict in plain words."""
+"""The share of lift with its interval, and the verdict on a selection in sentences."""
 
 import torch
 
@@ -26,8 +26,14 @@ def share_of_lift(outcome: Outcome, name: CandidateName, seed: int = 0) -> Inter
         seed: Of the bootstrap.
 
     Returns:
-        None if the source's own gain is not surely positive, so that there is no whole; or if
-        there are fewer than 6 examples.
+        None if the 95% interval of the source's own gain is not above 0, or if there are fewer
+        than 6 examples.
+
+    Example:
+        With the outcome of the example of `select`:
+
+        >>> print(share_of_lift(outcome, "identity"))
+        1 (1 to 1)
     """
     gained = outcome.evaluated["untouched"].losses - outcome.evaluated[name].losses
     whole = outcome.source_start.losses - outcome.source_end.losses
@@ -41,12 +47,18 @@ def share_of_lift(outcome: Outcome, name: CandidateName, seed: int = 0) -> Inter
 def verdict(outcome: Outcome, seed: int = 0) -> list[str]:
     """Sentences: what was picked and what it gains, each other candidate, and what follows.
 
-    A difference is called one only if its 95% bootstrap interval over the paired held-out
-    examples excludes 0; with fewer than 6 of them none is.
+    A difference is reported only if its 95% bootstrap interval over the paired held-out examples
+    excludes 0, and only on at least 6 of them.
 
     Args:
         outcome: What a selection found.
         seed: Of the bootstrap.
+
+    Example:
+        With the outcome of the example of `select`:
+
+        >>> verdict(outcome)[-1]
+        'The fine-tune fits the new base as it is: no alignment is needed.'
     """
     if few := too_few(outcome.held_out_examples, "held-out examples"):
         return [_picked(outcome, seed), few]
@@ -97,7 +109,7 @@ def _advice(outcome: Outcome, seed: int) -> list[str]:
         "identity": f"{training} fits {target} as it is: no alignment is needed.",
         "transfer": "Aligning the units helps; training on these examples adds nothing.",
         "direct": f"The examples alone do better without {training}: plain training is enough.",
-        "then direct": f"{training} helps most as the place from which to train a few steps.",
+        "then direct": f"{training} helps most as the start of a few steps of training.",
     }
     plan = outcome.plans[outcome.pick]
     advice: list[str] = []
@@ -108,7 +120,7 @@ def _advice(outcome: Outcome, seed: int) -> list[str]:
         advice.append("The most steps that were tried are the best: --direct-steps may be higher.")
     if not own.is_positive:
         advice.append(
-            f"On its own network {training} gains {own} on these examples, which may be nothing: "
-            "there is no whole to take a share of. Are they what it was made for?"
+            f"On its own network {training} gains {own} on these examples, which is not clearly "
+            "above 0, so there is no share of lift; use examples of its own task."
         )
     return advice
