@@ -91,10 +91,10 @@ def one_line(error: BaseException) -> str:
         return text
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return f"out of memory ({text[:LONGEST] or 'no memory left'}); {DEBUG} shows where"
-    said = brief(error, LONGEST)
+    summary = brief(error, LONGEST)
     file = next(_files(error.__traceback__), None)
-    place = "" if file is None or str(file) in said else f" (while working on {file})"
-    return f"{said}{place}; an unexpected error: {DEBUG} shows the traceback"
+    place = "" if file is None or str(file) in summary else f" (while working on {file})"
+    return f"{summary}{place}; an unexpected error: {DEBUG} shows the traceback"
 
 
 def _files(trace: TracebackType | None) -> Iterator[Path]:

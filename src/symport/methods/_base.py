@@ -1,7 +1,7 @@
-"""What a method is: the permutation of each step of a trajectory, under one loop.
+"""What a method is: it finds the permutation of each step of a trajectory, under one loop.
 
-A method says what it knows at the start (`init`) and which permutation it takes for step s
-(`step`), with what that cost. `restore` rebuilds what it remembers after an interruption.
+`init` gives the state before the first step, `step` that after step s: its permutation, its
+memory, its cost. `restore` rebuilds the state after an interruption.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _NOTHING: Any = None
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is to be transferred where.
+    """The source, the target and their symmetry: the input of every method.
 
     Attributes:
         source: The source's trajectory θ₁⁰ … θ₁ᵀ.
@@ -121,7 +121,7 @@ def place(
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step computed.
+    """What a step cost.
 
     Attributes:
         evaluations: Gradients of a whole batch.
@@ -141,11 +141,11 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class State(Generic[Memory]):
-    """What a method knows after a step, and what the step cost.
+    """The state of a method after a step, and what the step cost.
 
     Attributes:
         permutation: The permutation for that step.
-        objective: What the matching reached, or None if the method does not match.
+        objective: The objective of the matching, or None if the method does not match.
         memory: Anything else the method needs for the next step; None if it needs nothing.
         cost: The gradients that this step computed.
     """
@@ -157,7 +157,7 @@ class State(Generic[Memory]):
 
 
 class Method(ABC, Generic[Memory]):
-    """How the permutation of each step is found; `Memory` is what it remembers between steps.
+    """How the permutation of each step is found; `Memory` is what it keeps from step to step.
 
     Attributes:
         name: Its name in records and messages.
@@ -178,7 +178,7 @@ class Method(ABC, Generic[Memory]):
 
     @abstractmethod
     def init(self, problem: Problem) -> State[Memory]:
-        """What is known before the first step."""
+        """The state before the first step."""
 
     @abstractmethod
     def step(self, problem: Problem, state: State[Memory], step: int) -> State[Memory]:

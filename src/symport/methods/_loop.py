@@ -218,7 +218,7 @@ def _take_steps(
     *,
     progress: bool,
 ) -> _Steps:
-    """Do all steps that the journal does not have yet."""
+    """Take all steps that are not in the journal yet."""
     records = [] if journal is None else journal.records
     permutations = [] if journal is None else [journal.permutation(r.step) for r in records]
     steps, done = _Steps(permutations, list(records)), len(records)
@@ -241,7 +241,7 @@ def _take_steps(
 
 
 def _state_after(steps: _Steps, problem: Problem, method: Method[Memory]) -> State[Memory]:
-    """What the method knows after the steps done."""
+    """The state of the method after the steps done."""
     if not steps.records:
         return method.init(problem)
     pairs = zip(steps.permutations, steps.records, strict=True)
